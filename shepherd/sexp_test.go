@@ -1,0 +1,86 @@
+package shepherd
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestRead(t *testing.T) {
+	deep := strings.Repeat("(", maxDepth+2) + strings.Repeat(")", maxDepth+2)
+	tests := []struct {
+		text string
+		want any
+		err  string
+	}{
+		{`(a "b" 1 -2 0.1 #t #f)`, []any{symbol("a"), "b", int64(1), int64(-2), 0.1, true, false}, ""},
+		{`(a . 1)`, dotted{[]any{symbol("a")}, int64(1)}, ""},
+		{`(a b . c)`, dotted{[]any{symbol("a"), symbol("b")}, symbol("c")}, ""},
+		{`(a . (b . (c)))`, []any{symbol("a"), symbol("b"), symbol("c")}, ""},
+		{`(a . (b . c))`, dotted{[]any{symbol("a"), symbol("b")}, symbol("c")}, ""},
+		{`"q\"b\\n\na\aä\x7f;\x1F600;"`, "q\"b\\n\na\aä\x7f😀", ""},
+		{`(#:name #{a b}# ...  + - fs-/mnt/d don't)`, []any{keyword("name"), symbol("a b"), symbol("..."), symbol("+"), symbol("-"), symbol("fs-/mnt/d"), symbol("don't")}, ""},
+		{`(Inf nan 0x1p2 1_0)`, []any{symbol("Inf"), symbol("nan"), symbol("0x1p2"), symbol("1_0")}, ""},
+		{"", nil, "cut off"},
+		{"(a", nil, "cut off in a list"},
+		{`(a "b`, nil, "cut off in a string"},
+		{`"\`, nil, "cut off in a string"},
+		{`"\xzz;"`, nil, "names no character"},
+		{"#{a", nil, "cut off in a symbol"},
+		{")(", nil, "too many"},
+		{"a b", nil, "more than one"},
+		{"(a . b c)", nil, "no closing parenthesis"},
+		{"(. a)", []any{symbol("."), symbol("a")}, ""},
+		{"#<unspecified>", nil, "isn't data"},
+		{"'a", nil, "isn't data"},
+		{"\xff", nil, "not UTF-8"},
+		{deep, nil, "deeper"},
+	}
+	for _, test := range tests {
+		got, err := read([]byte(test.text))
+		if test.err != "" {
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%.40q: got %v, %v; want error %q", test.text, got, err, test.err)
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%.40q: got %#v, %v", test.text, got, err)
+		}
+	}
+}
+
+// Whatever the bytes, reading ends without a panic; what was read survives being written and read again.
+func FuzzRead(f *testing.F) {
+	files, err := filepath.Glob("testdata/*-*")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no recorded replies: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte(`(reply (version 0) (result ((service (provides ()))))) (error (a . b)) (messages (1 #:a "\x41;" . 0.5)))`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, _ = parse(text, "status", "root")
+		datum, err := read(text)
+		if err != nil {
+			return
+		}
+		_, _ = services(datum)
+		_ = refusal(datum, "start", "web")
+		if items, ok := datum.([]any); ok {
+			_, _ = service(datum)
+			_ = fieldsOf(items)
+		}
+		again, err := read([]byte(write(datum)))
+		if err == nil && write(again) != write(datum) {
+			t.Errorf("%q became %q", write(datum), write(again))
+		}
+	})
+}
