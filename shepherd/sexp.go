@@ -70,7 +70,11 @@ func (r *reader) datum(depth int) (any, error) {
 	case '\'', '`', ',', '[', ']', '{', '}', ';':
 		return nil, fmt.Errorf("%q isn't data", r.text[r.at])
 	}
-	return atom(r.token()), nil
+	token := r.token()
+	if token == "." {
+		return nil, errors.New("a dot out of place")
+	}
+	return atom(token), nil
 }
 
 func (r *reader) list(depth int) (any, error) {
@@ -223,7 +227,7 @@ func write(datum any) string {
 	case string:
 		return quote(d)
 	case symbol:
-		if d == "" || strings.ContainsFunc(string(d), func(c rune) bool { return c < 128 && delimiter(byte(c)) }) {
+		if again, err := read([]byte(d)); err != nil || again != datum {
 			return "#{" + string(d) + "}#"
 		}
 		return string(d)
@@ -234,6 +238,12 @@ func write(datum any) string {
 			return "#t"
 		}
 		return "#f"
+	case float64:
+		text := strconv.FormatFloat(d, 'g', -1, 64)
+		if strings.Trim(text, "-0123456789") == "" {
+			text += ".0"
+		}
+		return text
 	case []any:
 		return "(" + writeAll(d) + ")"
 	case dotted:

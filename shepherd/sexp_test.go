@@ -32,7 +32,7 @@ func TestRead(t *testing.T) {
 		{")(", nil, "too many"},
 		{"a b", nil, "more than one"},
 		{"(a . b c)", nil, "no closing parenthesis"},
-		{"(. a)", []any{symbol("."), symbol("a")}, ""},
+		{"(. a)", nil, "out of place"},
 		{"#<unspecified>", nil, "isn't data"},
 		{"'a", nil, "isn't data"},
 		{"\xff", nil, "not UTF-8"},
@@ -48,6 +48,17 @@ func TestRead(t *testing.T) {
 		}
 		if err != nil || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%.40q: got %#v, %v", test.text, got, err)
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	for _, text := range []string{`(a "b\\c\"" 1 -2 0.1 1.0 #t #f)`, "(a b . c)", "()", "#:key", "#{a b}#", "#{+1}#", "(a #{.}# (b))", "#{#t}#", "-0.0"} {
+		datum, err := read([]byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := write(datum); got != text {
+			t.Errorf("%s became %s", text, got)
 		}
 	}
 }
