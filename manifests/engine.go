@@ -1,0 +1,385 @@
+package manifests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/collie/agent/crash"
+)
+
+// workers is how many pods are worked on at a time: Podman gains nothing from more (facts/podman.md, 4).
+const workers = 2
+
+// undoTime is what is left to put things back when a switch failed, be it because its own time was over.
+const undoTime = 2 * time.Minute
+
+// each calls do for all items, two at a time, and begins no more once one failed.
+func each[T any](items []T, do func(T) error) error {
+	var (
+		mu     sync.Mutex
+		errs   []error
+		wg     sync.WaitGroup
+		queue  = slices.Clone(items)
+		failed = func() bool { return len(errs) > 0 }
+	)
+	next := func() (item T, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed() || len(queue) == 0 {
+			return item, false
+		}
+		item, queue = queue[0], queue[1:]
+		return item, true
+	}
+	for range min(workers, len(items)) {
+		wg.Go(func() {
+			for item, ok := next(); ok; item, ok = next() {
+				if err := do(item); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
+// Pods that it replaces, or that left, are stopped and stay, until Keep: switching back starts the same containers again.
+// If a pod can't be made or started, those that were stopped for this run again, and the error says which and why.
+func (p *Podman) Switch(ctx context.Context, r Rendered) error {
+	todo, err := p.plan(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, claim := range r.Claims {
+		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
+			return err
+		}
+	}
+	s := newSwap(p, todo)
+	if err := s.create(ctx); err != nil {
+		return errors.Join(err, s.undo(ctx))
+	}
+	if len(s.created) > 0 {
+		crash.At("pods.created")
+	}
+	if err := s.swap(ctx); err != nil {
+		return errors.Join(err, s.undo(ctx))
+	}
+	return nil
+}
+
+// A swap is one switch on its way: what it did, to undo that.
+type swap struct {
+	p    *Podman
+	plan plan
+	stop map[string]func(context.Context) error // by Podman's name; stops a pod once, whoever asks
+
+	mu      sync.Mutex
+	created []string   // made here, and not there before
+	started []string   // including one that failed to
+	stopped []*livePod // that ran before
+}
+
+func newSwap(p *Podman, todo plan) *swap {
+	s := &swap{p: p, plan: todo, stop: map[string]func(context.Context) error{}}
+	add := func(l *livePod) {
+		var (
+			once sync.Once
+			err  error
+		)
+		s.stop[l.name] = func(ctx context.Context) error {
+			once.Do(func() {
+				s.note(func() { s.stopped = append(s.stopped, l) })
+				err = p.stopPod(ctx, l)
+			})
+			return err
+		}
+	}
+	for _, l := range todo.leaving {
+		add(l)
+	}
+	for _, step := range todo.steps {
+		for _, l := range step.olds {
+			add(l)
+		}
+	}
+	return s
+}
+
+func (s *swap) note(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do()
+}
+
+// create makes the next pods, beside all that runs.
+func (s *swap) create(ctx context.Context) error {
+	return each(s.plan.steps, func(step step) error {
+		switch step.how {
+		case foreign:
+			return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
+		case absent:
+		case broken:
+			if step.pod.Kube != nil && step.live.runs() {
+				return nil // what is left of it stands in the way, and serves until its turn comes
+			}
+		default:
+			return nil
+		}
+		return s.make(ctx, step)
+	})
+}
+
+// make makes a pod anew. Nothing of it is left if that fails.
+func (s *swap) make(ctx context.Context, step step) error {
+	fail := func(err error) error {
+		return fmt.Errorf("pod %s (%s): making %s: %w", step.pod.Name, step.pod.source(), step.pod.id(), err)
+	}
+	if step.pod.Kube == nil {
+		return fail(fmt.Errorf("it %s, and was there before Collie's first revision: how to make it isn't known", strings.Join(step.ill, ", ")))
+	}
+	if err := s.p.haveImages(ctx, step.pod); err != nil {
+		return fail(err)
+	}
+	// One without any container isn't in the list: look for it, lest another's be taken for what a failure left behind.
+	info, err := s.p.inspectPod(ctx, step.pod.id())
+	switch {
+	case err != nil:
+		return fail(err)
+	case info != nil && info.Labels[labelOwner] != owner:
+		return fail(fmt.Errorf("the Podman pod of that name isn't Collie's: rename or remove it"))
+	case info != nil:
+		if err := s.p.removePod(ctx, step.pod.id()); err != nil {
+			return fail(fmt.Errorf("removing what is left of it: %w", err))
+		}
+	}
+	for _, name := range step.pod.Volumes {
+		if err := s.p.ensureVolume(ctx, volume{name, map[string]string{labelOwner: owner, labelPod: step.pod.id()}}); err != nil {
+			return fail(err)
+		}
+	}
+	s.note(func() { s.created = append(s.created, step.pod.id()) })
+	if err := s.p.play(ctx, step.pod.Kube); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// swap stops what has to go and starts what is next. A pod doesn't wait for others, but for those that hold its ports.
+func (s *swap) swap(ctx context.Context) error {
+	err := each(s.plan.leaving, func(l *livePod) error { return s.stop[l.name](ctx) })
+	if err != nil {
+		return err
+	}
+	return each(s.plan.steps, func(step step) error {
+		for _, l := range step.olds {
+			if err := s.stop[l.name](ctx); err != nil {
+				return err
+			}
+		}
+		for _, other := range s.plan.steps {
+			for _, l := range other.olds {
+				if !holdsPort(l, step.pod.HostPorts) {
+					continue
+				}
+				if err := s.stop[l.name](ctx); err != nil {
+					return err
+				}
+			}
+		}
+		crash.At("pods.stopped")
+		return s.start(ctx, step)
+	})
+}
+
+func (s *swap) start(ctx context.Context, step step) error {
+	id := step.pod.id()
+	fail := func(err error) error {
+		return fmt.Errorf("pod %s (%s): starting %s: %w", step.pod.Name, step.pod.source(), id, err)
+	}
+	switch step.how {
+	case well, settling:
+		return nil // only its other self had to stop
+	case broken:
+		if !slices.Contains(s.created, id) {
+			if err := s.make(ctx, step); err != nil {
+				return err
+			}
+		}
+	case hollow:
+		if err := s.p.killPod(ctx, id); err != nil {
+			return fail(err)
+		}
+	case down:
+		if step.live.infra.runs() { // restart only what ended: starting the pod would repeat what is completed
+			return s.startEnded(ctx, step, fail)
+		}
+	}
+	s.note(func() { s.started = append(s.started, id) })
+	if err := s.p.startPod(ctx, id); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// startEnded starts again what of a pod doesn't run.
+func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error) error {
+	for _, c := range append(slices.Clone(step.live.containers), *step.live.infra) {
+		verb := "start"
+		switch {
+		case c.State == "paused":
+			verb = "unpause"
+		case c.runs():
+			continue
+		}
+		if how, err := s.p.ended(ctx, step.pod.Restart, c); err != nil || how == well {
+			continue // completed; what can't be asked is looked at next time
+		}
+		if err := s.p.containerVerb(ctx, c.ID, verb, longStart); err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// holdsPort tells whether l has one of ports on the machine.
+func holdsPort(l *livePod, ports []HostPort) bool {
+	for _, held := range l.hostPorts() {
+		for _, port := range ports {
+			if held.Port == port.Port && held.Protocol == port.Protocol {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// undo puts back what this swap changed: the next pods end at once, without grace, and those that were stopped run again.
+func (s *swap) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	var errs []error
+	for _, id := range s.created {
+		if err := s.p.removePod(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("removing %s again: %w", id, err))
+		}
+	}
+	for _, id := range s.started {
+		if slices.Contains(s.created, id) {
+			continue
+		}
+		if err := s.p.killPod(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("ending %s again: %w", id, err))
+		}
+	}
+	for _, l := range s.stopped {
+		if err := s.p.startPod(ctx, l.name); err != nil {
+			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stopPod stops a pod with its grace, and leaves it there.
+func (p *Podman) stopPod(ctx context.Context, l *livePod) error {
+	did, err := p.podVerb(ctx, l.name, "stop", longStop)
+	if err != nil {
+		return fmt.Errorf("stopping pod %s: %w", l.name, err)
+	}
+	if did {
+		return nil
+	}
+	// Podman does nothing to a pod of which a part has ended already.
+	all := l.containers
+	if l.infra != nil {
+		all = append(slices.Clone(all), *l.infra) // last: it holds the others' network
+	}
+	for _, c := range all {
+		if !c.runs() {
+			continue
+		}
+		if err := p.containerVerb(ctx, c.ID, "stop", longStop); err != nil {
+			return fmt.Errorf("stopping container %s of pod %s: %w", c.name(l.name), l.name, err)
+		}
+	}
+	return nil
+}
+
+// Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
+// with its grace first. The volume of a claim is never removed.
+func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
+	pods, secrets := map[string]bool{}, map[string]bool{}
+	for _, r := range rs {
+		for _, pod := range r.Pods {
+			pods[pod.id()] = true
+			for _, s := range pod.Secrets {
+				secrets[s] = true
+			}
+		}
+	}
+	all, err := p.listPods(ctx)
+	if err != nil {
+		return err
+	}
+	live, err := p.observe(ctx)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
+	err = each(all, func(i podInfo) error {
+		if l := live[i.Name]; l != nil && l.runs() {
+			if err := p.stopPod(ctx, l); err != nil {
+				return err
+			}
+		}
+		if err := p.removePod(ctx, i.Name); err != nil {
+			return fmt.Errorf("removing pod %s: %w", i.Name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	volumes, err := p.listVolumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		if pod := v.Labels[labelPod]; pod == "" || pods[pod] {
+			continue
+		}
+		if err := p.removeVolume(ctx, v.Name); err != nil {
+			return err
+		}
+	}
+	return p.keepSecrets(ctx, secrets)
+}
+
+// keepSecrets removes Collie's secrets, but for those in keep and those that the newest Prepare wants.
+func (p *Podman) keepSecrets(ctx context.Context, keep map[string]bool) error {
+	p.secrets.Lock()
+	defer p.secrets.Unlock()
+	all, err := p.listSecrets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if all[name][labelOwner] != owner || keep[name] || p.fresh[name] {
+			continue
+		}
+		if err := p.removeSecret(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

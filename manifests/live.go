@@ -1,0 +1,418 @@
+package manifests
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Change is one step from live to rendered.
+type Change struct {
+	Does    string // create, replace, start or remove
+	Subject string // pod web
+	Says    string
+}
+
+// A Problem is something of a pod that isn't well.
+type Problem struct {
+	Subject string // pod web
+	Says    string
+}
+
+// A PodStatus is one wanted pod, as it is.
+type PodStatus struct {
+	Name     string
+	Ready    bool
+	Restarts int
+	Revision string // that made it
+	State    string // running, completed, or what is wrong with it
+}
+
+// A livePod is a pod as the list of containers shows it.
+type livePod struct {
+	name       string
+	labels     map[string]string // of its containers: they bear the pod's. nil if it has none but the infra container
+	infra      *container
+	containers []container
+}
+
+func (l *livePod) ours() bool { return l.labels[labelOwner] == owner }
+
+// object is the name that users know the pod by.
+func (l *livePod) object() string {
+	_, name, _ := strings.Cut(l.labels[labelObject], "/")
+	return cmp.Or(name, l.name)
+}
+
+// runs tells whether anything of it does.
+func (l *livePod) runs() bool {
+	return l.infra != nil && l.infra.runs() || slices.ContainsFunc(l.containers, container.runs)
+}
+
+func (l *livePod) find(name string) *container {
+	for i, c := range l.containers {
+		if slices.Contains(c.Names, name) {
+			return &l.containers[i]
+		}
+	}
+	return nil
+}
+
+func (c container) runs() bool {
+	switch c.State {
+	case "running", "paused", "stopping":
+		return true
+	}
+	return false
+}
+
+// cutOff tells whether the machine stopped under the container: it was started after it last ended, and doesn't run.
+func (c container) cutOff() bool { return !c.runs() && c.StartedAt > 0 && c.StartedAt > c.ExitedAt }
+
+func (c container) name(pod string) string {
+	if len(c.Names) == 0 {
+		return fmt.Sprintf("%.12s", c.ID)
+	}
+	return strings.TrimPrefix(c.Names[0], pod+"-")
+}
+
+func (c container) says() string {
+	switch {
+	case c.cutOff():
+		return "was cut off"
+	case c.State == "exited" || c.State == "stopped":
+		return "ended with exit code " + strconv.Itoa(c.ExitCode)
+	case c.State == "created" || c.State == "configured":
+		return "was never started"
+	}
+	return "is " + c.State
+}
+
+// observe lists what is live, by Podman's name for the pod: one call.
+func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
+	all, err := p.listContainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live := map[string]*livePod{}
+	for _, c := range all {
+		if c.PodName == "" {
+			continue
+		}
+		l := live[c.PodName]
+		if l == nil {
+			l = &livePod{name: c.PodName}
+			live[c.PodName] = l
+		}
+		if c.IsInfra {
+			l.infra = &c
+			continue
+		}
+		l.containers = append(l.containers, c)
+		if l.labels == nil || c.Labels[labelOwner] == owner {
+			l.labels = c.Labels
+		}
+	}
+	for _, l := range live {
+		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
+	}
+	return live, nil
+}
+
+// A condition is how a wanted pod is.
+type condition int
+
+const (
+	well     condition = iota
+	settling           // a container has just ended, and Podman starts it again: doing so here would reset its count of restarts
+	absent             // Podman has no such pod
+	foreign            // it has one of that name that isn't Collie's
+	broken             // containers are missing: only making it anew helps
+	down               // containers that should run don't
+	hollow             // its network, or a process that Podman believes in, is gone: all of it has to be started again
+)
+
+// examine tells how a wanted pod is, and why it isn't well.
+func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (condition, []string, error) {
+	if l == nil {
+		return absent, []string{"is gone"}, nil
+	}
+	if l.labels == nil { // no container is left to tell whose it is
+		info, err := p.inspectPod(ctx, want.id())
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case info == nil:
+			return absent, []string{"is gone"}, nil
+		}
+		l.labels = info.Labels
+	}
+	if !l.ours() {
+		return foreign, []string{fmt.Sprintf("isn't Collie's: the Podman pod %s has no label %s=%s; rename or remove it", l.name, labelOwner, owner)}, nil
+	}
+	var missing []string
+	for _, name := range want.Containers {
+		if l.find(want.id()+"-"+name) == nil {
+			missing = append(missing, "container "+name+" is gone")
+		}
+	}
+	if l.infra == nil {
+		missing = append(missing, "its infra container is gone")
+	}
+	if len(missing) > 0 {
+		return broken, missing, nil
+	}
+
+	how, ill := well, []string(nil)
+	worse := func(c condition, says string) {
+		how = max(how, c)
+		ill = append(ill, says)
+	}
+	running := false
+	for _, name := range want.Containers {
+		c := l.find(want.id() + "-" + name)
+		switch {
+		case c.State == "running" && c.Pid > 0 && !p.alive(c.Pid):
+			worse(hollow, "the process of container "+name+" is gone, which Podman doesn't know")
+		case c.State == "running":
+			running = true
+		default:
+			verdict, err := p.ended(ctx, want.Restart, *c)
+			if err != nil {
+				return 0, nil, err
+			}
+			if verdict != well {
+				worse(verdict, "container "+name+" "+c.says())
+			}
+		}
+	}
+	if running && !(l.infra.State == "running" && p.alive(l.infra.Pid)) {
+		worse(hollow, "its network is gone: the infra container "+l.infra.says())
+	}
+	return how, ill, nil
+}
+
+// settleTime is how long Podman is given to start a container again by its restart policy: it takes a tenth of a second.
+const settleTime = 3 * time.Second
+
+// ended tells whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
+func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
+	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
+		return down, nil
+	}
+	verdict := well
+	if restart == "Always" || restart == "OnFailure" && c.ExitCode != 0 {
+		verdict = settling
+		if time.Since(time.Unix(c.ExitedAt, 0)) > settleTime {
+			return down, nil
+		}
+	}
+	stopped, err := p.stoppedByUser(ctx, c.ID)
+	if stopped {
+		verdict = down
+	}
+	return verdict, err
+}
+
+// A step is what one wanted pod needs.
+type step struct {
+	pod  RenderedPod
+	how  condition
+	ill  []string
+	live *livePod   // the wanted one, if there is one
+	olds []*livePod // running pods of the same object in other states
+}
+
+func (s step) change() Change {
+	c := Change{Subject: "pod " + s.pod.Name}
+	switch {
+	case len(s.olds) > 0:
+		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s)", s.olds[0].name, s.pod.id(), s.pod.source())
+	case s.how == absent:
+		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
+	case s.how == broken:
+		c.Does, c.Says = "create", fmt.Sprintf("%s anew: %s", s.pod.id(), strings.Join(s.ill, ", "))
+	case s.how == foreign:
+		c.Does, c.Says = "create", fmt.Sprintf("%s can't be made: it %s", s.pod.id(), s.ill[0])
+	default:
+		c.Does, c.Says = "start", fmt.Sprintf("%s: %s", s.pod.id(), strings.Join(s.ill, ", "))
+	}
+	return c
+}
+
+// A plan is what has to be done.
+type plan struct {
+	steps   []step     // pods that aren't well, by name
+	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
+}
+
+func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return plan{}, err
+	}
+	var todo plan
+	byObject := map[string][]*livePod{}
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		if l := live[name]; l.ours() && l.runs() {
+			byObject[l.object()] = append(byObject[l.object()], l)
+		}
+	}
+	for _, want := range r.Pods {
+		how, ill, err := p.examine(ctx, want, live[want.id()])
+		if err != nil {
+			return plan{}, err
+		}
+		s := step{pod: want, how: how, ill: ill, live: live[want.id()]}
+		for _, l := range byObject[want.Name] {
+			if l.name != want.id() {
+				s.olds = append(s.olds, l)
+			}
+		}
+		delete(byObject, want.Name)
+		if s.how > settling || len(s.olds) > 0 {
+			todo.steps = append(todo.steps, s)
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(byObject)) {
+		todo.leaving = append(todo.leaving, byObject[object]...)
+	}
+	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
+	return todo, nil
+}
+
+// Diff says what Switch would do. While all is well it costs one call.
+func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
+	todo, err := p.plan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var changes []Change
+	for _, s := range todo.steps {
+		changes = append(changes, s.change())
+	}
+	for _, l := range todo.leaving {
+		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
+	}
+	return changes, nil
+}
+
+// Live returns Collie's pods that run, or did until the machine stopped, as a baseline: it can be kept, started and
+// stopped, but not made again.
+func (p *Podman) Live(ctx context.Context) (Rendered, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return Rendered{}, err
+	}
+	var r Rendered
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		l := live[name]
+		if !l.ours() || !l.runs() && !slices.ContainsFunc(l.containers, container.cutOff) {
+			continue
+		}
+		if pod, ok := l.rendered(); ok {
+			r.Pods = append(r.Pods, pod)
+		}
+	}
+	return r, nil
+}
+
+// rendered reads a pod back from its labels.
+func (l *livePod) rendered() (RenderedPod, bool) {
+	kind, name, _ := strings.Cut(l.labels[labelObject], "/")
+	pod := RenderedPod{Name: name, Kind: kind, Hash: l.labels[labelHash], Restart: cmp.Or(l.labels[labelRestart], "Always"),
+		HostPorts: l.hostPorts()}
+	if pod.id() != l.name {
+		return RenderedPod{}, false // whatever bears our labels under another name isn't what they say
+	}
+	if i := strings.LastIndexByte(l.labels[labelSource], ':'); i > 0 {
+		pod.File = l.labels[labelSource][:i]
+		pod.Line, _ = strconv.Atoi(l.labels[labelSource][i+1:]) // 0 where someone else wrote the label
+	}
+	for _, c := range l.containers {
+		pod.Containers = append(pod.Containers, c.name(l.name))
+	}
+	return pod, true
+}
+
+func (l *livePod) hostPorts() []HostPort {
+	if l.infra == nil {
+		return nil
+	}
+	var ports []HostPort
+	for _, m := range l.infra.Ports {
+		for i := range max(1, min(m.Range, 1<<16)) {
+			ports = append(ports, HostPort{IP: m.HostIP, Port: m.HostPort + i, Protocol: strings.ToUpper(m.Protocol)})
+		}
+	}
+	return ports
+}
+
+const tooManyRestarts = 3
+
+// Problems says what of r isn't well now, and which containers Podman keeps restarting since then.
+func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var problems []Problem
+	for _, want := range r.Pods {
+		l := live[want.id()]
+		how, ill, err := p.examine(ctx, want, l)
+		if err != nil {
+			return nil, err
+		}
+		if how == well {
+			for _, c := range l.containers {
+				name := c.name(l.name)
+				switch {
+				case !c.runs() && c.ExitCode != 0:
+					ill = append(ill, "container "+name+" "+c.says())
+				case c.Restarts >= tooManyRestarts && c.StartedAt >= since.Unix():
+					ill = append(ill, fmt.Sprintf("container %s was restarted %d times", name, c.Restarts))
+				}
+			}
+		}
+		for _, says := range ill {
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
+		}
+	}
+	return problems, nil
+}
+
+// List tells how each pod of r is.
+func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var pods []PodStatus
+	for _, want := range r.Pods {
+		l := live[want.id()]
+		how, ill, err := p.examine(ctx, want, l)
+		if err != nil {
+			return nil, err
+		}
+		s := PodStatus{Name: want.Name, Ready: how == well, State: strings.Join(ill, ", ")}
+		if how == well {
+			s.State = "completed"
+			if l.runs() {
+				s.State = "running"
+			}
+		}
+		if l != nil {
+			s.Revision = l.labels[labelRevision]
+			for _, c := range l.containers {
+				s.Restarts += c.Restarts
+			}
+		}
+		pods = append(pods, s)
+	}
+	return pods, nil
+}

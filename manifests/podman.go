@@ -1,0 +1,465 @@
+package manifests
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
+)
+
+// What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
+const (
+	maxAnswer   = 32 << 20
+	maxComplain = 2 << 10 // of an error text
+
+	quick = 30 * time.Second // lists, inspections, small writes
+	// The rest waits for others: an image, a container's grace, an init container. The caller's deadline is usually shorter.
+	longPull  = 30 * time.Minute
+	longPlay  = 2 * time.Minute
+	longStart = 5 * time.Minute
+	longStop  = 10 * time.Minute
+)
+
+// A Podman is one user's Podman, reached by the socket of its API.
+type Podman struct {
+	socket string
+	alive  func(pid int) bool
+
+	mu   sync.Mutex
+	conn *bindings.Connection // nil until the API first answered
+
+	secrets sync.Mutex      // held while secrets are made or removed
+	fresh   map[string]bool // secrets of the newest Prepare: its caller may not have saved yet who needs them
+}
+
+// Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
+// service may come and go.
+func Connect(socket string) *Podman {
+	return &Podman{socket: socket, alive: processExists}
+}
+
+// processExists tells whether pid lives. One of another user's can't be signalled, but is there.
+func processExists(pid int) bool {
+	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
+// connection returns the one connection; it is safe for many callers, and dials anew by itself.
+func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		return p.conn, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	uri := url.URL{Scheme: "unix", Path: p.socket}
+	connected, err := bindings.NewConnection(ctx, uri.String())
+	if err != nil {
+		return nil, p.silent(err)
+	}
+	if v := bindings.ServiceVersion(connected); v.Major < 4 || v.Major == 4 && v.Minor < 8 {
+		return nil, fmt.Errorf("the Podman at %s is version %s: Collie needs 4.8 or newer", p.socket, v)
+	}
+	conn, err := bindings.GetClient(connected)
+	if err != nil {
+		return nil, fmt.Errorf("asking the Podman bindings for their connection: %w", err)
+	}
+	conn.Client.Transport = once{conn.Client.Transport}
+	p.conn = conn
+	return conn, nil
+}
+
+// silent says that the API didn't answer, without the wrapping of HTTP, which tells a user nothing.
+func (p *Podman) silent(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	return fmt.Errorf("the Podman API at %s doesn't answer: %w", p.socket, err)
+}
+
+// once sends a writing request a single time. DoRequest repeats all that fails, twice; but a POST of which only the
+// answer was lost has been obeyed. What never reached the service may be repeated.
+type once struct{ next http.RoundTripper }
+
+type lostKey struct{} // in a request's context: a *error, the one that its first sending ended with
+
+func (o once) RoundTrip(req *http.Request) (*http.Response, error) {
+	lost, _ := req.Context().Value(lostKey{}).(*error)
+	if lost != nil && *lost != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, *lost
+	}
+	resp, err := o.next.RoundTrip(req)
+	if err == nil || lost == nil || req.Method == http.MethodGet {
+		return resp, err
+	}
+	var dial *net.OpError
+	if !errors.As(err, &dial) || dial.Op != "dial" {
+		*lost = err
+	}
+	return resp, err
+}
+
+// A request is one call of the API below /libpod.
+type request struct {
+	method, endpoint string   // the endpoint is a format: each %s takes one of names, escaped
+	names            []string // never part of the endpoint itself
+	query            url.Values
+	body             any // marshalled as JSON, which is YAML too; nil: none
+	timeout          time.Duration
+}
+
+// An apiError is a refusal: the API answered, with a status that isn't success.
+type apiError struct {
+	status int
+	says   string
+}
+
+func (e *apiError) Error() string { return e.says }
+
+// refused tells whether err is the API's refusal with this status.
+func refused(err error, status int) bool {
+	var e *apiError
+	return errors.As(err, &e) && e.status == status
+}
+
+// conflict is what 409 carries: an error of its own, or one for each container.
+type conflict struct {
+	Message string
+	Errs    []string
+}
+
+func (c *conflict) Error() string {
+	if c.Message != "" {
+		return c.Message
+	}
+	return strings.Join(slices.DeleteFunc(c.Errs, func(s string) bool { return s == "" }), "; ")
+}
+
+// ask makes the call and decodes its answer into out, unless that is nil. It tells whether the call did anything: 304
+// says that all was so already.
+func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err error) {
+	conn, err := p.connection(ctx)
+	if err != nil {
+		return false, err
+	}
+	if r.timeout == 0 {
+		r.timeout = quick
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	ctx = context.WithValue(ctx, lostKey{}, new(error))
+
+	var body *bytes.Reader
+	header := http.Header{}
+	if r.body != nil {
+		raw, err := json.Marshal(r.body)
+		if err != nil {
+			return false, fmt.Errorf("writing a request to Podman: %w", err)
+		}
+		body = bytes.NewReader(yamlSafe(raw))
+		header.Set("Content-Type", "application/x-yaml") // kube play looks at it; the others take anything but a form
+	} else {
+		body = bytes.NewReader(nil)
+	}
+	resp, err := conn.DoRequest(ctx, body, r.method, r.endpoint, r.query, header, r.names...)
+	if err != nil {
+		return false, p.silent(err)
+	}
+	defer resp.Body.Close()
+	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
+	switch {
+	case resp.StatusCode == http.StatusNotModified:
+		return false, nil
+	case resp.IsSuccess():
+		if err := resp.Process(out); err != nil {
+			return true, fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
+		}
+		return true, nil
+	}
+	err = resp.ProcessWithError(nil, &conflict{})
+	return false, &apiError{status: resp.StatusCode, says: clip(err.Error())}
+}
+
+// yamlSafe escapes what JSON may hold and YAML may not. In JSON it can only stand in a string.
+func yamlSafe(raw []byte) []byte {
+	var safe bytes.Buffer
+	for _, r := range string(raw) {
+		if r >= 0x7f && r <= 0x9f || r == 0xfeff || r == 0xfffe || r == 0xffff {
+			fmt.Fprintf(&safe, "\\u%04x", r)
+			continue
+		}
+		safe.WriteRune(r)
+	}
+	return safe.Bytes()
+}
+
+// clip shortens a foreign text to what a person reads.
+func clip(s string) string {
+	s = strings.TrimSpace(s)
+	if len(s) <= maxComplain {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxComplain], "") + "…"
+}
+
+// A container is one line of the list of all.
+type container struct {
+	ID        string `json:"Id"`
+	Names     []string
+	ImageID   string
+	IsInfra   bool
+	Labels    map[string]string
+	Pid       int
+	PodName   string
+	Ports     []portMapping
+	Restarts  int
+	State     string
+	ExitCode  int
+	StartedAt int64 // both in seconds since 1970, far below zero for never
+	ExitedAt  int64
+}
+
+type portMapping struct {
+	HostIP   string `json:"host_ip"`
+	HostPort int    `json:"host_port"`
+	Range    int    `json:"range"`
+	Protocol string `json:"protocol"`
+}
+
+func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
+	var all []container
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/json", query: url.Values{"all": {"true"}}}, &all)
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	return all, nil
+}
+
+// stoppedByUser tells whether somebody stopped the container; the list doesn't say.
+func (p *Podman) stoppedByUser(ctx context.Context, id string) (bool, error) {
+	var c struct{ State struct{ StoppedByUser bool } }
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{id}}, &c)
+	if err != nil {
+		return false, fmt.Errorf("inspecting container %.12s: %w", id, err)
+	}
+	return c.State.StoppedByUser, nil
+}
+
+// containerVerb starts, stops or unpauses one container.
+func (p *Podman) containerVerb(ctx context.Context, id, verb string, timeout time.Duration) error {
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/containers/%s/" + verb, names: []string{id}, timeout: timeout}, nil)
+	return err
+}
+
+// A podInfo is a pod as Podman has it, also one without containers.
+type podInfo struct {
+	Name   string
+	Labels map[string]string
+	Status string
+}
+
+// listPods lists the pods that bear Collie's label. It costs twice the list of containers (facts/podman.md, 4).
+func (p *Podman) listPods(ctx context.Context) ([]podInfo, error) {
+	var all []podInfo
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/pods/json", query: ownFilter()}, &all)
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	return slices.DeleteFunc(all, func(i podInfo) bool { return i.Labels[labelOwner] != owner }), nil
+}
+
+func ownFilter() url.Values {
+	return url.Values{"filters": {fmt.Sprintf(`{"label":[%q]}`, labelOwner+"="+owner)}}
+}
+
+// inspectPod returns nil if there is no such pod.
+func (p *Podman) inspectPod(ctx context.Context, name string) (*podInfo, error) {
+	var i podInfo
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/pods/%s/json", names: []string{name}}, &i)
+	switch {
+	case refused(err, http.StatusNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("inspecting pod %s: %w", name, err)
+	}
+	return &i, nil
+}
+
+// play makes the pod of kube without starting it, which touches nothing else. An error can leave half a pod behind.
+func (p *Podman) play(ctx context.Context, kube json.RawMessage) error {
+	var report struct {
+		Pods []struct{ ContainerErrors []string }
+	}
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/play/kube", query: url.Values{"start": {"false"}},
+		body: kube, timeout: longPlay}, &report)
+	if err != nil {
+		return err
+	}
+	if len(report.Pods) != 1 {
+		return fmt.Errorf("podman made %d pods of one", len(report.Pods))
+	}
+	if errs := report.Pods[0].ContainerErrors; len(errs) > 0 { // although the status is 200
+		return errors.New(clip(strings.Join(errs, "; ")))
+	}
+	return nil
+}
+
+// podVerb starts, stops or kills a pod. Its answer is 200 or 409 with an error for each container; 304 if nothing was done.
+func (p *Podman) podVerb(ctx context.Context, name, verb string, timeout time.Duration) (did bool, err error) {
+	var report struct{ Errs []string }
+	did, err = p.ask(ctx, request{method: http.MethodPost, endpoint: "/pods/%s/" + verb, names: []string{name}, timeout: timeout}, &report)
+	if err == nil {
+		errs := conflict{Errs: report.Errs}
+		if says := errs.Error(); says != "" {
+			return did, errors.New(clip(says))
+		}
+	}
+	return did, err
+}
+
+func (p *Podman) startPod(ctx context.Context, name string) error {
+	_, err := p.podVerb(ctx, name, "start", longStart)
+	return err
+}
+
+// killPod ends all of a pod at once; one that doesn't run is none the worse.
+func (p *Podman) killPod(ctx context.Context, name string) error {
+	_, err := p.podVerb(ctx, name, "kill", quick)
+	if refused(err, http.StatusConflict) && strings.Contains(err.Error(), "no running containers") {
+		return nil
+	}
+	return err
+}
+
+// removePod kills and removes a pod and its emptyDirs. One that isn't there is removed.
+func (p *Podman) removePod(ctx context.Context, name string) error {
+	_, err := p.ask(ctx, request{method: http.MethodDelete, endpoint: "/pods/%s", names: []string{name},
+		query: url.Values{"force": {"true"}, "timeout": {"0"}}, timeout: longPlay}, nil)
+	if refused(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+// A volume is a named volume.
+type volume struct {
+	Name   string
+	Labels map[string]string
+}
+
+// ensureVolume makes a volume with these labels; one that is there already is left as it is.
+func (p *Podman) ensureVolume(ctx context.Context, v volume) error {
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/volumes/create",
+		body: map[string]any{"Name": v.Name, "Labels": v.Labels, "IgnoreIfExists": true}}, nil)
+	if err != nil {
+		return fmt.Errorf("making volume %s: %w", v.Name, err)
+	}
+	return nil
+}
+
+func (p *Podman) listVolumes(ctx context.Context) ([]volume, error) {
+	var all []volume
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/volumes/json", query: ownFilter()}, &all)
+	if err != nil {
+		return nil, fmt.Errorf("listing volumes: %w", err)
+	}
+	return slices.DeleteFunc(all, func(v volume) bool { return v.Labels[labelOwner] != owner }), nil
+}
+
+func (p *Podman) removeVolume(ctx context.Context, name string) error {
+	_, err := p.ask(ctx, request{method: http.MethodDelete, endpoint: "/volumes/%s", names: []string{name}}, nil)
+	if err != nil && !refused(err, http.StatusNotFound) {
+		return fmt.Errorf("removing volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// listSecrets returns the labels of all secrets, by name.
+func (p *Podman) listSecrets(ctx context.Context) (map[string]map[string]string, error) {
+	var all []struct {
+		Spec struct {
+			Name   string
+			Labels map[string]string
+		}
+	}
+	if _, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/secrets/json"}, &all); err != nil {
+		return nil, fmt.Errorf("listing secrets: %w", err)
+	}
+	labels := map[string]map[string]string{}
+	for _, s := range all {
+		labels[s.Spec.Name] = s.Spec.Labels
+	}
+	return labels, nil
+}
+
+func (p *Podman) createSecret(ctx context.Context, name string, doc map[string]any) error {
+	labels, err := json.Marshal(map[string]string{labelOwner: owner})
+	if err != nil {
+		return fmt.Errorf("labelling secret %s: %w", name, err)
+	}
+	_, err = p.ask(ctx, request{method: http.MethodPost, endpoint: "/secrets/create",
+		query: url.Values{"name": {name}, "labels": {string(labels)}}, body: doc}, nil)
+	if err != nil {
+		return fmt.Errorf("making secret %s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *Podman) removeSecret(ctx context.Context, name string) error {
+	_, err := p.ask(ctx, request{method: http.MethodDelete, endpoint: "/secrets/%s", names: []string{name}}, nil)
+	if err != nil && !refused(err, http.StatusNotFound) {
+		return fmt.Errorf("removing secret %s: %w", name, err)
+	}
+	return nil
+}
+
+// imageID returns the id of an image on this machine, or "".
+func (p *Podman) imageID(ctx context.Context, name string) (string, error) {
+	var i struct {
+		ID string `json:"Id"`
+	}
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/images/%s/json", names: []string{name}}, &i)
+	switch {
+	case refused(err, http.StatusNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("inspecting image %s: %w", name, err)
+	}
+	return i.ID, nil
+}
+
+// A pullError is what the registry, or the way to it, said.
+type pullError string
+
+func (e pullError) Error() string { return string(e) }
+
+// pull brings an image to this machine and returns its id.
+func (p *Podman) pull(ctx context.Context, name string) (string, error) {
+	var report struct{ ID, Error string }
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/images/pull",
+		query: url.Values{"reference": {name}, "quiet": {"true"}, "retry": {"0"}}, timeout: longPull}, &report)
+	switch {
+	case err != nil:
+		return "", err
+	case report.Error != "": // although the status is 200
+		return "", pullError(clip(report.Error))
+	case report.ID == "":
+		return "", fmt.Errorf("podman names no image after the pull")
+	}
+	return report.ID, nil
+}

@@ -1,0 +1,251 @@
+package manifests
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The labels of all that Collie makes. What lacks the first one is never touched.
+const (
+	owner = "collie"
+
+	labelOwner    = "collie.io/owner"
+	labelObject   = "collie.io/object"   // Pod/web, Deployment/web, PersistentVolumeClaim/data
+	labelHash     = "collie.io/hash"     // of the pod with all it uses
+	labelSource   = "collie.io/file"     // pods/web.yaml:1
+	labelRevision = "collie.io/revision" // the one that made it
+	labelRestart  = "collie.io/restart"  // its restart policy: the list of containers doesn't say
+	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
+)
+
+// Rendered is what of a revision's pods is needed to make them live. It is saved; so it names secrets, and never holds one.
+type Rendered struct {
+	Pods   []RenderedPod `json:"pods"`             // by name
+	Claims []string      `json:"claims,omitempty"` // volumes that outlive all pods
+}
+
+// A RenderedPod is one pod, in one state of its YAML. In Podman it is NAME-HASH, so that the old one and the next can stand side by side.
+type RenderedPod struct {
+	Name       string            `json:"name"`
+	Kind       string            `json:"kind"`
+	Hash       string            `json:"hash"`
+	File       string            `json:"file"`
+	Line       int               `json:"line"`
+	Restart    string            `json:"restart"`              // Always, OnFailure or Never
+	Containers []string          `json:"containers"`           // without init containers, which are gone once they ran
+	Kube       json.RawMessage   `json:"kube,omitempty"`       // a List for kube play; none in a baseline, which can't be made again
+	Images     map[string]string `json:"images,omitempty"`     // name to id, as prepared
+	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
+	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
+	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
+}
+
+// id is the pod's name in Podman.
+func (r RenderedPod) id() string { return r.Name + "-" + r.Hash }
+
+func (r RenderedPod) source() string {
+	if r.File == "" {
+		return "an unknown file"
+	}
+	return r.File + ":" + strconv.Itoa(r.Line)
+}
+
+// ID names the content. That of a baseline differs from that of the same pods with their Kube: one can't be made again.
+func (r Rendered) ID() string {
+	sum := sha256.New()
+	for _, pod := range slices.SortedFunc(slices.Values(r.Pods), func(a, b RenderedPod) int { return cmp.Compare(a.id(), b.id()) }) {
+		fmt.Fprintf(sum, "pod %s %t\n", pod.id(), pod.Kube != nil)
+	}
+	for _, claim := range slices.Sorted(slices.Values(r.Claims)) {
+		fmt.Fprintf(sum, "claim %s\n", claim)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// A rendering is a pod on its way to a RenderedPod, with the secrets that have to be there before it.
+type rendering struct {
+	RenderedPod
+	secrets map[string]map[string]any // documents, by Podman's name for them
+}
+
+// render makes of pod what kube play gets: under its own name and labels, its images by id, and no volume that another
+// pod, or another state of this one, would share. Podman names a volume after the emptyDir, the ConfigMap or the Secret in
+// it, and rewrites one that is there under whatever runs (facts/podman.md, 0.4).
+func render(pod *Pod, revision string, ids map[string]string) (rendering, error) {
+	doc, err := deepCopy(pod.Doc)
+	if err != nil {
+		return rendering{}, fmt.Errorf("%s:%d: copying the pod: %w", pod.File, pod.Line, err)
+	}
+	r := rendering{
+		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: pod.Hash, File: pod.File, Line: pod.Line,
+			Images: map[string]string{}, HostPorts: pod.HostPorts},
+		secrets: map[string]map[string]any{},
+	}
+	spec := child(doc, "spec")
+	r.Restart = cmp.Or(str(spec, "restartPolicy"), "Always")
+	if str(spec, "hostname") == "" {
+		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
+	}
+	meta := child(doc, "metadata")
+	meta["name"] = r.id()
+	labels := child(meta, "labels")
+	for k, v := range map[string]string{
+		labelOwner: owner, labelObject: pod.Kind + "/" + pod.Name, labelHash: pod.Hash, labelRevision: revision,
+		labelSource: r.source(), labelRestart: r.Restart,
+	} {
+		labels[k] = v
+	}
+
+	for _, image := range pod.Images {
+		r.Images[image.Name] = ids[image.Name]
+	}
+	for c := range objects(spec, "initContainers", "containers") {
+		if id := ids[str(c, "image")]; id != "" {
+			c["image"] = id // a tag may move until this is played
+		}
+		c["imagePullPolicy"] = "Never"
+		r.secretsInEnv(c, pod)
+	}
+	for c := range objects(spec, "containers") {
+		r.Containers = append(r.Containers, str(c, "name"))
+	}
+
+	items := []any{doc}
+	for _, cm := range pod.ConfigMaps {
+		items = append(items, cm.Doc.Reveal()) // for environments
+	}
+	renamed := map[string]string{}
+	for v := range objects(spec, "volumes") {
+		own := r.id() + "-" + str(v, "name")
+		switch {
+		case v["emptyDir"] != nil:
+			renamed[str(v, "name")] = own
+			v["name"] = own
+		case v["configMap"] != nil:
+			source := child(v, "configMap")
+			if cm := find(pod.ConfigMaps, str(source, "name")); cm != nil {
+				source["name"] = own
+				items = append(items, named(cm.Doc.Reveal(), own))
+				r.Volumes = append(r.Volumes, own)
+			}
+		case v["secret"] != nil:
+			source := child(v, "secret")
+			if secret := find(pod.Secrets, str(source, "secretName")); secret != nil {
+				source["secretName"] = own
+				r.secrets[own] = named(secret.Doc.Reveal(), own)
+				r.Volumes = append(r.Volumes, own)
+			}
+		case v["image"] != nil:
+			child(v, "image")["pullPolicy"] = "Never"
+		}
+	}
+	for c := range objects(spec, "initContainers", "containers") {
+		for m := range objects(c, "volumeMounts") {
+			if own := renamed[str(m, "name")]; own != "" {
+				m["name"] = own
+			}
+		}
+	}
+	r.Secrets = slices.Sorted(maps.Keys(r.secrets))
+	r.Kube, err = json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
+	if err != nil {
+		return rendering{}, fmt.Errorf("%s:%d: writing the pod down: %w", pod.File, pod.Line, err)
+	}
+	return r, nil
+}
+
+// secretsInEnv points the environment of container c at Podman's names for its secrets.
+func (r *rendering) secretsInEnv(c map[string]any, pod *Pod) {
+	point := func(ref map[string]any) {
+		secret := find(pod.Secrets, str(ref, "name"))
+		if secret == nil {
+			return // an optional one that isn't there
+		}
+		own := secret.Name + "-" + secret.Hash
+		ref["name"] = own
+		r.secrets[own] = named(secret.Doc.Reveal(), own)
+	}
+	for e := range objects(c, "env") {
+		if from, ok := e["valueFrom"].(map[string]any); ok {
+			if ref, ok := from["secretKeyRef"].(map[string]any); ok {
+				point(ref)
+			}
+		}
+	}
+	for e := range objects(c, "envFrom") {
+		if ref, ok := e["secretRef"].(map[string]any); ok {
+			point(ref)
+		}
+	}
+}
+
+func find(objects []*Object, name string) *Object {
+	for _, o := range objects {
+		if o.Name == name {
+			return o
+		}
+	}
+	return nil
+}
+
+// named is doc under another name, and without what would only be in the way: `immutable: true` forbids Podman to remove it.
+func named(doc map[string]any, name string) map[string]any {
+	other := map[string]any{"metadata": map[string]any{"name": name}}
+	for _, key := range []string{"apiVersion", "kind", "data", "stringData", "binaryData"} {
+		if v, ok := doc[key]; ok {
+			other[key] = v
+		}
+	}
+	return other
+}
+
+// objects walks the objects in the named lists of m.
+func objects(m map[string]any, keys ...string) func(func(map[string]any) bool) {
+	return func(yield func(map[string]any) bool) {
+		for _, key := range keys {
+			list, _ := m[key].([]any)
+			for _, item := range list {
+				if object, ok := item.(map[string]any); ok && !yield(object) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// child returns the object at key, which it makes if there is none.
+func child(m map[string]any, key string) map[string]any {
+	c, ok := m[key].(map[string]any)
+	if !ok {
+		c = map[string]any{}
+		m[key] = c
+	}
+	return c
+}
+
+func str(m map[string]any, key string) string {
+	s, _ := m[key].(string)
+	return s
+}
+
+// deepCopy keeps numbers as they are written.
+func deepCopy(doc map[string]any) (map[string]any, error) {
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(strings.NewReader(string(raw)))
+	dec.UseNumber()
+	var c map[string]any
+	if err := dec.Decode(&c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
