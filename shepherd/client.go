@@ -14,8 +14,9 @@ import (
 const (
 	maxReply = 8 << 20
 
-	// Deadlines of a call whose context has none. To start a service takes its pid file's time-out (30 s on Guix), to
-	// stop one its grace period, for each of those that depend on it, one after another.
+	// No call takes longer, whatever its context allows: once, Shepherd 1.0.9 kept a connection open for ever. To start
+	// a service takes its pid file's time-out (30 s on Guix), to stop one its grace period, for each of those that depend
+	// on it, one after another.
 	answerTime = 30 * time.Second
 	actionTime = 5 * time.Minute
 )
@@ -216,11 +217,8 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, action, service s
 	if err := checkName(service); err != nil {
 		return reply{}, &Error{action, service, err.Error(), nil}
 	}
-	if _, has := ctx.Deadline(); !has {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	for i, a := range arguments {
 		arguments[i] = quote(a)
 	}

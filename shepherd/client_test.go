@@ -104,6 +104,12 @@ func TestServices(t *testing.T) {
 	if s := byName["killed"]; len(s.Exits) != 1 || s.Exits[0].String() != "killed by signal 9" || len(s.Respawns) != 1 || !s.Enabled {
 		t.Errorf("killed: %+v", s)
 	}
+	stopped := byName["killed"]
+	stopped.Status = "stopped"
+	stopped.Changes = append([]StatusChange{{"stopped", time.Unix(1, 0)}, {"stopping", time.Unix(1, 0)}}, stopped.Changes...)
+	if got := stopped.Trouble(); got != "" {
+		t.Errorf("a service that was told to stop is in trouble: %s", got)
+	}
 	if s := byName["root"]; s.PID != 1 || s.Messages[len(s.Messages)-1] != "Service killed has been started." ||
 		!slices.Contains(s.Messages, `sh[309] it \ says 'ärger'`) {
 		t.Errorf("root: %+v", s)

@@ -64,10 +64,15 @@ func (s Service) Trouble() string {
 	if n := len(s.Respawns); n > 0 && !s.Enabled {
 		why = append(why, fmt.Sprintf("died %d times", len(s.Exits)))
 	}
-	if len(s.Exits) > 0 && s.Status != "running" {
+	if len(s.Exits) > 0 && s.died() {
 		why = append(why, s.Exits[0].String())
 	}
 	return strings.Join(why, ", ")
+}
+
+// died tells whether a service went from "running" to "stopped" without being asked to stop.
+func (s Service) died() bool {
+	return s.Status == "stopped" && len(s.Changes) > 1 && s.Changes[1].Status == "running"
 }
 
 // services takes what a status reply holds: a service, or a list of them.
