@@ -1,0 +1,387 @@
+;; The Shepherd services of Collie and of the Podman user that it works for.  For Guix 1.5.0 and Shepherd 1.0.9.
+(define-module (collie services)
+  #:use-module (collie packages)
+  #:use-module (gnu packages containers)
+  #:use-module (gnu packages nss)
+  #:use-module (gnu packages version-control)
+  #:use-module (gnu services)
+  #:use-module (gnu services configuration)
+  #:use-module (gnu services shepherd)
+  #:use-module (gnu system accounts)
+  #:use-module (gnu system shadow)
+  #:use-module (guix gexp)
+  #:use-module (srfi srfi-1)
+  #:export (collie-source
+            collie-source?
+            collie-source-url
+            collie-source-branch
+            collie-source-interval
+            collie-source-owner
+
+            collie-configuration
+            collie-configuration?
+            collie-configuration-collie
+            collie-configuration-podman
+            collie-configuration-source
+            collie-configuration-host
+            collie-configuration-system?
+            collie-configuration-homes
+            collie-configuration-user
+            collie-configuration-create-user?
+            collie-configuration-subordinate-ids
+            collie-configuration-soak
+            collie-configuration-state
+            collie-configuration-grace-period
+            collie-configuration-pod-grace-period
+            collie-configuration-respawn-delay
+            collie-configuration-environment-variables
+            collie-service-type))
+
+
+;;;
+;;; Configuration.
+;;;
+
+(define (count? value)
+  (and (exact-integer? value) (positive? value)))
+
+(define seconds? count?)
+
+(define (environment-variables? value)
+  (and (list-of-strings? value)
+       (every (lambda (variable)
+                (let ((name-end (string-index variable #\=)))
+                  (and name-end (positive? name-end))))
+              value)))
+
+(define-maybe/no-serialization string)
+
+(define-configuration/no-serialization collie-source
+  (url
+   (string)
+   "URL of the Git repository to follow.")
+  (branch
+   (string "main")
+   "Branch to follow.")
+  (interval
+   (seconds 30)
+   "Seconds between two polls.  A push to a repository on this machine is seen at once.")
+  (owner
+   (maybe-string)
+   "User that owns a repository on this machine.  Collie refuses a local repository that anyone but this user and root
+can write.  By default only root may."))
+
+(define-configuration/no-serialization collie-configuration
+  (collie
+   (file-like collie)
+   "Package that provides the agent.")
+  (podman
+   (file-like podman)
+   "Package of the Podman that serves its API to Collie and runs the pods.")
+  (source
+   (collie-source)
+   "The Git repository to follow, a @code{collie-source}.")
+  (host
+   (maybe-string)
+   "Name of this host in the repository.  By default the host name at Collie's first run, which is then kept.")
+  (system?
+   (boolean #t)
+   "Whether Collie follows the repository's @file{system.scm}.")
+  (homes
+   (list-of-strings '("podman"))
+   "Users whose @file{home.scm} (of the pod user) or @file{home/USER.scm} Collie follows.")
+  (user
+   (string "podman")
+   "Unprivileged user that runs the pods.")
+  (create-user?
+   (boolean #t)
+   "Whether to create the account and the group of @code{user}.")
+  (subordinate-ids
+   (count 65536)
+   "Number of subordinate user and group IDs for the containers of @code{user}.")
+  (soak
+   (seconds 30)
+   "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
+  (state
+   (string "/var/lib/collie")
+   "Directory of the clone, the state, the journal, the logs and the trees for Guix.")
+  (grace-period
+   (seconds 120)
+   "Seconds that the agent has to finish its current step when it is stopped, before it is killed.")
+  (pod-grace-period
+   (seconds 30)
+   "Seconds that the pods have to stop when the machine goes down.")
+  (respawn-delay
+   (seconds 5)
+   "Seconds before an agent that ended is started again.")
+  (environment-variables
+   (environment-variables '())
+   "More of the agent's environment, as @code{\"NAME=VALUE\"} strings, for instance
+@code{\"https_proxy=http://proxy.example.org:3128\"}.  They win over the agent's usual ones."))
+
+(define (yaml-string str)
+  "Return STR as a double-quoted YAML scalar, whatever characters it has."
+  (define (escape chr)
+    (cond ((memv chr '(#\" #\\))
+           (string #\\ chr))
+          ((char-set-contains? char-set:iso-control chr)
+           (format #f "\\u~4,'0x" (char->integer chr)))
+          (else
+           (string chr))))
+  (string-append "\"" (string-concatenate (map escape (string->list str))) "\""))
+
+(define (collie.yaml config)
+  "Return the agent's configuration file: the fields of CONFIG, under the same names."
+  (define (entry name value)
+    (if (maybe-value-set? value)
+        (list name ": " value "\n")
+        '()))
+  (define (quoted value)
+    (if (maybe-value-set? value) (yaml-string value) value))
+  (define (duration seconds)
+    (format #f "~as" seconds))
+  (define source (collie-configuration-source config))
+
+  (plain-file "collie.yaml"
+              (string-concatenate
+               (append
+                '("source:\n")
+                (entry "  url" (quoted (collie-source-url source)))
+                (entry "  branch" (quoted (collie-source-branch source)))
+                (entry "  interval" (duration (collie-source-interval source)))
+                (entry "  owner" (quoted (collie-source-owner source)))
+                (entry "host" (quoted (collie-configuration-host config)))
+                (entry "system" (if (collie-configuration-system? config) "true" "false"))
+                (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
+                (entry "user" (quoted (collie-configuration-user config)))
+                (entry "soak" (duration (collie-configuration-soak config)))
+                (entry "state" (quoted (collie-configuration-state config)))))))
+
+;; /etc/containers is a link into the store where `rootless-podman-service-type' is used, and nothing fits beside its
+;; files: Podman reads this one last, by CONTAINERS_CONF_OVERRIDE.
+(define containers.conf
+  (plain-file "containers.conf" "[containers]
+# With a keyring each container takes a kernel key, and a user's quota of 200 ends at some 98 pods.
+keyring = false
+log_size_max = 10485760
+[engine]
+cgroup_manager = \"cgroupfs\"
+events_logger = \"file\"
+"))
+
+
+;;;
+;;; Accounts and activation.
+;;;
+
+(define (collie-accounts config)
+  "Return the group that may talk to the agent, and the account of the pod user if CONFIG wants it."
+  (let ((user (collie-configuration-user config)))
+    (cons (user-group (name "collie") (system? #t))     ;about as much as root
+          (if (collie-configuration-create-user? config)
+              (list (user-group (name user))
+                    (user-account
+                     (name user)
+                     (group user)
+                     (supplementary-groups '("cgroup"))      ;of `rootless-podman-service-type'
+                     (comment "Rootless Podman")))
+              '()))))
+
+(define (collie-subids config)
+  (let ((range (subid-range (name (collie-configuration-user config))
+                            (count (collie-configuration-subordinate-ids config)))))
+    (subids-extension (subuids (list range))
+                      (subgids (list range)))))
+
+(define (collie-activation config)
+  "Return a gexp that makes the agent's directories, and keeps the run-time directory of CONFIG's user."
+  (with-imported-modules '((guix build utils))
+    #~(begin
+        (use-modules (guix build utils))
+        (mkdir-p "/run/collie")
+        (chmod "/run/collie" #o755)             ;else Shepherd makes it 0700, and group collie can't get in
+        (mkdir-p #$(collie-configuration-state config))
+        (chmod #$(collie-configuration-state config) #o711)     ;all below is 0700, but trees/, which home users read
+        ;; What `loginctl enable-linger' does: elogind then keeps /run/user/UID after the user's last logout.
+        (mkdir-p "/var/lib/elogind/linger")
+        (call-with-output-file (string-append "/var/lib/elogind/linger/" #$(collie-configuration-user config))
+          (const #t)))))
+
+(define (collie-etc config)
+  `(("collie.yaml" ,(collie.yaml config))))
+
+
+;;;
+;;; Podman, as its user.
+;;;
+
+(define (runtime-directory user)
+  #~(string-append "/run/user/" (number->string (passwd:uid (getpwnam #$user)))))
+
+(define (as-user user)
+  "Return a gexp of the keyword arguments with which Shepherd's procedures run a program of Podman as USER."
+  #~(let ((account (getpwnam #$user)))
+      (list #:user #$user
+            #:group (group:name (getgrgid (passwd:gid account)))   ;else it keeps root's
+            #:supplementary-groups '("cgroup")
+            #:directory (passwd:dir account)
+            #:environment-variables
+            (user-environment-variables
+             #$user
+             (list (string-append "XDG_RUNTIME_DIR=" #$(runtime-directory user))
+                   (string-append "CONTAINERS_CONF_OVERRIDE=" #$containers.conf)
+                   "PATH=/run/privileged/bin:/run/current-system/profile/bin:/run/current-system/profile/sbin"
+                   (string-append "SSL_CERT_DIR=" #$(file-append nss-certs "/etc/ssl/certs")))))))
+
+(define (podman-runtime-directory user)
+  (shepherd-service
+   (documentation "Make the run-time directory of the Podman user, unless elogind did.")
+   (provision '(podman-runtime-directory))
+   (requirement '(user-processes elogind))
+   (one-shot? #t)
+   (start #~(lambda _
+              (let ((account (getpwnam #$user))
+                    (directory #$(runtime-directory user)))
+                (mkdir-p "/run/user")
+                (unless (file-exists? directory)
+                  (mkdir directory #o700)
+                  (chown directory (passwd:uid account) (passwd:gid account)))
+                #t)))))
+
+(define %podman-requirement
+  '(podman-runtime-directory cgroups2-fs-owner networking))
+
+(define (podman-api user podman)
+  (shepherd-service
+   (documentation "Serve the API of rootless Podman to Collie.")
+   (provision '(podman-api))
+   (requirement %podman-requirement)
+   (modules `((shepherd endpoints) ,@%default-modules))
+   ;; The socket is there as soon as the service runs; Podman starts at the first connection and leaves when nobody
+   ;; asked for a minute.  The socket is root's, in a directory of root: one in the user's run-time directory could be
+   ;; swapped for a link to another.
+   (start #~(lambda args
+              (apply (apply make-systemd-constructor
+                            (list #$(file-append podman "/bin/podman") "system" "service" "--time=60")
+                            (list (endpoint
+                                   (make-socket-address AF_UNIX #$(string-append "/run/collie/podman/" user ".sock"))
+                                   #:name "podman" #:socket-directory-permissions #o700))
+                            #:log-file "/var/log/podman-api.log"
+                            #$(as-user user))
+                     args)))
+   (stop #~(make-systemd-destructor))
+   (respawn-delay 2)))
+
+(define (podman-pods user podman grace-period)
+  (shepherd-service
+   (documentation "Stop the user's pods before the machine goes down.")
+   (provision '(podman-pods))
+   (requirement %podman-requirement)            ;not `podman-api': to restart that must not stop the pods
+   (start #~(const #t))
+   ;; Without it the pods' processes get what `user-processes' gives to all: SIGTERM, 4 seconds, SIGKILL.
+   (stop #~(lambda _
+             (apply spawn-command
+                    (list #$(file-append podman "/bin/podman")
+                          "stop" "--all" "--time" #$(number->string grace-period))
+                    #$(as-user user))
+             #f))
+   (respawn? #f)))
+
+
+;;;
+;;; The agent.
+;;;
+
+(define %control-socket "/run/collie/collie.sock")
+
+(define (ask request)
+  "Return a gexp of the procedure of an action: send REQUEST (\"POST /v1/sync\") to the agent, show what it answers."
+  #~(lambda _
+      ;; Shepherd is one thread: a socket that doesn't block suspends only this fiber.
+      (let ((agent (socket AF_UNIX (logior SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC) 0)))
+        ;; Not `dynamic-wind': its exit guard runs each time the fiber is suspended.
+        (catch #t
+          (lambda ()
+            (set-port-encoding! agent "UTF-8")
+            (connect agent AF_UNIX #$%control-socket)
+            (put-string agent (string-append #$request " HTTP/1.0\r\nAccept: text/plain\r\n\r\n"))
+            (force-output agent)
+            (let ((status (read-line agent)))
+              (let skip-headers ()
+                (unless (member (read-line agent) `("\r" "" ,(eof-object)))
+                  (skip-headers)))
+              (let show ()
+                (match (read-line agent 'concat)
+                  ((? eof-object?)
+                   (close-port agent)
+                   (and (string? status)                 ;herd exits with 1 where it is false
+                        (string-contains status " 2")      ;as in "HTTP/1.0 200 OK"
+                        #t))
+                  (line
+                   (display line)
+                   (show))))))
+          (lambda exception
+            (close-port agent)
+            (apply throw exception))))))
+
+(define (collie-action name documentation request)
+  (shepherd-action
+   (name name)
+   (documentation documentation)
+   (procedure (ask request))))
+
+(define (collie-agent config)
+  (define file (collie.yaml config))
+
+  (shepherd-service
+   (documentation "Follow a Git repository: bring the system, the homes and the pods to what it describes.")
+   (provision '(collie))
+   ;; Not `guix-daemon', `networking' or `podman-api': to restart one of them would stop the agent in mid-switch.
+   (requirement '(user-processes))
+   (modules `((ice-9 match) (ice-9 rdelim) (ice-9 textual-ports) ,@%default-modules))
+   (start #~(make-forkexec-constructor
+             (list #$(file-append (collie-configuration-collie config) "/bin/collie")
+                   "run" "--config" #$file)
+             #:log-file "/var/log/collie.log"
+             #:directory #$(collie-configuration-state config)
+             #:file-creation-mask #o077
+             #:pid-file "/run/collie/collie.pid"        ;written when the agent is ready
+             #:environment-variables
+             (list #$@(collie-configuration-environment-variables config)       ;of two of a name, Go takes the first
+                   "HOME=/root" "USER=root" "LOGNAME=root" "LANG=C.UTF-8"
+                   (string-append "PATH=/run/privileged/bin:/run/current-system/profile/bin"
+                                  ":/run/current-system/profile/sbin:" #$(file-append git-minimal "/bin"))
+                   "GUIX_LOCPATH=/run/current-system/locale"
+                   (string-append "SSL_CERT_DIR=" #$(file-append nss-certs "/etc/ssl/certs")))))
+   (stop #~(make-kill-destructor #:grace-period #$(collie-configuration-grace-period config)))
+   ;; More than can happen, else Shepherd disables the service for good.  Two quotes, because it is pasted unquoted.
+   (respawn-limit ''(100 . 1))
+   (respawn-delay (collie-configuration-respawn-delay config))
+   (actions
+    (list (shepherd-configuration-action file)
+          (collie-action 'sync "Look for a new commit now." "POST /v1/sync")
+          (collie-action 'deployment "Show what is deployed." "GET /v1/status")
+          (collie-action 'suspend "Apply nothing until `resume'." "POST /v1/suspend")
+          (collie-action 'resume "Apply changes again." "POST /v1/resume")))))
+
+(define (collie-shepherd-services config)
+  (let ((user (collie-configuration-user config))
+        (podman (collie-configuration-podman config)))
+    (list (podman-runtime-directory user)
+          (podman-api user podman)
+          (podman-pods user podman (collie-configuration-pod-grace-period config))
+          (collie-agent config))))
+
+(define collie-service-type
+  (service-type
+   (name 'collie)
+   (extensions
+    (list (service-extension account-service-type collie-accounts)
+          (service-extension subids-service-type collie-subids)
+          (service-extension activation-service-type collie-activation)
+          (service-extension etc-service-type collie-etc)
+          (service-extension profile-service-type (compose list collie-configuration-collie))
+          (service-extension shepherd-root-service-type collie-shepherd-services)))
+   (description "Run @command{collie}, a GitOps agent that brings the system, the homes of users and the rootless
+Podman pods of one user to what a Git repository describes.  It needs @code{rootless-podman-service-type} and what
+that needs.")))
