@@ -1,10 +1,15 @@
 package manifests
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"path"
+	"slices"
+	"strings"
 )
 
 // Manifests are the checked objects of one revision.
@@ -84,7 +89,110 @@ func (Redacted) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("a redacted document isn't written down: name it by its hash")
 }
 
-// Load reads and checks all YAML (*.yaml, *.yml) under dir of fsys. If the files are at fault, its error is of type [Errors].
+// Bounds on a revision.
+const (
+	mostEntries = 10_000   // files and folders
+	mostFile    = 1 << 20  // bytes
+	mostBytes   = 16 << 20 // bytes of all files
+)
+
+// Load reads and checks all YAML (*.yaml, *.yml) under dir of fsys, sub-folders too. If the files are at fault, its error
+// is of type [Errors] and holds all mistakes, by file and line.
 func Load(fsys fs.FS, dir string) (*Manifests, error) {
-	return nil, errors.New("loading manifests: not there yet")
+	c := &checker{}
+	entries, bytes := 0, int64(0)
+	err := fs.WalkDir(fsys, dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		entries++
+		if entries > mostEntries {
+			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is one too many: there may be %d files and folders", mostEntries)}
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		data, err := c.readFile(fsys, name, entry)
+		if err != nil {
+			return err
+		}
+		if bytes += int64(len(data)); bytes > mostBytes {
+			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is too much: all files together may have %d MiB", mostBytes>>20)}
+		}
+		c.file(name, data)
+		return nil
+	})
+	var limit *FieldError
+	switch {
+	case errors.As(err, &limit): // what follows wasn't looked at
+		c.errs = append(c.errs, limit)
+		c.torn = true
+	case err != nil:
+		return nil, fmt.Errorf("reading the manifests in %s: %w", dir, err)
+	}
+	m := c.bind()
+	if len(c.errs) > 0 {
+		return nil, c.mistakes()
+	}
+	return m, nil
+}
+
+// readFile returns what a manifest holds. It is empty for a file that is none, and for one that isn't read: then c knows why.
+func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, error) {
+	p := place{file: name, line: 1}
+	if !entry.Type().IsRegular() {
+		c.torn = true
+		c.wrong(p, "put the file itself there", "is not a plain file, but %s", fileType(entry.Type()))
+		return nil, nil
+	}
+	switch ext := path.Ext(name); {
+	case ext == ".yaml" || ext == ".yml":
+	case strings.EqualFold(ext, ".yaml") || strings.EqualFold(ext, ".yml") || ext == ".json":
+		c.note(p, "is not read: the names of manifests end in .yaml or .yml")
+		return nil, nil
+	default:
+		return nil, nil
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > mostFile {
+		c.torn = true
+		c.wrong(p, "split it", "is larger than %d MiB", mostFile>>20)
+		return nil, nil
+	}
+	return data, nil
+}
+
+func fileType(mode fs.FileMode) string {
+	if mode&fs.ModeSymlink != 0 {
+		return "a symbolic link"
+	}
+	return "something else"
+}
+
+// file reads the documents of one file.
+func (c *checker) file(name string, data []byte) {
+	roots, mistake := parseFile(name, data)
+	for _, root := range roots {
+		c.document(name, root, "")
+	}
+	if mistake != nil {
+		c.torn = true
+		c.errs = append(c.errs, mistake)
+	}
+}
+
+// mistakes are all that were found, each once: an alias can make one mistake in many places.
+func (c *checker) mistakes() Errors {
+	slices.SortStableFunc(c.errs, func(a, b *FieldError) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return slices.CompactFunc(c.errs, func(a, b *FieldError) bool { return *a == *b })
 }

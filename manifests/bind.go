@@ -1,0 +1,556 @@
+package manifests
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// bind ties the documents of all files together: who uses what, and who wants the same as another. What it returns counts
+// only if nothing was wrong.
+func (c *checker) bind() *Manifests {
+	b := binder{checker: c, configMaps: map[string]*bound{}, secrets: map[string]*bound{}, claims: map[string]*Claim{}}
+	first := map[string]*document{}
+	for _, d := range c.docs {
+		if d.selector != nil || d.name == "" {
+			continue
+		}
+		key := d.kind + " " + d.name
+		if d.kind == "Deployment" { // what users call a pod is one name, whatever made it
+			key = "Pod " + d.name
+		}
+		if was := first[key]; was != nil {
+			c.wrong(d.at("metadata.name"), "rename one of them", "there is a %s %q already (%s)", was.kind, d.name, was.at("metadata.name"))
+			continue
+		}
+		first[key] = d
+		b.add(d)
+	}
+	for _, d := range first {
+		if d.kind == "Pod" || d.kind == "Deployment" {
+			b.pods = append(b.pods, newPodDocument(d))
+		}
+	}
+	slices.SortFunc(b.pods, func(x, y *podDocument) int {
+		return cmp.Or(strings.Compare(x.file, y.file), cmp.Compare(x.line, y.line), strings.Compare(x.name, y.name))
+	})
+	m := &Manifests{}
+	for _, p := range b.pods {
+		if pod := b.pod(p); pod != nil {
+			m.Pods = append(m.Pods, pod)
+		}
+	}
+	b.hostPorts()
+	b.services()
+	for _, o := range slices.Concat(slices.Collect(maps.Values(b.configMaps)), slices.Collect(maps.Values(b.secrets))) {
+		if !o.used {
+			c.note(o.doc.at("metadata.name"), "no pod uses this %s", o.doc.kind)
+		}
+	}
+	m.Claims = slices.Collect(maps.Values(b.claims))
+	slices.SortFunc(m.Pods, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(m.Claims, func(x, y *Claim) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(c.notes, func(x, y Note) int {
+		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), strings.Compare(x.Field, y.Field), strings.Compare(x.Says, y.Says))
+	})
+	m.Notes = slices.Compact(c.notes)
+	return m
+}
+
+type binder struct {
+	*checker
+	pods       []*podDocument
+	configMaps map[string]*bound
+	secrets    map[string]*bound
+	claims     map[string]*Claim
+}
+
+// A bound object is one that pods may use.
+type bound struct {
+	doc    *document
+	object *Object
+	keys   map[string]bool // true: of text, that can be a variable
+	used   bool
+}
+
+func (b *binder) add(d *document) {
+	switch d.kind {
+	case "ConfigMap":
+		o := &bound{doc: d, keys: map[string]bool{}}
+		for key := range section(d.body, "binaryData") {
+			o.keys[key] = false
+		}
+		for key := range section(d.body, "data") {
+			if _, twice := o.keys[key]; twice {
+				b.wrong(d.at(place{}.key("data", 0).key(key, 0).field), "leave one of them", "this key is in binaryData too")
+			}
+			o.keys[key] = true
+		}
+		o.object = newObject(d)
+		b.configMaps[d.name] = o
+	case "Secret":
+		mergeStringData(d.body)
+		o := &bound{doc: d, object: newObject(d), keys: map[string]bool{}}
+		for key := range section(d.body, "data") {
+			o.keys[key] = true
+		}
+		b.secrets[d.name] = o
+	case "PersistentVolumeClaim":
+		b.claims[d.name] = &Claim{Name: d.name, File: d.file, Line: d.line, Doc: d.body}
+	}
+}
+
+// A podDocument is a Pod or a Deployment, seen as the pod that it asks for.
+type podDocument struct {
+	*document
+	base string // of the pod's spec: spec or spec.template.spec
+	meta map[string]any
+	raw  map[string]any // the spec as it is
+	spec podSpec        // the spec as it is read here
+}
+
+// podSpec is what binding looks at.
+type podSpec struct {
+	HostNetwork    bool
+	RestartPolicy  string
+	InitContainers []podContainer
+	Containers     []podContainer
+	Volumes        []podVolume
+}
+
+type podContainer struct {
+	Name, Image, ImagePullPolicy string
+	Env                          []struct {
+		Name      string
+		ValueFrom struct {
+			ConfigMapKeyRef, SecretKeyRef *reference
+			FieldRef                      *struct{ FieldPath string }
+			ResourceFieldRef              *struct{ ContainerName string }
+		}
+	}
+	EnvFrom []struct{ ConfigMapRef, SecretRef *reference }
+	Ports   []struct {
+		ContainerPort, HostPort int
+		HostIP, Protocol, Name  string
+	}
+	VolumeMounts []struct{ Name, MountPath string }
+}
+
+type podVolume struct {
+	Name                  string
+	ConfigMap, Secret     *reference
+	PersistentVolumeClaim *struct {
+		ClaimName string
+		ReadOnly  bool
+	}
+	EmptyDir *struct{ Medium string }
+	Image    *struct{ Reference, PullPolicy string }
+}
+
+// A reference names a ConfigMap or a Secret, and perhaps keys of it.
+type reference struct {
+	Name, SecretName string
+	Key              string
+	Items            []struct{ Key, Path string }
+	Optional         bool
+}
+
+func newPodDocument(d *document) *podDocument {
+	p := &podDocument{document: d, base: "spec", meta: map[string]any{"name": d.name}}
+	own := section(d.body, "metadata")
+	labels, annotations := section(own, "labels"), section(own, "annotations")
+	p.raw = section(d.body, "spec")
+	if d.kind == "Deployment" {
+		template := section(p.raw, "template")
+		p.base, p.raw = "spec.template.spec", section(template, "spec")
+		labels = section(section(template, "metadata"), "labels")
+		both := map[string]any{}
+		maps.Copy(both, annotations)
+		maps.Copy(both, section(section(template, "metadata"), "annotations"))
+		annotations = both
+	}
+	if len(labels) > 0 {
+		p.meta["labels"] = labels
+	}
+	if len(annotations) > 0 {
+		p.meta["annotations"] = annotations
+	}
+	recode(p.raw, &p.spec)
+	return p
+}
+
+// field is the place of a part of the pod's spec.
+func (p *podDocument) field(format string, args ...any) place {
+	return p.at(p.base + "." + fmt.Sprintf(format, args...))
+}
+
+// each goes through the containers, the init containers first, as they run.
+func (p *podDocument) each(do func(c *podContainer, field string)) {
+	for i := range p.spec.InitContainers {
+		do(&p.spec.InitContainers[i], fmt.Sprintf("initContainers[%d]", i))
+	}
+	for i := range p.spec.Containers {
+		do(&p.spec.Containers[i], fmt.Sprintf("containers[%d]", i))
+	}
+}
+
+// pod checks one pod against all else.
+func (b *binder) pod(p *podDocument) *Pod {
+	if p.kind == "Deployment" {
+		b.deployment(p)
+	}
+	b.names(p)
+	use := uses{binder: b, pod: p, configMaps: map[string]*Object{}, secrets: map[string]*Object{}, claims: map[string]bool{}}
+	p.each(func(c *podContainer, field string) {
+		b.mounts(p, c, field)
+		use.environment(c, field)
+	})
+	for i, v := range p.spec.Volumes {
+		use.volume(v, fmt.Sprintf("volumes[%d]", i))
+	}
+	if len(b.errs) > 0 { // nothing will come of it
+		return nil
+	}
+	p.readOnlyClaims()
+	p.ownName()
+	out := &Pod{
+		Name: p.name, Kind: p.kind, File: p.file, Line: p.line,
+		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
+		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
+		Claims: slices.Sorted(maps.Keys(use.claims)),
+		Images: p.images(),
+	}
+	for _, t := range p.ports() {
+		out.HostPorts = append(out.HostPorts, t.HostPort)
+	}
+	out.Hash = podHash(out)
+	return out
+}
+
+// deployment checks what a Deployment has beyond a Pod.
+func (b *binder) deployment(p *podDocument) {
+	spec := section(p.body, "spec")
+	switch n, ok := spec["replicas"].(int64); {
+	case ok && n == 0:
+		b.wrong(p.at("spec.replicas"), "to stop the pod, take its file out of the repository", "0 is not supported yet")
+	case ok && n > 1:
+		b.wrong(p.at("spec.replicas"), "write replicas: 1, or a Deployment with another name for each",
+			"%d is not supported: nothing here would share the work among them", n)
+	}
+	if p.spec.RestartPolicy != "" && p.spec.RestartPolicy != "Always" {
+		b.wrong(p.field("restartPolicy"), "write a Pod, or leave restartPolicy out", "%s is not supported in a Deployment, whose pod always runs", p.spec.RestartPolicy)
+	}
+	labels := section(section(section(spec, "template"), "metadata"), "labels")
+	for key, want := range section(section(spec, "selector"), "matchLabels") {
+		if labels[key] != want {
+			b.wrong(p.at(place{}.key("spec.selector.matchLabels", 0).key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
+		}
+	}
+}
+
+// names wants the names within a pod to be unique.
+func (b *binder) names(p *podDocument) {
+	first := map[string]place{}
+	p.each(func(c *podContainer, field string) {
+		b.unique(first, "container", c.Name, p.field("%s.name", field))
+		ports := map[string]place{}
+		for i, port := range c.Ports {
+			b.unique(ports, "port", port.Name, p.field("%s.ports[%d].name", field, i))
+		}
+	})
+	volumes := map[string]place{}
+	for i, v := range p.spec.Volumes {
+		b.unique(volumes, "volume", v.Name, p.field("volumes[%d].name", i))
+	}
+}
+
+func (b *binder) unique(first map[string]place, what, name string, at place) {
+	if name == "" {
+		return
+	}
+	if was, twice := first[name]; twice {
+		b.wrong(at, "rename one of them", "there is a %s %q already (line %d)", what, name, was.line)
+		return
+	}
+	first[name] = at
+}
+
+func (b *binder) mounts(p *podDocument, c *podContainer, field string) {
+	var names []string
+	memory := map[string]bool{}
+	for _, v := range p.spec.Volumes {
+		names = append(names, v.Name)
+		memory[v.Name] = v.EmptyDir != nil && v.EmptyDir.Medium == "Memory"
+	}
+	paths := map[string]place{}
+	for i, m := range c.VolumeMounts {
+		at := p.field("%s.volumeMounts[%d].name", field, i)
+		if m.Name != "" && !slices.Contains(names, m.Name) {
+			hint := "add it to " + p.base + ".volumes"
+			if near := nearest(m.Name, names); near != "" {
+				hint = "did you mean " + near + "?"
+			}
+			b.wrong(at, hint, "there is no volume %q in this pod", m.Name)
+		}
+		if memory[m.Name] && p.mounting(m.Name) > 1 {
+			b.wrong(at, "leave medium out", "the volume %q is in memory, which Podman doesn't share between containers", m.Name)
+		}
+		target, _, _ := strings.Cut(m.MountPath, ":")
+		at = p.field("%s.volumeMounts[%d].mountPath", field, i)
+		if was, twice := paths[target]; twice && target != "" {
+			b.wrong(at, "mount one of them elsewhere", "%s is taken by another volume (line %d)", shorten(target), was.line)
+			continue
+		}
+		paths[target] = at
+	}
+}
+
+// mounting counts the containers that mount a volume.
+func (p *podDocument) mounting(volume string) (n int) {
+	p.each(func(c *podContainer, _ string) {
+		for _, m := range c.VolumeMounts {
+			if m.Name == volume {
+				n++
+				return
+			}
+		}
+	})
+	return n
+}
+
+// uses gathers what one pod uses.
+type uses struct {
+	*binder
+	pod        *podDocument
+	configMaps map[string]*Object
+	secrets    map[string]*Object
+	claims     map[string]bool
+}
+
+var fieldPath = regexp.MustCompile(`\Ametadata\.(name|uid|(labels|annotations)\['[^']+'\])\z`)
+
+func (u *uses) environment(c *podContainer, field string) {
+	first := map[string]place{}
+	for i, e := range c.Env {
+		entry := fmt.Sprintf("%s.env[%d]", field, i)
+		at := u.pod.field("%s.name", entry)
+		if was, twice := first[e.Name]; twice && e.Name != "" {
+			u.note(at, "%s is given twice; this counts, and line %d does not", e.Name, was.line)
+		}
+		first[e.Name] = at
+		from := e.ValueFrom
+		u.reference("ConfigMap", from.ConfigMapKeyRef, entry+".valueFrom.configMapKeyRef", true)
+		u.reference("Secret", from.SecretKeyRef, entry+".valueFrom.secretKeyRef", true)
+		if ref := from.FieldRef; ref != nil && ref.FieldPath != "" && !fieldPath.MatchString(ref.FieldPath) {
+			u.wrong(u.pod.field("%s.valueFrom.fieldRef.fieldPath", entry),
+				"use metadata.name, metadata.uid, metadata.labels['KEY'] or metadata.annotations['KEY']", "%q is not supported", shorten(ref.FieldPath))
+		}
+		if ref := from.ResourceFieldRef; ref != nil && ref.ContainerName != "" && ref.ContainerName != c.Name {
+			u.wrong(u.pod.field("%s.valueFrom.resourceFieldRef.containerName", entry), "leave it out", "a container can only ask for its own resources")
+		}
+	}
+	for i, e := range c.EnvFrom {
+		u.reference("ConfigMap", e.ConfigMapRef, fmt.Sprintf("%s.envFrom[%d].configMapRef", field, i), true)
+		u.reference("Secret", e.SecretRef, fmt.Sprintf("%s.envFrom[%d].secretRef", field, i), true)
+	}
+}
+
+func (u *uses) volume(v podVolume, field string) {
+	u.reference("ConfigMap", v.ConfigMap, field+".configMap", false)
+	u.reference("Secret", v.Secret, field+".secret", false)
+	claim := v.PersistentVolumeClaim
+	if claim == nil || claim.ClaimName == "" {
+		return
+	}
+	u.claims[claim.ClaimName] = true
+	if u.binder.claims[claim.ClaimName] == nil && !u.torn {
+		at := u.pod.field("%s.persistentVolumeClaim.claimName", field)
+		u.wrong(at, howToHave("PersistentVolumeClaim", claim.ClaimName, slices.Collect(maps.Keys(u.binder.claims))), "there is no PersistentVolumeClaim %q", claim.ClaimName)
+	}
+}
+
+// reference looks for the object and the keys that a part of a pod refers to. A variable can only hold text.
+func (u *uses) reference(kind string, ref *reference, field string, variable bool) {
+	if ref == nil {
+		return
+	}
+	all, used, name, nameField := u.binder.configMaps, u.configMaps, ref.Name, "name"
+	if kind == "Secret" {
+		all, used = u.binder.secrets, u.secrets
+	}
+	if ref.SecretName != "" {
+		name, nameField = ref.SecretName, "secretName"
+	}
+	if name == "" {
+		return
+	}
+	o := all[name]
+	if o == nil {
+		if !ref.Optional && !u.torn {
+			u.wrong(u.pod.field("%s.%s", field, nameField), howToHave(kind, name, slices.Collect(maps.Keys(all))), "there is no %s %q", kind, name)
+		}
+		return
+	}
+	o.used = true
+	used[name] = o.object
+	if ref.Optional {
+		return
+	}
+	if ref.Key != "" {
+		u.key(o, ref.Key, u.pod.field("%s.key", field), variable)
+	}
+	for i, item := range ref.Items {
+		if item.Key != "" {
+			u.key(o, item.Key, u.pod.field("%s.items[%d].key", field, i), variable)
+		}
+	}
+}
+
+func (u *uses) key(o *bound, key string, at place, variable bool) {
+	isText, there := o.keys[key]
+	switch {
+	case !there:
+		hint := ""
+		if near := nearest(key, slices.Sorted(maps.Keys(o.keys))); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		u.wrong(at, hint, "%s %q has no key %q (%s:%d)", o.doc.kind, o.doc.name, shorten(key), o.doc.file, o.doc.line)
+	case variable && !isText:
+		u.wrong(at, "move it to data", "the key %q is in binaryData, which no variable can hold", shorten(key))
+	}
+}
+
+func howToHave(kind, name string, names []string) string {
+	slices.Sort(names)
+	if near := nearest(name, names); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "add the " + kind + " to the repository, in this file or another"
+}
+
+// A taken port is a host port with its pod.
+type taken struct {
+	HostPort
+	pod *podDocument
+	at  place
+}
+
+// ports are the ports of the machine that a pod takes: with hostNetwork, all that it listens on.
+func (p *podDocument) ports() []taken {
+	var out []taken
+	p.each(func(c *podContainer, field string) {
+		for i, port := range c.Ports {
+			number, name := port.HostPort, "hostPort"
+			if number == 0 && p.spec.HostNetwork {
+				number, name = port.ContainerPort, "containerPort"
+			}
+			if number == 0 {
+				continue
+			}
+			at := p.field("%s.ports[%d].%s", field, i, name)
+			out = append(out, taken{HostPort{port.HostIP, number, cmp.Or(port.Protocol, "TCP"), at.field, at.line}, p, at})
+		}
+	})
+	return out
+}
+
+// hostPorts wants each port of the machine to be taken once.
+func (b *binder) hostPorts() {
+	type key struct {
+		port     int
+		protocol string
+	}
+	first := map[key][]taken{}
+	for _, p := range b.pods {
+		for _, t := range p.ports() {
+			k := key{t.Port, t.Protocol}
+			clash := slices.IndexFunc(first[k], func(o taken) bool { return sameAddress(o.IP, t.IP) })
+			if clash < 0 {
+				first[k] = append(first[k], t)
+				continue
+			}
+			was := first[k][clash]
+			b.wrong(t.at, "take another port of the machine", "%d is taken by pod %q (%s)", t.Port, was.pod.name, was.at)
+		}
+	}
+}
+
+// sameAddress says whether two can't listen on one port: an address without a name stands for all.
+func sameAddress(a, b string) bool {
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	return errX != nil || errY != nil || x.IsUnspecified() || y.IsUnspecified() || x.Unmap() == y.Unmap()
+}
+
+// services says of each Service which name answers instead.
+func (b *binder) services() {
+	for _, d := range b.docs {
+		if d.selector == nil {
+			continue
+		}
+		var names []string
+		for _, p := range b.pods {
+			if len(d.selector) > 0 && matches(section(p.meta, "labels"), d.selector) {
+				names = append(names, p.name)
+			}
+		}
+		slices.Sort(names)
+		at := d.at("kind")
+		switch {
+		case len(names) == 0:
+			b.note(at, "Service ignored: a pod answers to its own name; publish a port with hostPort in its ports")
+		case len(names) == 1 && names[0] == d.name:
+			b.note(at, "Service ignored: pod %q answers to that name; publish a port with hostPort in its ports", names[0])
+		default:
+			b.note(at, "Service ignored: nothing answers to %q, but the pod answers to %s; publish a port with hostPort in its ports", shorten(d.name), strings.Join(names, ", "))
+		}
+	}
+}
+
+func matches(labels map[string]any, selector map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// images are all that must be on the machine before the pod can be made.
+func (p *podDocument) images() []Image {
+	var out []Image
+	add := func(name, policy string, at place) {
+		out = append(out, Image{name, cmp.Or(policy, usualPolicy(name)), at.field, at.line})
+	}
+	p.each(func(c *podContainer, field string) { add(c.Image, c.ImagePullPolicy, p.field("%s.image", field)) })
+	for i, v := range p.spec.Volumes {
+		if v.Image != nil {
+			add(v.Image.Reference, v.Image.PullPolicy, p.field("volumes[%d].image.reference", i))
+		}
+	}
+	return out
+}
+
+// usualPolicy is Kubernetes' rule: what may move is asked for again.
+func usualPolicy(image string) string {
+	if strings.Contains(image, "@") {
+		return "IfNotPresent"
+	}
+	_, tag, tagged := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	if !tagged || tag == "latest" {
+		return "Always"
+	}
+	return "IfNotPresent"
+}
+
+func byName(objects map[string]*Object) []*Object {
+	var out []*Object
+	for _, name := range slices.Sorted(maps.Keys(objects)) {
+		out = append(out, objects[name])
+	}
+	return out
+}

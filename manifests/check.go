@@ -1,0 +1,515 @@
+package manifests
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// mostMistakes bounds what is reported; a file can hold more mistakes than anyone wants to read.
+const mostMistakes = 1_000
+
+// A checker holds documents against the table and gathers what is wrong with them.
+type checker struct {
+	errs  Errors
+	notes []Note
+	docs  []*document
+	torn  bool // something couldn't be read, so that what isn't found may well be there
+}
+
+// A document is one object of a file. Its body is canonical: no null, no noted field, scalars of the type that Podman
+// expects. Where it has mistakes, parts are missing, but lists keep their positions.
+type document struct {
+	kind, name string
+	file       string
+	prefix     string // of its fields' names, inside a List
+	line       int
+	body       map[string]any
+	lines      map[string]int    // of each field by its name
+	selector   map[string]string // of a Service
+}
+
+// at is the place of a field; that of the nearest field around it, if the file doesn't have it.
+func (d *document) at(field string) place {
+	p := place{d.file, d.line, d.prefix + field}
+	for f := field; ; {
+		if line, ok := d.lines[f]; ok {
+			p.line = line
+			return p
+		}
+		i := strings.LastIndexAny(f, ".[")
+		if i < 0 {
+			return p
+		}
+		f = f[:i]
+	}
+}
+
+// A place is where a value stands.
+type place struct {
+	file  string
+	line  int
+	field string
+}
+
+func (p place) String() string { return fmt.Sprintf("%s:%d", p.file, p.line) }
+
+var simpleKey = regexp.MustCompile(`\A[A-Za-z0-9_-]+\z`)
+
+func (p place) key(name string, line int) place {
+	switch {
+	case !simpleKey.MatchString(name):
+		p.field += "[" + shorten(name) + "]"
+	case p.field == "" || strings.HasSuffix(p.field, "."):
+		p.field += shorten(name)
+	default:
+		p.field += "." + shorten(name)
+	}
+	p.line = line
+	return p
+}
+
+func (p place) item(i, line int) place {
+	p.field = fmt.Sprintf("%s[%d]", p.field, i)
+	p.line = line
+	return p
+}
+
+func (c *checker) wrong(p place, hint, format string, args ...any) {
+	if len(c.errs) < mostMistakes {
+		c.errs = append(c.errs, &FieldError{File: p.file, Line: max(p.line, 1), Field: p.field, Says: fmt.Sprintf(format, args...), Hint: hint})
+	}
+}
+
+func (c *checker) note(p place, format string, args ...any) {
+	if len(c.notes) < mostMistakes {
+		c.notes = append(c.notes, Note{File: p.file, Line: max(p.line, 1), Field: p.field, Says: fmt.Sprintf(format, args...)})
+	}
+}
+
+// document reads one object. prefix names it inside a List.
+func (c *checker) document(file string, n *yaml.Node, prefix string) {
+	n = follow(n)
+	p := place{file, n.Line, prefix}
+	if n.Kind != yaml.MappingNode {
+		c.torn = true
+		c.wrong(place{file, n.Line, strings.TrimSuffix(prefix, ".")}, "begin it with apiVersion: and kind:", "is no object with keys and values")
+		return
+	}
+	row, ok := c.kind(n, p)
+	if !ok {
+		return
+	}
+	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: map[string]int{}}
+	w := walk{checker: c, doc: d, kind: row}
+	if row.name == "List" {
+		w.list(n, p)
+		return
+	}
+	if row.class == noted {
+		if row.name == "Service" { // what to say of it depends on the pods
+			d.name, d.selector = scalarAt(n, "metadata", "name"), textsAt(n, "spec", "selector")
+			c.docs = append(c.docs, d)
+			return
+		}
+		c.note(p.key("kind", n.Line), "%s %s", row.name, row.says)
+		return
+	}
+	d.body = w.object(n, row.form, p)
+	if meta, ok := d.body["metadata"].(map[string]any); ok {
+		d.name, _ = meta["name"].(string)
+	}
+	if d.name == "" {
+		c.torn = true
+	}
+	c.docs = append(c.docs, d)
+}
+
+// kind finds the row for a document, and says what is wrong if there is none.
+func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
+	said, version := valueAt(n, "kind"), valueAt(n, "apiVersion")
+	if said == nil || isNull(said) || said.Kind != yaml.ScalarNode {
+		c.torn = true
+		c.wrong(p.key("kind", n.Line), "such as kind: Pod", "is missing")
+		return nil, false
+	}
+	p = p.key("kind", said.Line)
+	var names []string
+	for i := range kinds {
+		row := &kinds[i]
+		names = append(names, row.name)
+		switch {
+		case row.name != said.Value:
+		case row.class == unsupported:
+			c.torn = true
+			c.wrong(p, row.hint, "%s", row.says)
+			return nil, false
+		case row.class == noted:
+			return row, true
+		case version != nil && version.Kind == yaml.ScalarNode && !isNull(version) && version.Value != row.version:
+			p.field = strings.TrimSuffix(p.field, "kind") + "apiVersion"
+			p.line = version.Line
+			c.wrong(p, "write apiVersion: "+row.version, "%q is not the version of a %s", shorten(version.Value), row.name)
+			return row, true
+		default:
+			return row, true
+		}
+	}
+	c.torn = true
+	hint := "use Pod, Deployment, ConfigMap, Secret or PersistentVolumeClaim"
+	for _, name := range names {
+		if strings.EqualFold(name, said.Value) {
+			hint = "upper and lower case differ: " + name
+		}
+	}
+	if near := nearest(said.Value, names); near != "" && !strings.HasPrefix(hint, "upper") {
+		hint = "did you mean " + near + "?"
+	}
+	c.wrong(p, hint, "%q is no kind that is known here", shorten(said.Value))
+	return nil, false
+}
+
+// A walk goes through one document.
+type walk struct {
+	*checker
+	doc  *document
+	kind *kindRow
+}
+
+// list reads the items of a List as if each were a document of its own.
+func (w *walk) list(n *yaml.Node, p place) {
+	if strings.Contains(p.field, "items[") {
+		w.wrong(p.key("kind", n.Line), "", "a List can't hold a List")
+		return
+	}
+	w.object(n, w.kind.form, p)
+	items := valueAt(n, "items")
+	if items == nil || items.Kind != yaml.SequenceNode {
+		w.torn = true
+		return
+	}
+	for i, item := range items.Content {
+		w.document(p.file, item, p.field+fmt.Sprintf("items[%d].", i))
+	}
+}
+
+// value holds a node against its form. What is wrong comes back as nil.
+func (w *walk) value(n *yaml.Node, f *form, p place) any {
+	n = follow(n)
+	if n.Style&yaml.TaggedStyle != 0 && n.Tag != "!!str" {
+		w.wrong(p, "leave the tag out", "has a tag, which is not supported")
+		return nil
+	}
+	switch {
+	case f.scalar != nil:
+		if n.Kind != yaml.ScalarNode {
+			w.wrong(p, "", "must be %s, not %s", f.is, called(n))
+			return nil
+		}
+		v, wrong, hint := f.scalar(n)
+		if wrong != "" {
+			w.wrong(p, hint, "%s", wrong)
+			return nil
+		}
+		return v
+	case f.items != nil:
+		return w.items(n, f, p)
+	case f.fields != nil && f.values == nil:
+		if v := w.object(n, f, p); v != nil {
+			return v
+		}
+		return nil
+	case f.values != nil:
+		if v := w.values(n, f, p); len(v) > 0 {
+			return v
+		}
+		return nil
+	}
+	return nil // anything, and nobody wants it
+}
+
+func (w *walk) items(n *yaml.Node, f *form, p place) any {
+	if n.Kind != yaml.SequenceNode {
+		w.wrong(p, "begin each item with '- '", "must be a list, not %s", called(n))
+		return nil
+	}
+	if f.some && len(n.Content) == 0 {
+		w.wrong(p, "", "is empty")
+	}
+	var out []any
+	for i, item := range n.Content {
+		q := p.item(i, item.Line)
+		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		out = append(out, w.value(item, f.items, q))
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// object holds a map against the rows of its form.
+func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
+	if n.Kind != yaml.MappingNode {
+		w.wrong(p, "", "must hold keys and values, not %s", called(n))
+		return nil
+	}
+	out := map[string]any{}
+	given := map[string]bool{} // fields that are there, or that a mistaken key stands for
+	empty := map[string]int{}  // the lines of those that say null
+	astray := false            // a key may stand for one of several
+	for _, pair := range w.pairs(n, p) {
+		q := p.key(pair.key, pair.line)
+		row := f.field(pair.key)
+		if row == nil {
+			meant, hint := w.guess(pair.key, f)
+			given[meant], astray = true, true
+			w.wrong(q, hint, "there is no such field")
+			continue
+		}
+		if isNull(pair.value) { // as if it weren't there, as for Kubernetes
+			empty[row.name] = pair.line
+			continue
+		}
+		given[row.name] = true
+		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		w.row(row, pair.value, q, out)
+		astray = astray || row.class == unsupported
+	}
+	for _, row := range f.fields {
+		switch line, said := empty[row.name]; {
+		case !row.must || given[row.name]:
+		case said:
+			w.wrong(p.key(row.name, line), "", "is empty")
+		default:
+			w.wrong(p.key(row.name, p.line), "", "is missing")
+		}
+	}
+	if len(f.one) > 0 {
+		hint := ""
+		if _, said := empty["emptyDir"]; said {
+			hint = "write emptyDir: {}"
+		}
+		w.exactlyOne(f, given, astray, p, hint)
+	}
+	return out
+}
+
+// row does with a field what the table says.
+func (w *walk) row(row *fieldRow, n *yaml.Node, q place, out map[string]any) {
+	switch row.class {
+	case unsupported:
+		w.wrong(q, row.hint, "%s", row.says)
+	case noted:
+		w.note(q, "%s", row.says)
+		if row.form != nil {
+			w.value(n, row.form, q)
+		}
+	default:
+		if v := w.value(n, row.form, q); v != nil {
+			out[row.name] = v
+		}
+	}
+}
+
+func (w *walk) exactlyOne(f *form, given map[string]bool, astray bool, p place, hint string) {
+	var have []string
+	for _, name := range f.one {
+		if given[name] {
+			have = append(have, name)
+		}
+	}
+	switch {
+	case len(have) > 1:
+		w.wrong(p, "leave one of them", "has both %s and %s", have[0], have[1])
+	case len(have) == 0 && !astray && !f.none:
+		w.wrong(p, hint, "needs one of %s", strings.Join(f.one, ", "))
+	}
+}
+
+// values holds a map with free keys against its form. Some of its keys may have rows of their own.
+func (w *walk) values(n *yaml.Node, f *form, p place) map[string]any {
+	if n.Kind != yaml.MappingNode {
+		w.wrong(p, "", "must hold keys and values, not %s", called(n))
+		return nil
+	}
+	out := map[string]any{}
+	for _, pair := range w.pairs(n, p) {
+		q := p.key(pair.key, pair.line)
+		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		if row := f.field(pair.key); row != nil {
+			w.row(row, pair.value, q, out)
+			continue
+		}
+		if says := f.key(pair.key); says != "" {
+			w.wrong(q, "", "%s", says)
+			continue
+		}
+		if pair.key == lastApplied {
+			w.note(q, byCluster)
+			continue
+		}
+		if v := w.value(pair.value, f.values, q); v != nil {
+			out[pair.key] = v
+		}
+	}
+	return out
+}
+
+// lastApplied is kubectl's copy of the object: it says nothing new, and of a Secret it shows all.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// A pair is a key of a map with its value, merge keys resolved.
+type pair struct {
+	key   string
+	line  int
+	value *yaml.Node
+}
+
+func (c *checker) pairs(n *yaml.Node, p place) []pair {
+	var out, merged []pair
+	first := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := follow(n.Content[i]), n.Content[i+1]
+		if k.Kind != yaml.ScalarNode {
+			p.line = n.Content[i].Line
+			c.wrong(p, "quote {{ and }}, which no template engine replaces here", "a key must be a word, not %s", called(k))
+			continue
+		}
+		if k.Tag == "!!merge" {
+			merged = append(merged, c.merge(v, p)...)
+			continue
+		}
+		line := n.Content[i].Line
+		if was, twice := first[k.Value]; twice {
+			c.wrong(p.key(k.Value, line), "leave one of them", "is given twice, first in line %d", was)
+			continue
+		}
+		first[k.Value] = line
+		out = append(out, pair{k.Value, line, v})
+	}
+	for _, m := range merged { // what is said outright wins, then what is merged first
+		if _, said := first[m.key]; !said {
+			first[m.key] = m.line
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// merge is what `<<: *anchor` or `<<: [*one, *two]` stands for.
+func (c *checker) merge(n *yaml.Node, p place) []pair {
+	line := n.Line
+	n = follow(n)
+	switch n.Kind {
+	case yaml.MappingNode:
+		return c.pairs(n, p)
+	case yaml.SequenceNode:
+		var out []pair
+		for _, item := range n.Content {
+			if item = follow(item); item.Kind == yaml.MappingNode {
+				out = append(out, c.pairs(item, p)...)
+				continue
+			}
+			c.wrong(p.key("<<", line), "", "can only merge maps")
+		}
+		return out
+	}
+	c.wrong(p.key("<<", line), "", "can only merge maps")
+	return nil
+}
+
+// guess says which field an unknown key was meant to be, if that can be told.
+func (w *walk) guess(key string, f *form) (meant, hint string) {
+	var names []string
+	for _, row := range f.fields {
+		if strings.EqualFold(row.name, key) {
+			return row.name, "upper and lower case differ: " + row.name
+		}
+		names = append(names, row.name)
+	}
+	if near := nearest(key, names); near != "" {
+		return near, "did you mean " + near + "?"
+	}
+	if where := w.kind.form.find(key, ""); where != "" {
+		return "", key + " belongs to " + where
+	}
+	for _, name := range names {
+		if len(name) > 2 && strings.HasPrefix(strings.ToLower(key), strings.ToLower(name)) || len(key) > 2 && strings.HasPrefix(strings.ToLower(name), strings.ToLower(key)) {
+			return name, "did you mean " + name + "?"
+		}
+	}
+	return "", ""
+}
+
+// find says below which field the table has a name: the first and shortest such place.
+func (f *form) find(name, under string) string {
+	if f == nil {
+		return ""
+	}
+	if row := f.field(name); row != nil && under != "" {
+		return under
+	}
+	best := f.items.find(name, under+"[]")
+	for _, row := range f.fields {
+		if got := row.form.find(name, strings.TrimPrefix(under+"."+row.name, ".")); got != "" && (best == "" || len(got) < len(best)) {
+			best = got
+		}
+	}
+	return best
+}
+
+// called names a node's shape in the user's words.
+func called(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.MappingNode:
+		return "keys and values"
+	}
+	if n.Value == "" {
+		return "nothing"
+	}
+	return "a single value"
+}
+
+// valueAt is what stands below keys that nobody has checked yet, or nil.
+func valueAt(n *yaml.Node, keys ...string) *yaml.Node {
+	n = follow(n)
+	for _, key := range keys {
+		if n.Kind != yaml.MappingNode {
+			return nil
+		}
+		var below *yaml.Node
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				below = follow(n.Content[i+1])
+				break
+			}
+		}
+		if below == nil {
+			return nil
+		}
+		n = below
+	}
+	return n
+}
+
+func scalarAt(n *yaml.Node, keys ...string) string {
+	if v := valueAt(n, keys...); v != nil && v.Kind == yaml.ScalarNode {
+		return v.Value
+	}
+	return ""
+}
+
+func textsAt(n *yaml.Node, keys ...string) map[string]string {
+	out := map[string]string{}
+	if m := valueAt(n, keys...); m != nil && m.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(m.Content); i += 2 {
+			out[m.Content[i].Value] = follow(m.Content[i+1]).Value
+		}
+	}
+	return out
+}
