@@ -1,0 +1,322 @@
+package source
+
+import (
+	"bytes"
+	"crypto/sha1" // git's checksum of a pack
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+// A clone is a bare repository with nothing but objects and one ref, that of the accepted commit.
+type clone struct {
+	dir string
+	log *slog.Logger
+}
+
+const acceptedRef = "refs/collie/accepted"
+
+// Bounds on what is read of a commit. A revision that goes beyond them can't be read as a tree.
+const (
+	maxCommit  = 1 << 20
+	maxListing = 8 << 20 // one tree object
+	maxEntries = 20_000
+	maxDepth   = 64
+)
+
+// openClone makes dir a bare repository, as far as it isn't one, and heals it.
+func openClone(dir string, log *slog.Logger) (*clone, error) {
+	c := &clone{dir: dir, log: log}
+	if err := c.make(); err != nil {
+		return nil, err
+	}
+	c.sweep()
+	return c, c.heal()
+}
+
+func (c *clone) make() error {
+	for _, d := range []string{"", "refs", "refs/heads", "refs/collie", "objects", "objects/pack", "objects/info"} {
+		if err := os.MkdirAll(filepath.Join(c.dir, d), 0o700); err != nil {
+			return err
+		}
+	}
+	for name, text := range map[string]string{
+		"HEAD":   "ref: refs/heads/main\n", // never born; git wants one
+		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n",
+	} {
+		path := filepath.Join(c.dir, name)
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			continue
+		}
+		if err := writeFile(path, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep deletes what a killed or broken transfer left: nothing else ever would.
+func (c *clone) sweep() {
+	left, _ := filepath.Glob(filepath.Join(c.dir, "objects/pack/tmp_*"))
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			c.log.Warn("the rest of a broken transfer stays", "file", path, "error", err)
+		}
+	}
+}
+
+// heal empties the clone if a pack in it is damaged: a fetch wouldn't notice, and never send its objects again.
+func (c *clone) heal() error {
+	packs, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range packs {
+		if !strings.HasSuffix(path, ".pack") {
+			if _, err := os.Stat(strings.TrimSuffix(path, filepath.Ext(path)) + ".pack"); err == nil {
+				continue
+			}
+		} else if err = checkPack(path); err == nil {
+			continue
+		}
+		c.log.Warn("the clone is damaged: its objects are deleted and fetched afresh", "file", path)
+		return c.empty()
+	}
+	return nil
+}
+
+// checkPack compares a pack with the checksum at its end, and sees that it has an index.
+func checkPack(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(strings.TrimSuffix(path, ".pack") + ".idx"); err != nil {
+		return err
+	}
+	sum := sha1.New()
+	if _, err := io.CopyN(sum, f, info.Size()-sha1.Size); err != nil {
+		return err
+	}
+	end, err := io.ReadAll(io.LimitReader(f, sha1.Size))
+	if err == nil && !bytes.Equal(end, sum.Sum(nil)) {
+		return errors.New("its checksum doesn't match")
+	}
+	return err
+}
+
+// empty deletes the objects. The accepted ref stays, so that it is known what a new commit must descend from.
+func (c *clone) empty() error {
+	if err := os.RemoveAll(filepath.Join(c.dir, "objects")); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(c.dir, "shallow")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return c.make()
+}
+
+// storage reads the clone as it is now: packs that come later need another one.
+func (c *clone) storage() *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(osfs.New(c.dir, osfs.WithBoundOS()), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{})
+}
+
+// accepted is zero if there was none.
+func (c *clone) accepted() plumbing.Hash {
+	ref, err := c.storage().Reference(acceptedRef)
+	if err != nil || ref.Type() != plumbing.HashReference {
+		return plumbing.ZeroHash
+	}
+	return ref.Hash()
+}
+
+func (c *clone) accept(id plumbing.Hash) error {
+	return writeFile(filepath.Join(c.dir, acceptedRef), []byte(id.String()+"\n"), 0o600)
+}
+
+func (c *clone) revision(id plumbing.Hash) (Revision, error) {
+	commit, err := readCommit(c.storage(), id)
+	if err != nil {
+		return Revision{}, err
+	}
+	author := plain(commit.Author.Name)
+	if author == "" {
+		author = plain(commit.Author.Email)
+	}
+	subject, _, _ := strings.Cut(strings.TrimSpace(commit.Message), "\n")
+	return Revision{ID: id.String(), Author: author, Subject: plain(subject), Time: commit.Committer.When.UTC()}, nil
+}
+
+// complete tells whether the commit and all files of its tree are in the clone.
+func (c *clone) complete(id plumbing.Hash) error {
+	sto := c.storage()
+	commit, err := readCommit(sto, id)
+	if err != nil {
+		return err
+	}
+	err = walkTree(sto, commit.TreeHash, func(path string, e object.TreeEntry) error {
+		if e.Mode == filemode.Submodule {
+			return nil
+		}
+		if err := sto.HasEncodedObject(e.Hash); err != nil {
+			return fmt.Errorf("%s: %w", plain(path), err)
+		}
+		return nil
+	})
+	if errors.Is(err, errTooMuch) {
+		return nil // never read further than here either
+	}
+	return err
+}
+
+// descends tells whether last can be reached from tip. A parent that isn't in the clone is where history was cut.
+func (c *clone) descends(tip, last plumbing.Hash) (bool, error) {
+	sto := c.storage()
+	seen := map[plumbing.Hash]bool{tip: true}
+	for queue := []plumbing.Hash{tip}; len(queue) > 0; queue = queue[1:] {
+		id := queue[0]
+		if id == last {
+			return true, nil
+		}
+		commit, err := readCommit(sto, id)
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		for _, p := range commit.ParentHashes {
+			if !seen[p] {
+				seen[p] = true
+				queue = append(queue, p)
+			}
+		}
+	}
+	return false, nil
+}
+
+func readCommit(sto *filesystem.Storage, id plumbing.Hash) (*object.Commit, error) {
+	size, err := sto.EncodedObjectSize(id)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", id, err)
+	}
+	if size > maxCommit {
+		return nil, fmt.Errorf("commit %s: it has a message of more than %d MiB", id, maxCommit>>20)
+	}
+	commit, err := object.GetCommit(sto, id)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s: %w", id, err)
+	}
+	return commit, nil
+}
+
+var errTooMuch = errors.New("more than Collie reads of one revision")
+
+// walkTree visits all entries below a tree, parents first.
+func walkTree(sto *filesystem.Storage, root plumbing.Hash, visit func(path string, e object.TreeEntry) error) error {
+	left := maxEntries
+	var walk func(id plumbing.Hash, dir string, depth int) error
+	walk = func(id plumbing.Hash, dir string, depth int) error {
+		if depth > maxDepth {
+			return fmt.Errorf("%s is deeper than %d folders: %w", plain(dir), maxDepth, errTooMuch)
+		}
+		size, err := sto.EncodedObjectSize(id)
+		if err != nil {
+			return fmt.Errorf("folder %q: %w", dir, err)
+		}
+		if size > maxListing {
+			return fmt.Errorf("folder %q has a listing of more than %d MiB: %w", dir, maxListing>>20, errTooMuch)
+		}
+		tree, err := object.GetTree(sto, id)
+		if err != nil {
+			return fmt.Errorf("folder %q: %w", dir, err)
+		}
+		for _, e := range tree.Entries {
+			if left--; left < 0 {
+				return fmt.Errorf("it has more than %d files and folders: %w", maxEntries, errTooMuch)
+			}
+			path := e.Name
+			if dir != "" {
+				path = dir + "/" + e.Name
+			}
+			if err := visit(path, e); err != nil {
+				return err
+			}
+			if e.Mode == filemode.Dir {
+				if err := walk(e.Hash, path, depth+1); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return walk(root, "", 0)
+}
+
+// plain makes foreign text fit for a line in a terminal or a log: one line, no control or invisible characters, at
+// most 200 characters.
+func plain(s string) string {
+	var kept []rune
+	for _, r := range strings.TrimSpace(s) {
+		if r == '\n' || r == '\t' {
+			r = ' '
+		}
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			continue
+		}
+		if len(kept) == 200 {
+			return string(kept[:199]) + "…"
+		}
+		kept = append(kept, r)
+	}
+	return string(kept)
+}
+
+// writeFile replaces path, so that it has the old content or the new one, whatever happens.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone by then, unless something failed
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

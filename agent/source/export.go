@@ -1,0 +1,201 @@
+package source
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Export writes the files of fsys, without those that skip names (a folder: with all below it), to a folder in into
+// that is named by their paths, modes and content, and returns it. The same files get the same folder, which is
+// written once, completely or not at all. Symbolic links are refused.
+func Export(fsys fs.FS, skip func(path string) bool, into string) (string, error) {
+	paths, err := listing(fsys, skip)
+	if err != nil {
+		return "", fmt.Errorf("listing the files for %s: %w", into, err)
+	}
+	name, err := copyTo(nil, fsys, paths)
+	if err != nil {
+		return "", fmt.Errorf("reading the files for %s: %w", into, err)
+	}
+	dir := filepath.Join(into, name)
+	if holds(dir, name) {
+		return dir, nil
+	}
+	if err := write(fsys, paths, into, name); err != nil {
+		return "", fmt.Errorf("writing the files to %s: %w", dir, err)
+	}
+	return dir, nil
+}
+
+// listing is sorted.
+func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
+	var paths []string
+	err := fs.WalkDir(fsys, ".", func(at string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case at == ".":
+			return nil
+		case skip != nil && skip(at):
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case badName(e.Name()) != "":
+			return &nameError{at, badName(e.Name())}
+		case e.IsDir():
+			return nil // made for what is in it
+		case e.Type()&fs.ModeSymlink != 0:
+			return fmt.Errorf("%s is a symbolic link: put the file itself in its place", at)
+		case !e.Type().IsRegular():
+			return fmt.Errorf("%s is no regular file: remove it", at)
+		case len(paths) == maxEntries:
+			return fmt.Errorf("there are more than %d files", maxEntries)
+		}
+		paths = append(paths, at)
+		return nil
+	})
+	slices.Sort(paths)
+	return paths, err
+}
+
+// copyTo writes the files to root unless it is nil, and returns the hash of their paths, modes and content.
+func copyTo(root *os.Root, fsys fs.FS, paths []string) (string, error) {
+	sum := sha256.New()
+	made := map[string]bool{".": true}
+	for _, at := range paths {
+		info, err := fs.Stat(fsys, at)
+		if err != nil {
+			return "", err
+		}
+		data, err := fs.ReadFile(fsys, at)
+		if err != nil {
+			return "", err
+		}
+		mode := fs.FileMode(0o644)
+		if info.Mode()&0o111 != 0 {
+			mode = 0o755
+		}
+		// With the lengths, no two lists of files make the same bytes.
+		for _, part := range [][]byte{[]byte(at), {byte(mode & 1)}, data} {
+			sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+			sum.Write(part)
+		}
+		if root == nil {
+			continue
+		}
+		if err := makeFolders(root, path.Dir(at), made); err != nil {
+			return "", err
+		}
+		if err := writeNew(root, at, data, mode); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:20]), nil
+}
+
+func makeFolders(root *os.Root, dir string, made map[string]bool) error {
+	if made[dir] {
+		return nil
+	}
+	if err := makeFolders(root, path.Dir(dir), made); err != nil {
+		return err
+	}
+	made[dir] = true
+	if err := root.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return root.Chmod(dir, 0o755) // whatever the umask
+}
+
+func writeNew(root *os.Root, at string, data []byte, mode fs.FileMode) error {
+	f, err := root.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// holds tells whether dir has exactly the files that its name says: a power cut or a hand may have changed them.
+func holds(dir, name string) bool {
+	fsys := os.DirFS(dir)
+	paths, err := listing(fsys, nil)
+	if err != nil {
+		return false
+	}
+	got, err := copyTo(nil, fsys, paths)
+	return err == nil && got == name
+}
+
+func write(fsys fs.FS, paths []string, into, name string) error {
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return err
+	}
+	sweepExports(into)
+	tmp, err := os.MkdirTemp(into, ".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp) // gone by then, unless something failed
+	root, err := os.OpenRoot(tmp)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	got, err := copyTo(root, fsys, paths)
+	if err != nil {
+		return err
+	}
+	if got != name {
+		return errors.New("they changed while they were read; try again")
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	dir := filepath.Join(into, name)
+	err = os.Rename(tmp, dir)
+	if errors.Is(err, fs.ErrExist) { // another Export was faster, or it was damaged
+		if holds(dir, name) {
+			return nil
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		err = os.Rename(tmp, dir)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(into)
+}
+
+// sweepExports deletes what a kill left half written; what is younger may be another's work in progress.
+func sweepExports(into string) {
+	entries, err := os.ReadDir(into)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && strings.HasPrefix(e.Name(), ".tmp-") && time.Since(info.ModTime()) > time.Hour {
+			_ = os.RemoveAll(filepath.Join(into, e.Name())) // tried again by the next one
+		}
+	}
+}
