@@ -1,0 +1,102 @@
+package guix
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A profile is a link NAME to one of the links NAME-1-link, NAME-2-link…, its generations, each to a store item.
+// Numbers aren't monotonic: after going back from 6 to 2, Guix makes the next one 3 again (facts: guix 1.5.0).
+type profile struct {
+	dir  string // directory of the links
+	name string // "system"
+	item *regexp.Regexp
+}
+
+var (
+	systemItem = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-system$`)
+	homeItem   = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-home$`)
+)
+
+func (p profile) link(number int) string {
+	return filepath.Join(p.dir, p.name+"-"+strconv.Itoa(number)+"-link")
+}
+
+// live is the generation that the profile is at. Nothing but links is read, and nothing but links that look like
+// Guix's own is believed: a user's own profile is the user's to change.
+func (p profile) live() (number int, item string, err error) {
+	target, err := os.Readlink(filepath.Join(p.dir, p.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, "", nil
+	}
+	if err != nil {
+		return 0, "", fmt.Errorf("reading the profile %s: %w", p.name, err)
+	}
+	number, ok := p.number(filepath.Base(target)) // the link is absolute or relative, as Guix last felt
+	if !ok {
+		return 0, "", fmt.Errorf("%s is a link to %.100q, not to a generation: switch to one with `guix %s switch-generation`",
+			filepath.Join(p.dir, p.name), target, strings.TrimPrefix(p.name, "guix-"))
+	}
+	item, err = p.read(number)
+	return number, item, err
+}
+
+func (p profile) read(number int) (string, error) {
+	item, err := os.Readlink(p.link(number))
+	if err != nil {
+		return "", fmt.Errorf("reading generation %d: %w", number, err)
+	}
+	if !p.item.MatchString(item) || len(item) > 4096 {
+		return "", fmt.Errorf("generation %d, %s, is a link to %.100q, which isn't Guix's", number, p.link(number), item)
+	}
+	return item, nil
+}
+
+func (p profile) number(link string) (int, bool) {
+	middle, ok := strings.CutPrefix(link, p.name+"-")
+	middle, end := strings.CutSuffix(middle, "-link")
+	number, err := strconv.Atoi(middle)
+	return number, ok && end && err == nil && number > 0
+}
+
+// find is the generation that names item: the live one if it does, or else the newest. highest is the highest number
+// in use, whatever it names.
+func (p profile) find(item string) (number, highest int, err error) {
+	entries, err := os.ReadDir(p.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, 0, fmt.Errorf("listing generations: %w", err)
+	}
+	for _, e := range entries {
+		n, ok := p.number(e.Name())
+		if !ok {
+			continue
+		}
+		highest = max(highest, n)
+		if target, err := p.read(n); err == nil && target == item {
+			number = max(number, n)
+		}
+	}
+	if n, live, err := p.live(); err == nil && live == item {
+		number = n
+	}
+	return number, highest, nil
+}
+
+// add makes a generation that names item by hand, as Guix would only by evaluating.
+func (p profile) add(item string) (int, error) {
+	number, highest, err := p.find(item)
+	if err != nil || number > 0 {
+		return number, err
+	}
+	number = highest + 1
+	if err := os.Symlink(item, p.link(number)); err != nil {
+		return 0, fmt.Errorf("making generation %d for %s: %w", number, filepath.Base(item), err)
+	}
+	return number, nil
+}

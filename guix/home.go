@@ -1,0 +1,234 @@
+package guix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"example.org/collie/agent/crash"
+	"example.org/collie/shepherd"
+)
+
+// A Home is the home environment of one user. The user may not exist yet: then it can be built, as root, and no more.
+type Home struct {
+	Runner   *Runner
+	User     string   // by name
+	File     string   // in the tree: home.scm, home/USER.scm
+	Helper   []string // a command line that runs AsUser, without the verb
+	Profiles string   // /var/guix/profiles
+	Roots    Roots    // /var/guix/gcroots/collie
+	Started  string   // file: from which file each service was started
+	Begun    string   // file: the switch that was begun, until it is done
+	Self     string   // the agent's own service, if the user's Shepherd runs it
+}
+
+// empty is a home with nothing in it but what each has.
+const empty = "(begin (use-modules (gnu home)) (home-environment))"
+
+// Build builds the home that tree describes, and keeps it by a GC root of that name. Nothing live changes.
+func (h *Home) Build(ctx context.Context, tree, root string, tell func(string)) (string, error) {
+	if err := unpinned(ctx, h.Runner, tree, "/run/current-system"); err != nil {
+		return "", err
+	}
+	return h.build(ctx, tree, root, load(tree, h.File), tell)
+}
+
+// BuildEmpty builds an empty home, to return to where there was none.
+func (h *Home) BuildEmpty(ctx context.Context, root string, tell func(string)) (string, error) {
+	return h.build(ctx, "", root, []string{"-e", empty}, tell)
+}
+
+func (h *Home) build(ctx context.Context, tree, root string, what []string, tell func(string)) (string, error) {
+	a := attempt{what: "home-" + h.User + "-build", args: append([]string{"home", "build"}, what...), build: true, tell: tell}
+	if u, err := Find(h.User); err == nil && isDir(u.Home) {
+		a.as = &u
+	} else { // as root: the path is the same
+		a.env = []string{"USER=" + h.User}
+	}
+	out, err := h.Runner.run(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	if out.code != 0 {
+		return "", out.failure(tree)
+	}
+	item := builtHome.FindStringSubmatch(out.text)
+	if item == nil {
+		return "", fmt.Errorf("guix home build named no home (see %s)", out.log)
+	}
+	return item[1], h.Roots.Keep(root, item[1])
+}
+
+// Guix's answer is the last line of stdout; the log has all else in it, too.
+var builtHome = regexp.MustCompile(`(?s)(?:^|.*\n)(\S*/gnu/store/[a-z0-9]{32}-home)\n`)
+
+// Live is the home that the user's profile names; nothing if there was never one.
+func (h *Home) Live(context.Context) (string, error) {
+	_, item, err := h.profile().live()
+	return item, err
+}
+
+// Diff compares what is live with the home item, and runs no guix.
+func (h *Home) Diff(ctx context.Context, item string) ([]Change, error) {
+	u, err := Find(h.User)
+	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
+		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	changes, seen, err := h.differs(ctx, u, item)
+	if err != nil || !seen.Shepherd {
+		return changes, err
+	}
+	services, err := h.services(u).diff(ctx, item)
+	return append(changes, services...), err
+}
+
+// differs is Diff without the services, and how the home looks.
+func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, homeLook, error) {
+	if _, err := os.Stat(item); err != nil {
+		return nil, homeLook{}, fmt.Errorf("the home %s is gone from the store: %w", item, err)
+	}
+	live, err := h.Live(ctx)
+	if err != nil {
+		return nil, homeLook{}, err
+	}
+	wants, err := homeDefinitions(item)
+	if err != nil {
+		return nil, homeLook{}, err
+	}
+	var seen homeLook
+	if err := u.ask(ctx, h.Helper, &seen, "look", u.Home, u.socket()); err != nil {
+		return nil, homeLook{}, err
+	}
+	var changes []Change
+	switch {
+	case live != item:
+		changes = append(changes, Change{"switch", "home of " + h.User, "from " + hash(live) + " to " + hash(item)})
+	case seen.Home != item:
+		changes = append(changes, Change{"link", "home of " + h.User, "~/.guix-home isn't the link that Guix made"})
+	}
+	if begun := underway(h.Begun); begun != "" {
+		changes = append(changes, Change{"activate", "home of " + h.User, "a switch to " + hash(begun) + " was cut short"})
+	}
+	if len(wants) > 0 && !seen.Shepherd {
+		changes = append(changes, Change{"start", "Shepherd of " + h.User, "it doesn't run"})
+	}
+	return changes, seen, nil
+}
+
+// Switch makes item live, which Build made from tree, as System.Switch does.
+func (h *Home) Switch(ctx context.Context, item, tree string) error {
+	u, err := Find(h.User)
+	if err != nil {
+		return err
+	}
+	if !isDir(u.Home) {
+		return fmt.Errorf("the user %s has no home directory %s yet: the system's activation makes it", h.User, u.Home)
+	}
+	h.Runner.switching.Lock()
+	defer h.Runner.switching.Unlock()
+	changes, seen, err := h.differs(ctx, u, item)
+	if err != nil {
+		return err
+	}
+	live, err := h.Live(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(changes) == 0:
+		return h.services(u).make(ctx, live, item, nil)
+	case seen.Shepherd:
+		return h.services(u).make(ctx, live, item, func() error { return h.activate(ctx, u, live, item, tree) })
+	}
+	if err := h.activate(ctx, u, live, item, tree); err != nil { // it starts Shepherd
+		return err
+	}
+	return h.services(u).follow(ctx, item, nil)
+}
+
+// activate makes item the live home of u, services aside; it starts the user's Shepherd if that isn't there.
+func (h *Home) activate(ctx context.Context, u User, live, item, tree string) error {
+	var done struct{}
+	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
+		return err
+	}
+	number, _, err := h.profile().find(item)
+	if err != nil {
+		return err
+	}
+	if _, err := begin(h.Begun, live, item); err != nil {
+		return err
+	}
+	a := attempt{what: "home-" + h.User + "-switch", as: &u}
+	if number == 0 && tree != "" {
+		crash.At("switch.begun")
+		a.what, a.args = "home-"+h.User+"-reconfigure", append([]string{"home", "reconfigure"}, load(tree, h.File)...)
+	} else {
+		crash.At("goback.begun")
+		if number == 0 {
+			if err := u.ask(ctx, h.Helper, &number, "generation", h.profile().dir, item); err != nil {
+				return err
+			}
+		}
+		a.args = []string{"home", "switch-generation", strconv.Itoa(number)}
+	}
+	out, err := h.Runner.run(ctx, a)
+	if err != nil {
+		return err
+	}
+	crash.At("switch.activated")
+	if out.code != 0 {
+		return out.failure(tree)
+	}
+	return h.activated(ctx, u, item, out)
+}
+
+// activated finds what went wrong though guix ended with 0.
+func (h *Home) activated(ctx context.Context, u User, item string, out outcome) error {
+	changes, _, err := h.differs(ctx, u, item)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if c.Does != "activate" { // the note of this very switch
+			return fmt.Errorf("guix ended well, but %s: %s (see %s)", c.Subject, c.Says, out.log)
+		}
+	}
+	return forget(h.Begun)
+}
+
+// Problems says what of item isn't well; since is when it was switched to.
+func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Problem, error) {
+	u, err := Find(h.User)
+	if err != nil {
+		return nil, err
+	}
+	problems, err := h.services(u).problems(ctx, item, since)
+	if unreachable(err) {
+		return []Problem{{"Shepherd of " + h.User, "doesn't run"}}, nil
+	}
+	return problems, err
+}
+
+func (h *Home) services(u User) *services {
+	live := func() (string, error) { return h.Live(context.Background()) }
+	return &services{
+		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
+		started:  h.Started, self: h.Self,
+		definitions: homeDefinitions,
+		live:        live,
+		booted:      live,
+	}
+}
+
+func (h *Home) profile() profile { return homeProfile(filepath.Join(h.Profiles, "per-user", h.User)) }
+
+func homeProfile(dir string) profile { return profile{dir, "guix-home", homeItem} }

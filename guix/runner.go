@@ -1,0 +1,323 @@
+package guix
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	keptLogs   = 50
+	longestLog = 64 << 20 // a guix that prints more is ended
+	readLog    = 1 << 20  // as much of a log's end is looked at
+	grace      = 10 * time.Second
+	looks      = 200 * time.Millisecond // between two looks at a log, or at a process that isn't ours
+)
+
+// A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
+// log file, never to a pipe that would die with the agent. Beside the log lies a note of the process (LOG.running),
+// from which the agent's next life knows it.
+type Runner struct {
+	Command       string        // the guix to run: "guix", or a file
+	Logs          string        // directory with a log for each attempt; the newest 50 are kept
+	BuildTimeout  time.Duration // 2 h if 0
+	SwitchTimeout time.Duration // 20 min if 0
+
+	switching sync.Mutex // Guix has no lock of its own, and two switches at once were seen to hang
+}
+
+// An attempt is one run of guix.
+type attempt struct {
+	what  string // "system-build": in the name of the log
+	args  []string
+	as    *User // nil: as the agent itself
+	env   []string
+	build bool // may be ended at any time: it changes nothing
+	tell  func(string)
+}
+
+// An outcome is what a guix that ended by itself said.
+type outcome struct {
+	what string
+	code int
+	log  string // its file
+	text string // stdout and stderr, without progress bars
+}
+
+// run runs guix to its end. It fails if guix couldn't be run or was ended early; a guix that itself says that
+// something is wrong is an outcome.
+func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
+	limit := or(r.SwitchTimeout, 20*time.Minute)
+	if a.build {
+		limit = or(r.BuildTimeout, 2*time.Hour)
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	log, err := r.newLog(a.what)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer log.Close()
+
+	out := outcome{what: a.what, log: log.Name()}
+	if err := r.watch(ctx, cancel, a, log); err != nil {
+		var exit *exec.ExitError
+		switch {
+		case context.Cause(ctx) != nil:
+			return out, fmt.Errorf("guix %s was ended: %w (see %s)", strings.Join(a.args[:2], " "), context.Cause(ctx), log.Name())
+		case !errors.As(err, &exit):
+			return out, err
+		case exit.ExitCode() < 0:
+			return out, fmt.Errorf("guix %s was killed by someone else: %v (see %s)", strings.Join(a.args[:2], " "), exit, log.Name())
+		case exit.ExitCode() == 126, exit.ExitCode() == 127:
+			return out, fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", r.Command, shorten(lastLine(log.Name())))
+		}
+		out.code = exit.ExitCode()
+	}
+	out.text, err = readClean(log.Name())
+	return out, err
+}
+
+// watch starts guix and waits for it, ending its whole session if ctx ends. The process is noted before guix starts:
+// the shell that becomes guix waits until it is told that the note is there, and goes if its teller has died.
+func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a attempt, log *os.File) error {
+	gate, open, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("starting guix: %w", err)
+	}
+	defer open.Close()
+	defer gate.Close()
+	args := append([]string{"-c", `read -r go <&3 && exec "$@" 3<&-`, "sh", r.Command}, a.args...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{gate}
+	cmd.Env, cmd.Dir = append(environment(a.as), a.env...), "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: a.as.credential()}
+	if a.as != nil {
+		cmd.Dir = a.as.Home
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting guix: %w", err)
+	}
+	note := log.Name() + ".running"
+	until, _ := ctx.Deadline()
+	err = writeJSON(note, running{What: a.what, Process: identify(cmd.Process.Pid), Until: until, Build: a.build})
+	if err == nil {
+		_, err = open.WriteString("go\n")
+	}
+	open.Close() // without the word, the shell ends here
+	gate.Close()
+
+	var followed sync.WaitGroup
+	ended := make(chan struct{})
+	followed.Go(func() { follow(log.Name(), ended, cancel, a.tell) })
+	waited := cmd.Wait()
+	if ctx.Err() != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
+	}
+	close(ended)
+	followed.Wait()
+	return errors.Join(err, waited, os.Remove(note))
+}
+
+// newLog makes the log of an attempt, and removes the oldest.
+func (r *Runner) newLog(what string) (*os.File, error) {
+	if err := os.MkdirAll(r.Logs, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder for Guix's logs: %w", err)
+	}
+	logs, _ := filepath.Glob(filepath.Join(r.Logs, "*.log")) // sorted: the name begins with the time
+	for _, old := range logs[:max(0, len(logs)-keptLogs+1)] {
+		if _, err := os.Lstat(old + ".running"); errors.Is(err, fs.ErrNotExist) {
+			_ = os.Remove(old)
+		}
+	}
+	name := filepath.Join(r.Logs, time.Now().UTC().Format("20060102T150405.000")+"-"+what+".log")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making a log for guix: %w", err)
+	}
+	return f, nil
+}
+
+// follow tells what guix is at by looking at its log, until ended. It ends a guix that fills the disk.
+func follow(log string, ended <-chan struct{}, cancel context.CancelCauseFunc, tell func(string)) {
+	f, err := os.Open(log)
+	if err != nil {
+		return // no progress is told, that is all
+	}
+	defer f.Close()
+	tick := time.NewTicker(looks)
+	defer tick.Stop()
+	var told string
+	for {
+		if info, err := f.Stat(); err == nil && info.Size() > longestLog {
+			cancel(fmt.Errorf("it said more than %d MiB", longestLog>>20))
+		}
+		fresh, _ := io.ReadAll(io.LimitReader(f, readLog))
+		if now := progress(string(fresh)); tell != nil && now != "" && now != told {
+			tell(now)
+			told = now
+		}
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// A running is the note of a guix underway.
+type running struct {
+	What    string
+	Process process
+	Until   time.Time // its own deadline, which holds for a later life of the agent too
+	Build   bool
+}
+
+// A process is known by more than its number, which is given again.
+type process struct {
+	PID   int
+	Start string // field 22 of /proc/PID/stat: clock ticks since the boot
+	Boot  string
+}
+
+func identify(pid int) process {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	p := process{PID: pid, Boot: strings.TrimSpace(string(boot))}
+	_, rest, _ := bytes.Cut(stat, []byte(") ")) // the command's name may hold anything, but it is ours here
+	if fields := strings.Fields(string(rest)); len(fields) > 19 && fields[0] != "Z" {
+		p.Start = fields[19]
+	}
+	return p
+}
+
+func (p process) alive() bool { return p.PID > 1 && p.Start != "" && identify(p.PID) == p }
+
+// Await deals with the guix that a former life of the agent left running, before anything else is run: one that only
+// builds is ended, a switch is waited for until its deadline. It returns when none is left.
+func (r *Runner) Await(ctx context.Context) error {
+	notes, _ := filepath.Glob(filepath.Join(r.Logs, "*.running"))
+	for _, note := range notes {
+		var left running
+		data, err := os.ReadFile(note)
+		if err == nil {
+			err = json.Unmarshal(data, &left)
+		}
+		if err != nil {
+			left = running{} // cut short as it was written: guix was never told to start
+		}
+		if err := left.await(ctx); err != nil {
+			return fmt.Errorf("waiting for the guix of %s, process %d: %w", strings.TrimSuffix(note, ".running"), left.Process.PID, err)
+		}
+		if err := os.Remove(note); err != nil {
+			return fmt.Errorf("forgetting a guix that has ended: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n running) await(ctx context.Context) error {
+	until := time.Until(n.Until)
+	if n.Build {
+		until = 0
+	}
+	tick := time.NewTicker(looks)
+	defer tick.Stop()
+	term, kill := time.NewTimer(until), time.NewTimer(until+grace)
+	defer term.Stop()
+	defer kill.Stop()
+	for n.Process.alive() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-term.C:
+			_ = syscall.Kill(-n.Process.PID, syscall.SIGTERM)
+		case <-kill.C:
+			_ = syscall.Kill(-n.Process.PID, syscall.SIGKILL)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// environment is all that a guix gets from the agent's own.
+func environment(as *User) []string {
+	keep := []string{"PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE", "TZDIR", "GUIX_LOCPATH",
+		"GUIX_DAEMON_SOCKET", "GUIX_BUILD_OPTIONS", "GUILE_LOAD_PATH", "GUILE_LOAD_COMPILED_PATH",
+		"http_proxy", "https_proxy", "no_proxy"}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return !slices.Contains(keep, name)
+	})
+	env = append(env, "LANG=C.UTF-8") // what Guix says is read by us, so in English; LC_ALL would reach all that a user's Shepherd starts
+	if as != nil {
+		return append(env, "HOME="+as.Home, "USER="+as.Name, "LOGNAME="+as.Name, "XDG_RUNTIME_DIR="+as.runtime())
+	}
+	home := os.Getenv("HOME")
+	if home == "" {
+		home = "/root"
+	}
+	return append(env, "HOME="+home)
+}
+
+func readClean(log string) (string, error) {
+	f, err := os.Open(log)
+	if err != nil {
+		return "", fmt.Errorf("reading what guix said: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > readLog {
+		_, _ = f.Seek(-readLog, io.SeekEnd)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, readLog))
+	if err != nil {
+		return "", fmt.Errorf("reading what guix said: %w", err)
+	}
+	return clean(string(text)), nil
+}
+
+// writeJSON replaces file by what says v, whole or not at all.
+func writeJSON(file string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	return nil
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
