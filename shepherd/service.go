@@ -62,7 +62,7 @@ func (s Service) Trouble() string {
 		why = append(why, "did not start")
 	}
 	if n := len(s.Respawns); n > 0 && !s.Enabled {
-		why = append(why, fmt.Sprintf("died %d times", len(s.Exits)))
+		why = append(why, fmt.Sprintf("died %d times", n+1))
 	}
 	if len(s.Exits) > 0 && s.died() {
 		why = append(why, s.Exits[0].String())
@@ -75,6 +75,11 @@ func (s Service) died() bool {
 	return s.Status == "stopped" && len(s.Changes) > 1 && s.Changes[1].Status == "running"
 }
 
+const (
+	maxServices = 2000 // a desktop has about 100
+	maxNames    = 500  // that one service provides, or requires
+)
+
 // services takes what a status reply holds: a service, or a list of them.
 func services(datum any) ([]Service, error) {
 	items, ok := datum.([]any)
@@ -83,6 +88,9 @@ func services(datum any) ([]Service, error) {
 	}
 	if items[0] == symbol("service") {
 		items = []any{datum}
+	}
+	if len(items) > maxServices {
+		return nil, fmt.Errorf("%d services are more than %d", len(items), maxServices)
 	}
 	all := make([]Service, 0, len(items))
 	for _, item := range items {
@@ -117,6 +125,9 @@ func service(datum any) (Service, error) {
 	}
 	if len(s.Provides) == 0 || s.Provides[0] == "" {
 		return Service{}, fmt.Errorf("a service without a name: %.80s", write(datum))
+	}
+	if len(s.Provides) > maxNames || len(s.Requires) > maxNames {
+		return Service{}, fmt.Errorf("%.80s provides or requires more than %d services", s.Provides[0], maxNames)
 	}
 	s.Name = s.Provides[0]
 	for _, p := range pairs(f["status-changes"]) {

@@ -1,0 +1,144 @@
+package guix
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"example.org/collie/shepherd"
+)
+
+// A ServiceFile defines one service of a Shepherd.
+type ServiceFile struct {
+	Name     string   // the service's first name, if Starts; else how the file is called, its names joined by dashes
+	File     string   // /gnu/store/…-shepherd-NAME.go in a system, .scm in a home; another path is another definition
+	Provides []string // all its names, if Starts; Guix doesn't say those of the others
+	Starts   bool     // Shepherd starts it by itself
+}
+
+// systemDefinitions are the services of a system item: its boot script names the configuration of Shepherd.
+func systemDefinitions(item string) ([]ServiceFile, error) {
+	boot, err := readBounded(filepath.Join(item, "boot"))
+	if err != nil {
+		return nil, fmt.Errorf("reading which services the system %s has: %w", filepath.Base(item), err)
+	}
+	conf := shepherdConf.Find(boot)
+	if conf == nil {
+		return nil, fmt.Errorf("the boot script of %s names no configuration of Shepherd: is it a Guix newer than 1.5?", filepath.Base(item))
+	}
+	return serviceFiles(inStoreOf(item, string(conf)))
+}
+
+// homeDefinitions are the services of a home item, none if it has no Shepherd, or one whose configuration Guix didn't
+// make. No item is a home without anything.
+func homeDefinitions(item string) ([]ServiceFile, error) {
+	if item == "" {
+		return nil, nil
+	}
+	conf, err := os.Readlink(filepath.Join(item, "files/.config/shepherd/init.scm"))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !shepherdConf.MatchString(conf) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading which services the home %s has: %w", filepath.Base(item), err)
+	}
+	return serviceFiles(inStoreOf(item, conf))
+}
+
+// inStoreOf is path in the store that item is in: a test's isn't at /gnu/store.
+func inStoreOf(item, path string) string {
+	root, _, _ := strings.Cut(item, "/gnu/store/")
+	return root + path
+}
+
+const maxDefinitions = 4 << 20 // a conf of 13 services has 3 KiB
+
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxDefinitions+1))
+	if err == nil && len(text) > maxDefinitions {
+		err = fmt.Errorf("%s is longer than %d bytes", file, maxDefinitions)
+	}
+	return text, err
+}
+
+// How Guix 1.5 writes it: (quote ("/gnu/store/…-shepherd-a.go" …)), (services-to-start (quote (a b …))).
+var (
+	shepherdConf   = regexp.MustCompile(`/gnu/store/[0-9a-z]{32}-shepherd\.conf`)
+	definition     = regexp.MustCompile(`"(/gnu/store/[0-9a-z]{32}-shepherd-([0-9A-Za-z+._?=-]+)\.(?:go|scm))"`)
+	servicesToRun  = regexp.MustCompile(`\(services-to-start (?:\(quote |')(\([^()"]*\))`)
+	notInFileNames = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
+)
+
+// serviceFiles reads a configuration of Shepherd that Guix made.
+func serviceFiles(conf string) ([]ServiceFile, error) {
+	text, err := readBounded(conf)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration of Shepherd: %w", err)
+	}
+	text = bytes.Join(bytes.Fields(text), []byte(" "))
+	list := servicesToRun.FindSubmatch(text)
+	if list == nil {
+		return nil, fmt.Errorf("%s doesn't say which services are started: is it a Guix newer than 1.5?", conf)
+	}
+	starts := strings.Fields(strings.Trim(string(list[1]), "()"))
+	var files []ServiceFile
+	for _, match := range definition.FindAllSubmatch(text, -1) {
+		f := ServiceFile{Name: string(match[2]), File: string(match[1])}
+		// The names of those it starts are in the order of the files, and several for a service with several.
+		if n := provided(f.Name, starts); n > 0 {
+			f.Starts, f.Provides, f.Name = true, starts[:n:n], starts[0]
+			starts = starts[n:]
+		}
+		files = append(files, f)
+	}
+	if len(starts) > 0 {
+		return nil, fmt.Errorf("%s starts %q, which no file of it defines", conf, starts[0])
+	}
+	return files, nil
+}
+
+// provided is how many of names, from the first on, make a file's name; 0 if they don't.
+func provided(file string, names []string) int {
+	for n := 1; n <= len(names); n++ {
+		switch made := fileName(names[:n]); {
+		case made == file:
+			return n
+		case !strings.HasPrefix(file, made):
+			return 0
+		}
+	}
+	return 0
+}
+
+// fileName is how Guix calls the file of a service of those names.
+func fileName(provides []string) string {
+	return notInFileNames.ReplaceAllString(strings.Join(provides, "-"), "-")
+}
+
+// defines tells whether f is, or replaces, the service s.
+func (f ServiceFile) defines(s shepherd.Service) bool {
+	if !f.Starts {
+		return f.Name == fileName(s.Provides) || slices.Contains(s.Provides, f.Name)
+	}
+	return slices.ContainsFunc(f.Provides, func(name string) bool { return slices.Contains(s.Provides, name) })
+}
+
+// fileOf is the file that defines s, or nothing.
+func fileOf(files []ServiceFile, s shepherd.Service) string {
+	if i := slices.IndexFunc(files, func(f ServiceFile) bool { return f.defines(s) }); i >= 0 {
+		return files[i].File
+	}
+	return ""
+}
