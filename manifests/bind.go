@@ -84,9 +84,9 @@ func (b *binder) add(d *document) {
 		for key := range section(d.body, "binaryData") {
 			o.keys[key] = false
 		}
-		for key := range section(d.body, "data") {
+		for _, key := range slices.Sorted(maps.Keys(section(d.body, "data"))) {
 			if _, twice := o.keys[key]; twice {
-				b.wrong(d.at(place{}.key("data", 0).key(key, 0).field), "leave one of them", "this key is in binaryData too")
+				b.wrong(d.at(place{field: "data"}.key(key, 0).field), "leave one of them", "this key is in binaryData too")
 			}
 			o.keys[key] = true
 		}
@@ -245,9 +245,10 @@ func (b *binder) deployment(p *podDocument) {
 		b.wrong(p.field("restartPolicy"), "write a Pod, or leave restartPolicy out", "%s is not supported in a Deployment, whose pod always runs", p.spec.RestartPolicy)
 	}
 	labels := section(section(section(spec, "template"), "metadata"), "labels")
-	for key, want := range section(section(spec, "selector"), "matchLabels") {
-		if labels[key] != want {
-			b.wrong(p.at(place{}.key("spec.selector.matchLabels", 0).key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
+	wanted := section(section(spec, "selector"), "matchLabels")
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		if labels[key] != wanted[key] {
+			b.wrong(p.at(place{field: "spec.selector.matchLabels"}.key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
 		}
 	}
 }
@@ -272,9 +273,13 @@ func (b *binder) unique(first map[string]place, what, name string, at place) {
 	if name == "" {
 		return
 	}
-	if was, twice := first[name]; twice {
+	was, twice := first[name]
+	if twice && was.line > at.line { // init containers are looked at first, but may stand last
+		was, at = at, was
+	}
+	if twice {
 		b.wrong(at, "rename one of them", "there is a %s %q already (line %d)", what, name, was.line)
-		return
+		at = was
 	}
 	first[name] = at
 }

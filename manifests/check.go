@@ -3,6 +3,7 @@ package manifests
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -96,6 +97,11 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 	if n.Kind != yaml.MappingNode {
 		c.torn = true
 		c.wrong(place{file, n.Line, strings.TrimSuffix(prefix, ".")}, "begin it with apiVersion: and kind:", "is no object with keys and values")
+		return
+	}
+	if len(n.Content) > 0 && follow(n.Content[0]).Kind != yaml.ScalarNode { // a template's line
+		c.torn = true
+		c.pairs(n, p)
 		return
 	}
 	row, ok := c.kind(n, p)
@@ -205,7 +211,11 @@ func (w *walk) value(n *yaml.Node, f *form, p place) any {
 	switch {
 	case f.scalar != nil:
 		if n.Kind != yaml.ScalarNode {
-			w.wrong(p, "", "must be %s, not %s", f.is, called(n))
+			hint := ""
+			if len(n.Content) > 0 && n.Kind == yaml.MappingNode && follow(n.Content[0]).Kind != yaml.ScalarNode {
+				hint = noTemplates
+			}
+			w.wrong(p, hint, "must be %s, not %s", f.is, called(n))
 			return nil
 		}
 		v, wrong, hint := f.scalar(n)
@@ -275,7 +285,7 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 		}
 		given[row.name] = true
 		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
-		w.row(row, pair.value, q, out)
+		w.row(f, row, pair.value, q, out)
 		astray = astray || row.class == unsupported
 	}
 	for _, row := range f.fields {
@@ -297,21 +307,39 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 	return out
 }
 
-// row does with a field what the table says.
-func (w *walk) row(row *fieldRow, n *yaml.Node, q place, out map[string]any) {
+// row does with a field of f what the table says. Empty is as good as absent, unless being there is what the field says.
+func (w *walk) row(f *form, row *fieldRow, n *yaml.Node, q place, out map[string]any) {
 	switch row.class {
 	case unsupported:
-		w.wrong(q, row.hint, "%s", row.says)
+		if !isEmpty(n) {
+			w.wrong(q, row.hint, "%s", row.says)
+		}
 	case noted:
+		if isEmpty(n) {
+			return
+		}
 		w.note(q, "%s", row.says)
 		if row.form != nil {
 			w.value(n, row.form, q)
 		}
 	default:
-		if v := w.value(n, row.form, q); v != nil {
+		v := w.value(n, row.form, q)
+		if m, ok := v.(map[string]any); ok && len(m) == 0 && !slices.Contains(f.one, row.name) {
+			return
+		}
+		if v != nil {
 			out[row.name] = v
 		}
 	}
+}
+
+// isEmpty is true of what Kubernetes writes for nothing: {}, [], "" and false.
+func isEmpty(n *yaml.Node) bool {
+	n = follow(n)
+	if n.Kind == yaml.ScalarNode {
+		return n.Value == "" || n.Tag == "!!bool" && n.Value == "false"
+	}
+	return len(n.Content) == 0
 }
 
 func (w *walk) exactlyOne(f *form, given map[string]bool, astray bool, p place, hint string) {
@@ -340,7 +368,7 @@ func (w *walk) values(n *yaml.Node, f *form, p place) map[string]any {
 		q := p.key(pair.key, pair.line)
 		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
 		if row := f.field(pair.key); row != nil {
-			w.row(row, pair.value, q, out)
+			w.row(f, row, pair.value, q, out)
 			continue
 		}
 		if says := f.key(pair.key); says != "" {
@@ -361,6 +389,8 @@ func (w *walk) values(n *yaml.Node, f *form, p place) map[string]any {
 // lastApplied is kubectl's copy of the object: it says nothing new, and of a Secret it shows all.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
+const noTemplates = "nothing fills in {{ }} here: write the value itself, or quote it"
+
 // A pair is a key of a map with its value, merge keys resolved.
 type pair struct {
 	key   string
@@ -375,7 +405,7 @@ func (c *checker) pairs(n *yaml.Node, p place) []pair {
 		k, v := follow(n.Content[i]), n.Content[i+1]
 		if k.Kind != yaml.ScalarNode {
 			p.line = n.Content[i].Line
-			c.wrong(p, "quote {{ and }}, which no template engine replaces here", "a key must be a word, not %s", called(k))
+			c.wrong(p, noTemplates, "a key must be a word, not %s", called(k))
 			continue
 		}
 		if k.Tag == "!!merge" {
@@ -444,7 +474,7 @@ func (w *walk) guess(key string, f *form) (meant, hint string) {
 	return "", ""
 }
 
-// find says below which field the table has a name: the first and shortest such place.
+// find says below which field the table has a name: the first such place on the highest level.
 func (f *form) find(name, under string) string {
 	if f == nil {
 		return ""
@@ -454,12 +484,14 @@ func (f *form) find(name, under string) string {
 	}
 	best := f.items.find(name, under+"[]")
 	for _, row := range f.fields {
-		if got := row.form.find(name, strings.TrimPrefix(under+"."+row.name, ".")); got != "" && (best == "" || len(got) < len(best)) {
+		if got := row.form.find(name, strings.TrimPrefix(under+"."+row.name, ".")); got != "" && (best == "" || depth(got) < depth(best)) {
 			best = got
 		}
 	}
 	return best
 }
+
+func depth(field string) int { return strings.Count(field, ".") + strings.Count(field, "[]") }
 
 // called names a node's shape in the user's words.
 func called(n *yaml.Node) string {

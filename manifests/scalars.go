@@ -34,15 +34,18 @@ var boolean = &form{is: "true or false", scalar: func(n *yaml.Node) (any, string
 }}
 
 var (
-	portNumber = whole(1, 65535)
+	portNumber = wholeAs("a port from 1 to 65535", 1, 65535)
 	userID     = whole(0, 1<<32-2)
 )
 
 func whole(least, most int64) *form {
-	is := fmt.Sprintf("a whole number from %d to %d", least, most)
 	if most >= 1<<31-1 {
-		is = fmt.Sprintf("a whole number from %d on", least)
+		return wholeAs(fmt.Sprintf("a whole number from %d on", least), least, most)
 	}
+	return wholeAs(fmt.Sprintf("a whole number from %d to %d", least, most), least, most)
+}
+
+func wholeAs(is string, least, most int64) *form {
 	return &form{is: is, scalar: func(n *yaml.Node) (any, string, string) {
 		i, ok := number(n)
 		if !ok {
@@ -265,7 +268,7 @@ func nearest(word string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
 		d := distance(strings.ToLower(word), strings.ToLower(w))
-		if d < least && d*3 <= max(len(word), len(w)) {
+		if d < least && d*2 < max(len(word), len(w)) {
 			best, least = w, d
 		}
 	}

@@ -179,7 +179,7 @@ var syntax = []struct {
 	{"could not find expected ':'", false, false, "a ':' is missing after the key", "write it as key: value, or check the indentation"},
 	{"found unexpected end of stream", false, false, "a quoted text isn't closed", ""},
 	{"found character that cannot start any token", false, false, "text can't begin with this character", "quote the text"},
-	{"found a tab character", false, false, "a tab stands in the indentation", "indent with spaces, not tabs"},
+	{"found a tab character", false, true, "a tab stands in the indentation", "indent with spaces, not tabs"},
 	{"did not find expected alphabetic or numeric character", false, false, "a word that begins with * or & is an alias or an anchor", "quote the text if it is none"},
 	{"did not find expected comment or line break", false, false, "only a comment can follow | or >", "begin the text on the next line"},
 	{"found unknown escape character", false, false, "this escape is not known in double quotes", "use single quotes, or write \\\\ for \\"},

@@ -1,0 +1,130 @@
+package manifests
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file, or writes it.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update writes it anew)\n--- got\n%s--- want\n%s", file, got, want)
+	}
+}
+
+func folders(t *testing.T, under string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join("testdata", under, "*"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no folders in testdata/%s (%v)", under, err)
+	}
+	return found
+}
+
+// Each folder of testdata/bad is a revision with mistakes; want.txt has all of them, with their hints.
+func TestMistakes(t *testing.T) {
+	for _, dir := range folders(t, "bad") {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			m, err := Load(os.DirFS(dir), ".")
+			var mistakes Errors
+			if !errors.As(err, &mistakes) || m != nil {
+				t.Fatalf("got %v, %v; want mistakes", m, err)
+			}
+			got := told(mistakes)
+			if strings.Contains(got, "hunter") {
+				t.Error("a secret is told")
+			}
+			golden(t, filepath.Join(dir, "want.txt"), got)
+		})
+	}
+}
+
+func told(mistakes Errors) string {
+	var out strings.Builder
+	for _, e := range mistakes {
+		fmt.Fprintln(&out, e)
+		if e.Hint != "" {
+			fmt.Fprintln(&out, "    "+e.Hint)
+		}
+	}
+	return out.String()
+}
+
+// Each folder of testdata/good is a revision; want.txt has what Load makes of it.
+func TestGoodFiles(t *testing.T) {
+	for _, dir := range folders(t, "good") {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			m := load(t, os.DirFS(dir))
+			golden(t, filepath.Join(dir, "want.txt"), shown(t, m))
+		})
+	}
+}
+
+func load(t *testing.T, fsys fs.FS) *Manifests {
+	t.Helper()
+	m, err := Load(fsys, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// shown is everything in m, with secrets in clear: they are the tests' own.
+func shown(t *testing.T, m *Manifests) string {
+	t.Helper()
+	var out strings.Builder
+	write := func(doc map[string]any) {
+		data, err := json.MarshalIndent(doc, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(append(data, '\n'))
+	}
+	for _, p := range m.Pods {
+		fmt.Fprintf(&out, "%s:%d: %s %s %s\n", p.File, p.Line, p.Kind, p.Name, p.Hash)
+		for _, o := range append(p.ConfigMaps, p.Secrets...) {
+			fmt.Fprintf(&out, "uses %s %s %s (%s:%d)\n", o.Kind, o.Name, o.Hash, o.File, o.Line)
+		}
+		for _, c := range p.Claims {
+			fmt.Fprintln(&out, "uses claim", c)
+		}
+		for _, i := range p.Images {
+			fmt.Fprintf(&out, "line %d: %s: image %s %s\n", i.Line, i.Field, i.Name, i.Policy)
+		}
+		for _, h := range p.HostPorts {
+			fmt.Fprintf(&out, "line %d: %s: port %s:%d/%s\n", h.Line, h.Field, h.IP, h.Port, h.Protocol)
+		}
+		write(p.Doc)
+		for _, o := range append(p.ConfigMaps, p.Secrets...) {
+			write(o.Doc.Reveal())
+		}
+	}
+	for _, c := range m.Claims {
+		fmt.Fprintf(&out, "%s:%d: claim %s\n", c.File, c.Line, c.Name)
+		write(c.Doc)
+	}
+	for _, n := range m.Notes {
+		fmt.Fprintln(&out, "note:", n)
+	}
+	return out.String()
+}
