@@ -23,8 +23,10 @@ import (
 
 // A clone is a bare repository with nothing but objects and one ref, that of the accepted commit.
 type clone struct {
-	dir string
-	log *slog.Logger
+	dir      string
+	log      *slog.Logger
+	maxPacks int // more are made one
+	kept     int // commits, then
 }
 
 const acceptedRef = "refs/collie/accepted"
@@ -39,7 +41,7 @@ const (
 
 // openClone makes dir a bare repository, as far as it isn't one, and heals it.
 func openClone(dir string, log *slog.Logger) (*clone, error) {
-	c := &clone{dir: dir, log: log}
+	c := &clone{dir: dir, log: log, maxPacks: 64, kept: 32}
 	if err := c.make(); err != nil {
 		return nil, err
 	}
@@ -80,25 +82,33 @@ func (c *clone) sweep() {
 
 // heal empties the clone if a pack in it is damaged: a fetch wouldn't notice, and never send its objects again.
 func (c *clone) heal() error {
-	packs, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*"))
+	packs, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*.pack"))
 	if err != nil {
 		return err
 	}
 	for _, path := range packs {
-		if !strings.HasSuffix(path, ".pack") {
-			if _, err := os.Stat(strings.TrimSuffix(path, filepath.Ext(path)) + ".pack"); err == nil {
-				continue
-			}
-		} else if err = checkPack(path); err == nil {
+		if err := checkPack(path); err != nil {
+			c.log.Warn("the clone is damaged: its objects are deleted and fetched afresh", "file", path, "error", err)
+			return c.empty()
+		}
+	}
+	// An index without its pack promises what isn't there.
+	indexes, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*.idx"))
+	if err != nil {
+		return err
+	}
+	for _, path := range indexes {
+		if _, err := os.Stat(strings.TrimSuffix(path, "idx") + "pack"); err == nil {
 			continue
 		}
-		c.log.Warn("the clone is damaged: its objects are deleted and fetched afresh", "file", path)
-		return c.empty()
+		if err := os.Remove(path); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// checkPack compares a pack with the checksum at its end, and sees that it has an index.
+// checkPack compares a pack with the checksum at its end.
 func checkPack(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -107,9 +117,6 @@ func checkPack(path string) error {
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(strings.TrimSuffix(path, ".pack") + ".idx"); err != nil {
 		return err
 	}
 	sum := sha1.New()

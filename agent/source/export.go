@@ -40,11 +40,13 @@ func Export(fsys fs.FS, skip func(path string) bool, into string) (string, error
 // listing is sorted.
 func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
 	var paths []string
+	begun := false
 	err := fs.WalkDir(fsys, ".", func(at string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case at == ".":
+		case !begun: // the root, which alone has no name
+			begun = true
 			return nil
 		case skip != nil && skip(at):
 			if e.IsDir() {
@@ -53,6 +55,8 @@ func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
 			return nil
 		case badName(e.Name()) != "":
 			return &nameError{at, badName(e.Name())}
+		case strings.Count(at, "/") > maxDepth:
+			return fmt.Errorf("%s is deeper than %d folders", at, maxDepth)
 		case e.IsDir():
 			return nil // made for what is in it
 		case e.Type()&fs.ModeSymlink != 0:

@@ -28,7 +28,7 @@ import (
 
 // What a server may send at most: its list of refs, and one pack.
 const (
-	maxRefs = 16 << 20
+	maxRefs = 8 << 20
 	maxPack = 512 << 20
 )
 

@@ -76,6 +76,10 @@ func every(ctx context.Context, interval time.Duration, events <-chan struct{}, 
 			case <-ctx.Done():
 			case <-next.C:
 			}
+			select { // what came meanwhile is seen by the same look
+			case <-events:
+			default:
+			}
 		}
 		next.Stop()
 		if ctx.Err() != nil {

@@ -224,8 +224,11 @@ func (s *Source) ask(ctx context.Context) (Revision, error) {
 	// The fetch leaves tens of MiB of garbage that an idle process would keep for minutes: give it back at once.
 	defer debug.FreeOSMemory()
 	tip, err = s.fetch(ctx, plumbing.NewHash(last.ID))
+	if errors.As(err, &s.refused) {
+		s.compact(plumbing.NewHash(last.ID))
+		return Revision{}, err
+	}
 	if err != nil {
-		errors.As(err, &s.refused)
 		return Revision{}, err
 	}
 	crash.At("fetching.fetched")
@@ -240,10 +243,15 @@ func (s *Source) ask(ctx context.Context) (Revision, error) {
 	s.mu.Lock()
 	s.accepted = rev
 	s.mu.Unlock()
+	s.compact(tip)
+	return rev, nil
+}
+
+// compact is a matter of speed and space only: failing at it is no reason not to follow.
+func (s *Source) compact(tip plumbing.Hash) {
 	if err := s.clone.compact(tip); err != nil {
 		s.log.Warn("the clone stays larger than it should", "dir", s.clone.dir, "error", err)
 	}
-	return rev, nil
 }
 
 // fetch brings the newest commit into the clone, whole, and returns it if it may follow last.
