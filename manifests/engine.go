@@ -225,11 +225,45 @@ func (s *swap) start(ctx context.Context, step step) error {
 			return s.startEnded(ctx, step, fail)
 		}
 	}
+	if step.how == hollow || step.how == down {
+		if err := s.p.settle(ctx, id); err != nil {
+			return fail(err)
+		}
+	}
 	s.note(func() { s.started = append(s.started, id) })
 	if err := s.p.startPod(ctx, id); err != nil {
 		return fail(err)
 	}
 	return nil
+}
+
+// settle waits until Podman has cleaned up behind what ended in a pod. Whoever starts it before that has it stopped again:
+// the clean-up of a pod's last container stops the pod, and doesn't look whether that container runs anew.
+func (p *Podman) settle(ctx context.Context, id string) error {
+	const look = 100 * time.Millisecond
+	for settled, waited := false, time.Duration(0); waited < settleTime; waited += look {
+		live, err := p.observe(ctx)
+		if err != nil {
+			return err
+		}
+		l := live[id]
+		switch {
+		case l == nil:
+			return nil
+		case l.settling():
+			settled = false
+		case settled || waited == 0:
+			return nil
+		default:
+			settled = true // but what follows the clean-up may still be at work: one look more
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+	}
+	return nil // then start it nevertheless: at worst it is looked at again
 }
 
 // startEnded starts again what of a pod doesn't run.

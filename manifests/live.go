@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -52,6 +53,21 @@ func (l *livePod) object() string {
 // runs tells whether anything of it does.
 func (l *livePod) runs() bool {
 	return l.infra != nil && l.infra.runs() || slices.ContainsFunc(l.containers, container.runs)
+}
+
+// settling tells whether Podman still has to clean up behind something of it that ended.
+func (l *livePod) settling() bool {
+	ended := func(c container) bool { return c.State == "stopped" || c.State == "stopping" }
+	return l.infra != nil && ended(*l.infra) || slices.ContainsFunc(l.containers, ended)
+}
+
+// startedAt is when the latest of its containers was.
+func (l *livePod) startedAt() int64 {
+	var at int64
+	for _, c := range l.containers {
+		at = max(at, c.StartedAt)
+	}
+	return at
 }
 
 func (l *livePod) find(name string) *container {
@@ -205,18 +221,30 @@ func (p *Podman) ended(ctx context.Context, restart string, c container) (condit
 	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
 		return down, nil
 	}
-	verdict := well
-	if restart == "Always" || restart == "OnFailure" && c.ExitCode != 0 {
-		verdict = settling
+	switch {
+	case restart == "Always", restart == "OnFailure" && c.ExitCode != 0:
 		if time.Since(time.Unix(c.ExitedAt, 0)) > settleTime {
 			return down, nil
 		}
+		state, err := p.inspectContainer(ctx, c.ID)
+		if err != nil {
+			return 0, err
+		}
+		if state.StoppedByUser {
+			return down, nil
+		}
+		return settling, nil
+	case c.ExitCode == 128+int(syscall.SIGKILL), c.ExitCode == 128+int(syscall.SIGTERM):
+		// Somebody ended it; StoppedByUser doesn't tell, as Podman sets it on all that a finished pod has.
+		state, err := p.inspectContainer(ctx, c.ID)
+		if err != nil {
+			return 0, err
+		}
+		if !state.OOMKilled {
+			return down, nil
+		}
 	}
-	stopped, err := p.stoppedByUser(ctx, c.ID)
-	if stopped {
-		verdict = down
-	}
-	return verdict, err
+	return well, nil
 }
 
 // A step is what one wanted pod needs.
@@ -268,6 +296,9 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		if err != nil {
 			return plan{}, err
 		}
+		if how == well && !live[want.id()].runs() && supplanted(want, live) {
+			how, ill = down, []string{"was stopped for another"} // rather than completed
+		}
 		s := step{pod: want, how: how, ill: ill, live: live[want.id()]}
 		for _, l := range byObject[want.Name] {
 			if l.name != want.id() {
@@ -284,6 +315,17 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	}
 	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
 	return todo, nil
+}
+
+// supplanted tells whether another state of the same pod was started after this one.
+func supplanted(want RenderedPod, live map[string]*livePod) bool {
+	mine := live[want.id()].startedAt()
+	for _, l := range live {
+		if l.ours() && l.object() == want.Name && l.name != want.id() && (l.runs() || l.startedAt() > mine) {
+			return true
+		}
+	}
+	return false
 }
 
 // Diff says what Switch would do. While all is well it costs one call.

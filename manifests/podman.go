@@ -250,14 +250,19 @@ func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
 	return all, nil
 }
 
-// stoppedByUser tells whether somebody stopped the container; the list doesn't say.
-func (p *Podman) stoppedByUser(ctx context.Context, id string) (bool, error) {
-	var c struct{ State struct{ StoppedByUser bool } }
+// A containerState is what the list doesn't say.
+type containerState struct {
+	StoppedByUser bool
+	OOMKilled     bool
+}
+
+func (p *Podman) inspectContainer(ctx context.Context, id string) (containerState, error) {
+	var c struct{ State containerState }
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{id}}, &c)
 	if err != nil {
-		return false, fmt.Errorf("inspecting container %.12s: %w", id, err)
+		return containerState{}, fmt.Errorf("inspecting container %.12s: %w", id, err)
 	}
-	return c.State.StoppedByUser, nil
+	return c.State, nil
 }
 
 // containerVerb starts, stops or unpauses one container.
