@@ -82,7 +82,7 @@ insecure = true
                %base-user-accounts))
   (services
    (list (service guix-service-type
-                  (guix-configuration (extra-options '("--disable-chroot"))
+                  (guix-configuration (extra-options '("--disable-chroot" "--max-jobs=2"))
                                       (environment '("GUIX=/share/guix-forge"))
                                       (authorize-key? #f)))
          (simple-service 'var-run activation-service-type var-run-activation)

@@ -17,6 +17,7 @@
             collie-source-branch
             collie-source-interval
             collie-source-owner
+            collie-source-fields
 
             collie-configuration
             collie-configuration?
@@ -35,6 +36,7 @@
             collie-configuration-pod-grace-period
             collie-configuration-respawn-delay
             collie-configuration-environment-variables
+            collie-configuration-fields
             collie-service-type))
 
 

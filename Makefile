@@ -1,0 +1,60 @@
+# make build      bin/collie: one static program
+# make demo       a guest in the lab: push, break, roll back, revert
+# make lint       what vet, staticcheck and gofmt say
+# make test-unit  the tests that need no lab
+# make lab        the lab's guest with bin/collie in it, as root or by sudo
+# make test       all of it; what CI runs
+# make fuzz       each fuzz target for FUZZTIME (5s)
+# make clean      remove bin/
+.DEFAULT_GOAL := help
+.PHONY: help build demo lint test-unit lab test fuzz clean
+SHELL := /bin/bash
+.SHELLFLAGS := -o errexit -o pipefail -c
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 5s
+log := bin/test.log
+units = $$(go list ./... | grep -v '/guix/lab$$')
+
+help: ; @sed -n 's/^# make /make /p' Makefile
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/collie ./cmd/collie
+
+lint:
+	go vet ./...
+	go tool staticcheck ./...
+	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); [ -z "$$files" ] || { echo "gofmt would change:" $$files; exit 1; }
+
+# The race detector needs a C compiler.
+gcc := command -v gcc >/dev/null || $$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install -qq -y --no-install-recommends gcc libc6-dev
+
+test-unit:
+	@$(gcc)
+	go test -race $(units)
+
+lab: build
+	guix/lab/lab build
+
+# Of the log the screen shows all but what passes. `make test' promises that everything ran: a skipped test fails it.
+logged = go test -v $(1) 2>&1 | tee -a $(log) | grep --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
+
+test: lint build
+	@rm -f $(log); $(gcc)
+	$(call logged,-race $(units))
+	guix/lab/lab build
+	COLLIE_LAB=1 $(call logged,-count=1 -timeout 20m -parallel 2 ./guix/lab)
+	@if grep -e '--- SKIP' $(log); then echo "test: FAIL: these were skipped, and $(log) says why"; exit 1; fi
+	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
+
+demo: lab
+	guix/lab/demo
+
+fuzz:
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
+	    echo "$$target in $$(dirname "$$file")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+	done
+
+clean:
+	rm -rf bin
