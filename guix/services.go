@@ -16,7 +16,7 @@ import (
 
 // A Change is one difference between what is wanted and what is live.
 type Change struct {
-	Does    string // switch, link, start, stop, restart, run; or one of those that wait
+	Does    string // switch, link, register, start, stop, restart, run; or one of those that wait
 	Subject string // service nginx
 	Says    string
 }
@@ -24,11 +24,11 @@ type Change struct {
 // What a Change does that no switch can make, because it would take down what runs the machine.
 const (
 	nextBoot = "next boot"  // takes effect then
-	ownExit  = "agent exit" // of the agent's own service: Shepherd starts the new definition once the agent has ended
+	OwnExit  = "agent exit" // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 
 // Waits tells whether c is none that a switch makes: a target is live although such a change is left.
-func (c Change) Waits() bool { return c.Does == nextBoot || c.Does == ownExit }
+func (c Change) Waits() bool { return c.Does == nextBoot || c.Does == OwnExit }
 
 // A Problem is something that isn't well.
 type Problem struct {
@@ -47,7 +47,7 @@ type Problem struct {
 //	should run and doesn't                      started; first enabled, if the file changed or Shepherd had given up
 //	ran before, and was stopped on the way      started
 //	left the configuration                      stopped and unloaded, unless it is essential
-//	disabled or failing, file unchanged         a problem, no change
+//	disabled, failing, dies; file unchanged     a problem, no change
 //
 // Services depend on each other by what Shepherd says of those that run, not by what a file will say.
 type services struct {
@@ -91,6 +91,9 @@ func (s *services) diff(ctx context.Context, item string) ([]Change, error) {
 		return nil, err
 	}
 	var changes []Change
+	if kept.Coming != "" { // Shepherd may hold any of two definitions of what hasn't started since
+		changes = append(changes, Change{"register", "services", "a switch to " + hash(kept.Coming) + " is under way, or was cut short"})
+	}
 	for _, st := range s.plan(files, all, kept) {
 		changes = append(changes, st.Change)
 	}
@@ -150,7 +153,7 @@ func (s *services) changed(files []ServiceFile, all []shepherd.Service, kept sta
 		subject, says := "service "+live.Name, "its definition changed"
 		switch {
 		case live.Name == s.self && live.Status == "running":
-			steps = append(steps, step{Change{ownExit, subject, says}, live.Name, file})
+			steps = append(steps, step{Change{OwnExit, subject, says}, live.Name, file})
 		case live.OneShot && wanted(files, live) && !failed(live):
 			steps = append(steps, step{Change{"run", subject, says}, live.Name, file})
 		case live.Status != "running" || live.OneShot:
@@ -184,7 +187,7 @@ func (s *services) missing(files []ServiceFile, all []shepherd.Service, kept sta
 			continue
 		case e.File != f.File && e.File != "":
 			says = "it doesn't run, and its definition changed"
-		case !live.Enabled || failed(live):
+		case !live.Enabled || live.Died() || failed(live):
 			continue // a problem
 		}
 		steps = append(steps, step{Change{"start", "service " + f.Name, says}, f.Name, f.File})

@@ -617,6 +617,9 @@ func TestConvergeAfterAKill(t *testing.T) {
 			test.until(g)
 			g.log = nil
 			g.current = "B"
+			if got := g.differs("B"); len(got) == 0 || got[0] != "register services" {
+				t.Errorf("nothing tells that a switch was cut short: %q", got)
+			}
 			got := g.converges("B")
 			slices.Sort(got)
 			slices.Sort(test.on)
@@ -652,6 +655,27 @@ func dies(g *guest, name string) {
 	s := g.find(name)
 	g.is(s, "stopped")
 	s.disabled, s.respawns, s.dies = true, fmt.Sprint(g.clock), false
+}
+
+// The agent that exits to get its new definition must not do so for ever.
+func TestTheAgentExitsOnce(t *testing.T) {
+	g := newGuest(t)
+	g.system("A", "one collie")
+	g.system("B", "two collie")
+	g.boots("A")
+	g.goes("B")
+	g.wants("after the switch", g.differs("B"), "agent exit collie")
+	g.clock++
+	stopStart(g, "collie")
+	g.wants("in its next life", g.differs("B"))
+	g.returns("A")
+	g.wants("after the return", g.differs("A"), "agent exit collie")
+	g.clock++
+	stopStart(g, "collie")
+	g.wants("in its next life", g.differs("A"))
+	if s := g.find("collie"); s.body() != "one" {
+		t.Errorf("it runs %s", s.body())
+	}
 }
 
 func TestAfterABootTheBootedSystemRuns(t *testing.T) {
@@ -730,7 +754,7 @@ func TestADefinitionThatCannotBeLoaded(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	g.wants("the others", g.log, "stop web one", "start web two", "start new one")
-	g.wants("the diff", g.differs("B"), "start odd")
+	g.wants("the diff", g.differs("B"), "register services", "start odd")
 	g.wants("back", g.returns("A"), "stop new one", "unload new", "stop web two", "start web one")
 }
 

@@ -119,6 +119,19 @@ func TestServices(t *testing.T) {
 	}
 }
 
+// A socket that waits for its first client has an address, which is a vector.
+func TestServicesAtBoot(t *testing.T) {
+	f := &fake{replies: map[string]string{"(action status) (service root)": recorded(t, "status-root-at-boot")}}
+	all, err := f.listen(t).Services(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(s Service) bool { return s.Name == "guix-daemon" })
+	if i < 0 || all[i].Status != "running" || all[i].PID != 0 {
+		t.Errorf("guix-daemon: %+v", all)
+	}
+}
+
 func TestActions(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -64,14 +64,14 @@ func (s Service) Trouble() string {
 	if n := len(s.Respawns); n > 0 && !s.Enabled {
 		why = append(why, fmt.Sprintf("died %d times", n+1))
 	}
-	if len(s.Exits) > 0 && s.died() {
+	if len(s.Exits) > 0 && s.Died() {
 		why = append(why, s.Exits[0].String())
 	}
 	return strings.Join(why, ", ")
 }
 
-// died tells whether a service went from "running" to "stopped" without being asked to stop.
-func (s Service) died() bool {
+// Died tells whether a service doesn't run because it ended by itself. If it isn't disabled, it is about to be respawned.
+func (s Service) Died() bool {
 	return s.Status == "stopped" && len(s.Changes) > 1 && s.Changes[1].Status == "running"
 }
 

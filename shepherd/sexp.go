@@ -8,11 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// What read returns: string for a Guile string, symbol, keyword, int64, float64, bool, []any for a list, dotted for
-// an improper one.
+// What read returns: string for a Guile string or character, symbol, keyword, int64, float64, bool, []any for a list,
+// dotted for an improper one, vector, and opaque for what can't be read back.
 type (
 	symbol  string
 	keyword string
+	vector  []any
+	opaque  string // #<procedure x>
 	dotted  struct {
 		items []any // at least one
 		tail  any   // no list: (a . (b)) is read as (a b)
@@ -66,7 +68,7 @@ func (r *reader) datum(depth int) (any, error) {
 	case '"':
 		return r.quoted()
 	case '#':
-		return r.hash()
+		return r.hash(depth)
 	case '\'', '`', ',', '[', ']', '{', '}', ';':
 		return nil, fmt.Errorf("%q isn't data", r.text[r.at])
 	}
@@ -173,12 +175,19 @@ func (r *reader) escape(b *strings.Builder) error {
 	return nil
 }
 
-func (r *reader) hash() (any, error) {
+// hash reads what begins with #: a timer's or an endpoint's status may hold whatever Guile can write.
+func (r *reader) hash(depth int) (any, error) {
 	rest := r.text[r.at:]
 	switch {
 	case strings.HasPrefix(rest, "#:"):
 		r.at += 2
 		return keyword(r.token()), nil
+	case strings.HasPrefix(rest, "#("): // the address of a socket is a vector
+		r.at++
+		return r.vector(depth)
+	case strings.HasPrefix(rest, "#vu8("):
+		r.at += 4
+		return r.vector(depth)
 	case strings.HasPrefix(rest, "#{"): // a symbol that isn't written plainly: #{a b}#
 		name, _, found := strings.Cut(rest[2:], "}#")
 		if !found {
@@ -186,6 +195,12 @@ func (r *reader) hash() (any, error) {
 		}
 		r.at += len(name) + 4
 		return symbol(name), nil
+	case strings.HasPrefix(rest, "#<"):
+		return r.object()
+	case strings.HasPrefix(rest, `#\`):
+		_, size := utf8.DecodeRuneInString(rest[2:])
+		r.at += 2 + size // it may be a delimiter
+		return rest[2:2+size] + r.token(), nil
 	}
 	switch token := r.token(); token {
 	case "#t", "#true":
@@ -195,6 +210,36 @@ func (r *reader) hash() (any, error) {
 	default:
 		return nil, fmt.Errorf("%.20q isn't data", token)
 	}
+}
+
+func (r *reader) vector(depth int) (any, error) {
+	items, err := r.list(depth)
+	if err != nil {
+		return nil, err
+	}
+	if items, proper := items.([]any); proper {
+		return vector(items), nil
+	}
+	return nil, errors.New("a dot in a vector")
+}
+
+// object passes over #<procedure x (y)>, in which other objects may be.
+func (r *reader) object() (any, error) {
+	open := 0
+	for i, c := range []byte(r.text[r.at:]) {
+		switch c {
+		case '<':
+			open++
+		case '>':
+			open--
+		}
+		if i > 0 && open == 0 {
+			start := r.at
+			r.at += i + 1
+			return opaque(r.text[start:r.at]), nil
+		}
+	}
+	return nil, errors.New("the answer is cut off in an object")
 }
 
 // token takes all up to the next delimiter.
@@ -233,6 +278,8 @@ func write(datum any) string {
 		return string(d)
 	case keyword:
 		return "#:" + string(d)
+	case vector:
+		return "#(" + writeAll(d) + ")"
 	case bool:
 		if d {
 			return "#t"
