@@ -274,6 +274,9 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 		q := p.key(pair.key, pair.line)
 		row := f.field(pair.key)
 		if row == nil {
+			if len(w.errs) >= mostMistakes {
+				return nil
+			}
 			meant, hint := w.guess(pair.key, f)
 			given[meant], astray = true, true
 			w.wrong(q, hint, "there is no such field")

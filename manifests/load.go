@@ -70,7 +70,7 @@ type HostPort struct {
 
 // Redacted holds a document that may be secret: it can't be printed, logged or marshalled, not even by accident.
 type Redacted struct {
-	doc *map[string]any // a pointer: fmt doesn't follow it where this sits in an unexported field
+	doc *map[string]any // a pointer: where this sits in an unexported field, fmt prints no more than the address
 }
 
 // Reveal returns the document itself, to be handed to Podman and nobody else.

@@ -25,8 +25,9 @@ const (
 // parseFile splits a file into its documents. A mistake ends the file, but not what stands before it.
 func parseFile(file string, data []byte) ([]*yaml.Node, *FieldError) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if line, says := unreadable(data); line > 0 {
-		return nil, &FieldError{File: file, Line: line, Says: says, Hint: "save the file as UTF-8"}
+	if mistake := unreadable(data); mistake != nil {
+		mistake.File = file
+		return nil, mistake
 	}
 	var (
 		roots []*yaml.Node
@@ -83,15 +84,14 @@ func (r *lineReader) Read(p []byte) (int, error) {
 	if len(r.rest) == 0 {
 		return 0, io.EOF
 	}
-	end := bytes.IndexByte(r.rest, '\n') + 1
-	if end == 0 {
-		end = len(r.rest)
+	n := min(len(p), len(r.rest))
+	if i := bytes.IndexByte(r.rest[:n], '\n'); i >= 0 {
+		n = i + 1
 	}
-	n := copy(p, r.rest[:end])
-	if n == end {
+	copy(p, r.rest[:n])
+	if r.rest = r.rest[n:]; p[n-1] == '\n' || len(r.rest) == 0 {
 		r.line++
 	}
-	r.rest = r.rest[n:]
 	return n, nil
 }
 
@@ -141,22 +141,25 @@ func follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// unreadable finds bytes that no YAML file holds.
-func unreadable(data []byte) (line int, says string) {
-	line = 1
+// unreadable finds bytes that no YAML file should hold.
+func unreadable(data []byte) *FieldError {
+	line := 1
 	for i := 0; i < len(data); {
 		r, n := utf8.DecodeRune(data[i:])
 		switch {
 		case r == utf8.RuneError && n == 1:
-			return line, "is not UTF-8 text"
+			return &FieldError{Line: line, Says: "is not UTF-8 text", Hint: "save the file as UTF-8"}
 		case r == '\n':
 			line++
+		case r == '\r' && !bytes.HasPrefix(data[i+1:], []byte("\n")), r == '\u0085', r == '\u2028', r == '\u2029':
+			// The library would count a line here, and an editor would not.
+			return &FieldError{Line: line, Says: fmt.Sprintf("holds the line separator %U", r), Hint: "end lines as usual; in a text, write it as an escape in double quotes"}
 		case r < ' ' && r != '\t' && r != '\r', r == 0x7f:
-			return line, fmt.Sprintf("holds the control character %U", r)
+			return &FieldError{Line: line, Says: fmt.Sprintf("holds the control character %U", r), Hint: "in a text, write it as an escape in double quotes"}
 		}
 		i += n
 	}
-	return 0, ""
+	return nil
 }
 
 // syntax is what the library says, and what a person wants to read. In a scanner's message the line counts from 1, in a
