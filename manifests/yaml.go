@@ -196,18 +196,21 @@ var inLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 func syntaxError(file string, data []byte, err error, reached int) *FieldError {
 	e := &FieldError{File: file, Line: reached, Says: "is not YAML here", Hint: "check the indentation and the quotes"}
 	text := err.Error()
+	m := inLine.FindStringSubmatch(text)
+	if m != nil && m[1] != "" {
+		e.Line, _ = strconv.Atoi(m[1])
+		e.Line-- // the empty line before the file
+	}
 	for _, s := range syntax {
 		if !strings.Contains(text, s.library) {
 			continue
 		}
 		e.Says, e.Hint = s.says, s.hint
-		if m := inLine.FindStringSubmatch(text); m[1] != "" && !s.begins {
-			e.Line, _ = strconv.Atoi(m[1])
-			if !s.parser {
-				e.Line--
-			}
-		} else {
+		switch {
+		case s.begins || m == nil || m[1] == "":
 			e.Line = firstWith(data, s.library, reached)
+		case s.parser:
+			e.Line++
 		}
 		break
 	}
