@@ -1,7 +1,10 @@
 package guix
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,40 +22,37 @@ type BuildError struct {
 
 func (e *BuildError) Error() string { return e.Says }
 
-// What Guix says when the machine or the network is at fault, not the commit: worth a retry. Its exit code is always 1.
-// Seen with guix 1.5.0 (testdata), where no other source is given.
-var transient = []struct {
-	text *regexp.Regexp
-	says string
-}{
-	{regexp.MustCompile("failed to connect to [`'].*daemon-socket|failed to connect to [`']/"), "guix-daemon can't be reached: start it with `herd start guix-daemon`"},
-	{regexp.MustCompile(`No space left on device`), "the disk is full: free some space, for example with `guix gc`"},
-	{regexp.MustCompile(`Disk quota exceeded`), "the disk quota is used up"},
-	{regexp.MustCompile(`Cannot allocate memory|Too many heap sections|Out of memory|virtual memory exhausted`), "the memory is used up"}, // libgc's words
-	{regexp.MustCompile(`Resource temporarily unavailable|Too many open files`), "a limit of the machine is reached"},
-	{regexp.MustCompile(`(?i)database is (busy|locked)`), "the store's database is busy"},
-	{regexp.MustCompile(`corrupt input while restoring archive|unexpected EOF reading a line|protocol mismatch|nix-daemon|Broken pipe`), "guix-daemon went away"},
-	{regexp.MustCompile(`Temporary failure in name resolution|Name or service not known|In procedure getaddrinfo`), "a name can't be resolved: is the network there?"},
-	{regexp.MustCompile(`In procedure connect\*?: |Network is unreachable|No route to host|Connection (reset|refused|timed out)|TLS (error|handshake)|gnutls-error`), "the network can't be reached"},
-	{regexp.MustCompile(`usually happens due to networking issues|guix substitute: error`), "a substitute can't be had"}, // nix/libstore/build.cc
-	{regexp.MustCompile(`some outputs of .* are not valid, so checking is not possible|path .* is locked`), "another guix is in the way"},
-}
-
-// failure says why guix didn't end with 0. Paths below tree are shown as in the repository.
-func (o outcome) failure(tree string) error {
-	says := o.says(tree)
+// failure says why guix didn't end with 0. Paths below tree are shown as in the repository; file is the one of them that
+// guix was given.
+func (o outcome) failure(tree, file string) error {
 	for _, t := range transient {
 		if found := t.text.FindString(o.text); found != "" {
-			return fmt.Errorf("%s (guix: %s; see %s)", t.says, shorten(strings.TrimSpace(lineWith(o.text, found))), o.log)
+			return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", t.says, shorten(strings.TrimSpace(lineWith(o.text, found))), o.log)}
 		}
 	}
-	e := &BuildError{Says: says, Log: o.log}
+	says := o.says(tree, file)
+	if says == "" {
+		return fmt.Errorf("guix %s ended with %d and said nothing (see %s)", o.what, o.code, o.log)
+	}
+	e := &BuildError{File: file, Says: says, Log: o.log}
 	if at := place.FindStringSubmatch(says); at != nil {
 		e.File = at[1]
 		e.Line, _ = strconv.Atoi(at[2])
 		e.Column, _ = strconv.Atoi(at[3])
 	}
 	return e
+}
+
+// switched says why a switch didn't end with 0: only what was evaluated anew can be the commit's fault.
+func (o outcome) switched(tree, file string) error {
+	if o.code == 0 {
+		return nil
+	}
+	err := o.failure(tree, file)
+	if bad := (*BuildError)(nil); errors.As(err, &bad) && !o.evaluated {
+		return fmt.Errorf("guix %s: %s (see %s)", o.what, bad.Says, o.log)
+	}
+	return err
 }
 
 var (
@@ -63,7 +63,7 @@ var (
 	frameAt  = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
 	builder  = regexp.MustCompile("^builder for [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*)$")
 	guixSays = regexp.MustCompile(`^guix [a-z-]+: error: `)
-	place    = regexp.MustCompile(`(?m)^([\w./+@-]+\.scm):(\d+):(\d+): `)
+	place    = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
 	guileAt  = regexp.MustCompile(`^(ice-9|guix|gnu|srfi|system|rnrs)/\S+\.scm:\d+:\d+: `)
 	item     = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-`)
 	locales  = "hint: Consider installing the `glibc-locales' package"
@@ -87,12 +87,12 @@ func clean(text string) string {
 }
 
 // says picks the lines that tell a person what to mend.
-func (o outcome) says(tree string) string {
+func (o outcome) says(tree, file string) string {
 	lines := strings.Split(o.text, "\n")
-	at := placeInTree(lines, tree)
 	if i := slices.IndexFunc(lines, builder.MatchString); i >= 0 {
 		return buildFailure(lines, i)
 	}
+	at := placeInTree(lines, tree)
 	var kept []string
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
@@ -105,17 +105,16 @@ func (o outcome) says(tree string) string {
 		if strings.TrimSpace(line) == "" || noise.MatchString(line) || frame.MatchString(line) {
 			continue
 		}
-		if where := guileAt.FindString(line); where != "" && at != "" { // a line of Guile's or Guix's own: say the user's
+		line = guixSays.ReplaceAllString(line, "")
+		if where := guileAt.FindString(line); where != "" { // a line of Guile's or Guix's own: say the user's, if it is known
 			line = at + strings.TrimPrefix(line, where)
 		}
-		line = guixSays.ReplaceAllString(line, "")
 		kept = append(kept, shorten(inRepository(line, tree)))
 	}
-	kept = slices.DeleteFunc(kept, func(line string) bool { // the line that follows it says the place too
-		return len(kept) > 1 && strings.HasPrefix(line, "failed to load ") && strings.HasSuffix(line, ":")
-	})
-	if len(kept) == 0 {
-		return fmt.Sprintf("guix %s ended with %d and said nothing; see %s", o.what, o.code, o.log)
+	if len(kept) > 1 && strings.HasPrefix(kept[0], "failed to load ") && strings.HasSuffix(kept[0], ":") { // why comes next
+		if kept = kept[1:]; !place.MatchString(strings.Join(kept, "\n")) {
+			kept[0] = file + ": " + kept[0]
+		}
 	}
 	return strings.Join(bound(kept), "\n")
 }
@@ -123,15 +122,15 @@ func (o outcome) says(tree string) string {
 // buildFailure is for the derivation that failed, whose builder's own last words come just before line i.
 func buildFailure(lines []string, i int) string {
 	failed := builder.FindStringSubmatch(lines[i])
-	kept := []string{strings.TrimSuffix(failed[1], ".drv") + " " + strings.TrimPrefix(failed[2], "failed ")}
-	kept[0] = strings.TrimSuffix(failed[1], ".drv") + " couldn't be built: the builder " + failed[2]
 	var last []string
 	for j := i - 1; j >= 0 && len(last) < 6 && !noise.MatchString(lines[j]); j-- {
-		if strings.TrimSpace(lines[j]) != "" && !frame.MatchString(lines[j]) {
-			last = append([]string{shorten(item.ReplaceAllString(lines[j], ""))}, last...)
+		line := guileAt.ReplaceAllString(lines[j], "")
+		if strings.TrimSpace(line) != "" && !frame.MatchString(line) && line != "In procedure error:" {
+			last = append(last, shorten(item.ReplaceAllString(line, "")))
 		}
 	}
-	kept = append(kept, last...)
+	slices.Reverse(last)
+	kept := append([]string{strings.TrimSuffix(failed[1], ".drv") + " couldn't be built: its builder " + failed[2]}, last...)
 	for _, line := range lines[i:min(i+4, len(lines))] {
 		if strings.HasPrefix(line, "View build log at ") {
 			kept = append(kept, "hint: v"+line[1:])
@@ -158,8 +157,14 @@ func placeInTree(lines []string, tree string) string {
 
 // inRepository names files as the user knows them.
 func inRepository(line, tree string) string {
-	if tree != "" {
-		line = strings.ReplaceAll(line, tree+"/", "")
+	if tree == "" {
+		return item.ReplaceAllString(line, "")
+	}
+	line = strings.ReplaceAll(line, tree+"/", "")
+	if at := place.FindStringSubmatch(line); at != nil { // a module is named as on the load path
+		if _, err := os.Lstat(filepath.Join(tree, "modules", at[1])); err == nil {
+			line = "modules/" + line
+		}
 	}
 	return item.ReplaceAllString(line, "")
 }

@@ -25,6 +25,8 @@ type Home struct {
 	Started  string   // file: from which file each service was started
 	Begun    string   // file: the switch that was begun, until it is done
 	Self     string   // the agent's own service, if the user's Shepherd runs it
+
+	find func(string) (User, error) // nil: Find
 }
 
 // empty is a home with nothing in it but what each has.
@@ -45,7 +47,7 @@ func (h *Home) BuildEmpty(ctx context.Context, root string, tell func(string)) (
 
 func (h *Home) build(ctx context.Context, tree, root string, what []string, tell func(string)) (string, error) {
 	a := attempt{what: "home-" + h.User + "-build", args: append([]string{"home", "build"}, what...), build: true, tell: tell}
-	if u, err := Find(h.User); err == nil && isDir(u.Home) {
+	if u, err := h.who(); err == nil && isDir(u.Home) {
 		a.as = &u
 	} else { // as root: the path is the same
 		a.env = []string{"USER=" + h.User}
@@ -55,7 +57,7 @@ func (h *Home) build(ctx context.Context, tree, root string, what []string, tell
 		return "", err
 	}
 	if out.code != 0 {
-		return "", out.failure(tree)
+		return "", out.failure(tree, h.File)
 	}
 	item := builtHome.FindStringSubmatch(out.text)
 	if item == nil {
@@ -75,7 +77,7 @@ func (h *Home) Live(context.Context) (string, error) {
 
 // Diff compares what is live with the home item, and runs no guix.
 func (h *Home) Diff(ctx context.Context, item string) ([]Change, error) {
-	u, err := Find(h.User)
+	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
 		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, nil
 	}
@@ -125,7 +127,7 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 
 // Switch makes item live, which Build made from tree, as System.Switch does.
 func (h *Home) Switch(ctx context.Context, item, tree string) error {
-	u, err := Find(h.User)
+	u, err := h.who()
 	if err != nil {
 		return err
 	}
@@ -170,7 +172,7 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	a := attempt{what: "home-" + h.User + "-switch", as: &u}
 	if number == 0 && tree != "" {
 		crash.At("switch.begun")
-		a.what, a.args = "home-"+h.User+"-reconfigure", append([]string{"home", "reconfigure"}, load(tree, h.File)...)
+		a.scm, a.what, a.args = true, "home-"+h.User+"-reconfigure", append([]string{"home", "reconfigure"}, load(tree, h.File)...)
 	} else {
 		crash.At("goback.begun")
 		if number == 0 {
@@ -185,8 +187,8 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 		return err
 	}
 	crash.At("switch.activated")
-	if out.code != 0 {
-		return out.failure(tree)
+	if err := out.switched(tree, h.File); err != nil {
+		return err
 	}
 	return h.activated(ctx, u, item, out)
 }
@@ -207,7 +209,7 @@ func (h *Home) activated(ctx context.Context, u User, item string, out outcome) 
 
 // Problems says what of item isn't well; since is when it was switched to.
 func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Problem, error) {
-	u, err := Find(h.User)
+	u, err := h.who()
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +229,13 @@ func (h *Home) services(u User) *services {
 		live:        live,
 		booted:      live,
 	}
+}
+
+func (h *Home) who() (User, error) {
+	if h.find != nil {
+		return h.find(h.User)
+	}
+	return Find(h.User)
 }
 
 func (h *Home) profile() profile { return homeProfile(filepath.Join(h.Profiles, "per-user", h.User)) }

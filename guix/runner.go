@@ -46,15 +46,17 @@ type attempt struct {
 	as    *User // nil: as the agent itself
 	env   []string
 	build bool // may be ended at any time: it changes nothing
+	scm   bool // evaluates the repository's own files
 	tell  func(string)
 }
 
 // An outcome is what a guix that ended by itself said.
 type outcome struct {
-	what string
-	code int
-	log  string // its file
-	text string // stdout and stderr, without progress bars
+	what      string
+	evaluated bool // the repository's own files were
+	code      int
+	log       string // its file
+	text      string // stdout and stderr, without progress bars
 }
 
 // run runs guix to its end. It fails if guix couldn't be run or was ended early; a guix that itself says that
@@ -70,27 +72,27 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	defer cancel(nil)
 	log, err := r.newLog(a.what)
 	if err != nil {
-		return outcome{}, err
+		return outcome{}, passing(err)
 	}
 	defer log.Close()
 
-	out := outcome{what: a.what, log: log.Name()}
+	out := outcome{what: a.what, evaluated: a.scm, log: log.Name()}
 	if err := r.watch(ctx, cancel, a, log); err != nil {
 		var exit *exec.ExitError
 		switch {
 		case context.Cause(ctx) != nil:
 			return out, fmt.Errorf("guix %s was ended: %w (see %s)", strings.Join(a.args[:2], " "), context.Cause(ctx), log.Name())
 		case !errors.As(err, &exit):
-			return out, err
+			return out, passing(err)
 		case exit.ExitCode() < 0:
-			return out, fmt.Errorf("guix %s was killed by someone else: %v (see %s)", strings.Join(a.args[:2], " "), exit, log.Name())
+			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", strings.Join(a.args[:2], " "), exit, log.Name()))
 		case exit.ExitCode() == 126, exit.ExitCode() == 127:
-			return out, fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", r.Command, shorten(lastLine(log.Name())))
+			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", r.Command, shorten(lastLine(log.Name()))))
 		}
 		out.code = exit.ExitCode()
 	}
 	out.text, err = readClean(log.Name())
-	return out, err
+	return out, passing(err)
 }
 
 // watch starts guix and waits for it, ending its whole session if ctx ends. The process is noted before guix starts:
@@ -268,7 +270,7 @@ func environment(as *User) []string {
 	})
 	env = append(env, "LANG=C.UTF-8") // what Guix says is read by us, so in English; LC_ALL would reach all that a user's Shepherd starts
 	if as != nil {
-		return append(env, "HOME="+as.Home, "USER="+as.Name, "LOGNAME="+as.Name, "XDG_RUNTIME_DIR="+as.runtime())
+		return append(env, "HOME="+as.Home, "USER="+as.Name, "LOGNAME="+as.Name, "XDG_RUNTIME_DIR="+as.Runtime)
 	}
 	home := os.Getenv("HOME")
 	if home == "" {

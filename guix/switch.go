@@ -21,11 +21,11 @@ import (
 func (s *services) make(ctx context.Context, live, item string, activate func() error) error {
 	ill, err := s.problems(ctx, live, time.Time{})
 	if err != nil {
-		return err
+		return passing(err) // nothing of item was tried yet
 	}
 	if activate != nil {
 		if err := s.expect(ctx, item); err != nil {
-			return err
+			return passing(err)
 		}
 		if err := activate(); err != nil {
 			return err

@@ -51,7 +51,7 @@ func (s *System) Build(ctx context.Context, tree, root string, tell func(string)
 		return "", err
 	}
 	if out.code != 0 {
-		return "", out.failure(tree)
+		return "", out.failure(tree, "system.scm")
 	}
 	defer os.Remove(link)
 	item, err := os.Readlink(link)
@@ -186,7 +186,7 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	a := attempt{what: "system-switch"}
 	if number == 0 && tree != "" {
 		crash.At("switch.begun")
-		a.what, a.args = "system-reconfigure", slices.Concat([]string{"system", "reconfigure"}, s.Options, load(tree, "system.scm"))
+		a.scm, a.what, a.args = true, "system-reconfigure", slices.Concat([]string{"system", "reconfigure"}, s.Options, load(tree, "system.scm"))
 	} else {
 		crash.At("goback.begun")
 		if number, err = s.profile().add(item); err != nil {
@@ -200,8 +200,8 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 		return err
 	}
 	crash.At("switch.activated")
-	if out.code != 0 {
-		return out.failure(tree)
+	if err := out.switched(tree, "system.scm"); err != nil {
+		return err
 	}
 	if err := s.activated(ctx, item, before, out); err != nil {
 		return err

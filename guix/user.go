@@ -27,6 +27,7 @@ type User struct {
 	UID, GID uint32
 	Groups   []uint32
 	Home     string
+	Runtime  string // XDG_RUNTIME_DIR
 }
 
 // A MissingUserError says that the machine has no such user, yet: the system makes users.
@@ -64,12 +65,11 @@ func Find(name string) (User, error) {
 			u.Groups = append(u.Groups, uint32(n))
 		}
 	}
+	u.Runtime = fmt.Sprintf("/run/user/%d", u.UID) // where Guix, too, looks without a session
 	return u, nil
 }
 
-func (u *User) runtime() string { return fmt.Sprintf("/run/user/%d", u.UID) }
-
-func (u *User) socket() string { return u.runtime() + "/shepherd/socket" }
+func (u *User) socket() string { return u.Runtime + "/shepherd/socket" }
 
 // credential is what makes a child run as u; nothing is needed if the agent is u.
 func (u *User) credential() *syscall.Credential {
@@ -137,15 +137,18 @@ func DialAs(u User, helper []string, socket string) func(context.Context) (io.Re
 			return nil, fmt.Errorf("connecting to %s as %s: %w", socket, u.Name, err)
 		}
 		theirs.Close()
-		if deadline, ok := ctx.Deadline(); ok {
-			_ = conn.SetDeadline(deadline)
+		stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // wakes the read
+		hello := make([]byte, 1)                                                         // the child's word that it is connected
+		_, err = io.ReadFull(conn, hello)
+		if !stop() {
+			err = context.Cause(ctx)
 		}
-		hello := make([]byte, 1) // the child's word that it is connected
-		if _, err := io.ReadFull(conn, hello); err != nil {
-			conn.Close()
-			_ = child.Process.Kill()
-			_ = child.Wait()
-			return nil, fmt.Errorf("connecting to %s as %s: %s", socket, u.Name, shorten(strings.TrimSpace(c.fault.String())))
+		if err != nil {
+			c.Close()
+			if says := strings.TrimSpace(c.fault.String()); says != "" {
+				err = errors.New(shorten(says))
+			}
+			return nil, fmt.Errorf("connecting to %s as %s: %w", socket, u.Name, err)
 		}
 		return c, nil
 	}

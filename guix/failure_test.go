@@ -1,0 +1,92 @@
+package guix
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const sampleTree = "/var/lib/collie/trees/0123456789abcdef"
+
+// testdata/failure has what guix 1.5.0 really said; beside it, what a person reads.
+func TestFailureNamesWhoseFaultItIs(t *testing.T) {
+	logs, err := filepath.Glob("testdata/failure/*.log")
+	if err != nil || len(logs) == 0 {
+		t.Fatal("no samples", err)
+	}
+	for _, log := range logs {
+		name := strings.TrimSuffix(filepath.Base(log), ".log")
+		t.Run(name, func(t *testing.T) {
+			text, err := readClean(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failure := outcome{what: "system-build", code: 1, log: "LOG", text: text}.failure(sampleTree, "system.scm")
+			got := "unknown\n" + failure.Error() + "\n"
+			if passing := (*TransientError)(nil); errors.As(failure, &passing) {
+				got = "transient\n" + failure.Error() + "\n"
+			}
+			if bad := (*BuildError)(nil); errors.As(failure, &bad) {
+				got = fmt.Sprintf("the commit's fault, at %q:%d:%d\n%s\n", bad.File, bad.Line, bad.Column, bad.Says)
+			}
+			golden := strings.TrimSuffix(log, ".log") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+			if strings.Contains(got, sampleTree) || strings.ContainsRune(got, '\x1b') {
+				t.Errorf("shows the machine's own matters:\n%s", got)
+			}
+		})
+	}
+}
+
+func FuzzFailure(f *testing.F) {
+	logs, _ := filepath.Glob("testdata/failure/*.log")
+	for _, log := range logs {
+		text, _ := os.ReadFile(log)
+		f.Add(string(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		says := outcome{what: "system-build", code: 1, text: clean(text)}.failure(sampleTree, "system.scm").Error()
+		if len([]rune(says)) > 13*400+500 || !utf8.ValidString(says) || says == "" {
+			t.Errorf("%d letters, valid %v", len(says), utf8.ValidString(says))
+		}
+		progress(text)
+	})
+}
+
+func TestProgressIsTheNewest(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "",
+		"building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-slow.drv...\n": "building slow",
+		"building CA certificate bundle...\n":                                "building CA certificate bundle",
+		"building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-a.drv...\nsubstituting /gnu/store/92x5q45dgl6qynlxy66vyxdz6rk7ammd-coreutils-9.1...\nnoise\n": "substituting coreutils-9.1",
+	} {
+		if got := progress(text); got != want {
+			t.Errorf("progress(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestLongLinesKeepBothEnds(t *testing.T) {
+	got := shorten("FIRST " + strings.Repeat("ä", 5000) + " LAST")
+	if !strings.HasPrefix(got, "FIRST") || !strings.HasSuffix(got, "LAST") || len([]rune(got)) > 310 {
+		t.Errorf("%d letters: %.60s", len([]rune(got)), got)
+	}
+}

@@ -1,0 +1,204 @@
+package guix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// eventually waits for what another process does.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for range 1000 {
+		if is() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("never: " + what)
+}
+
+func readPID(file string) int {
+	text, _ := os.ReadFile(file)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+func TestGuixHasASessionALogAndANote(t *testing.T) {
+	m := newMachine(t)
+	m.now("early", `ps -o sid= -p $$ >"$me/sid"; echo $$ >"$me/pid"; ls "$root/var/lib/collie/logs" >"$me/notes"; readlink /proc/$$/fd/1 >"$me/stdout"; ls /proc/$$/fd >"$me/fds"; env >"$me/environment"`)
+	t.Setenv("SECRET", "x")
+	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"system", "nothing"}})
+	if err != nil || out.code != 0 {
+		t.Fatal(out, err)
+	}
+	pid := readPID(m.path("fake/pid"))
+	if sid := readPID(m.path("fake/sid")); sid != pid {
+		t.Errorf("session %d of process %d", sid, pid)
+	}
+	if stdout, _ := os.ReadFile(m.path("fake/stdout")); strings.TrimSpace(string(stdout)) != out.log {
+		t.Errorf("its stdout is %s", stdout)
+	}
+	if notes, _ := os.ReadFile(m.path("fake/notes")); !strings.Contains(string(notes), filepath.Base(out.log)+".running") {
+		t.Errorf("no note of it as it ran: %s", notes)
+	}
+	if left, _ := filepath.Glob(m.path("var/lib/collie/logs/*.running")); len(left) > 0 {
+		t.Errorf("notes left: %v", left)
+	}
+	if env, _ := os.ReadFile(m.path("fake/environment")); strings.Contains(string(env), "SECRET") || !strings.Contains(string(env), "LANG=C.UTF-8") {
+		t.Errorf("environment:\n%s", env)
+	}
+}
+
+func TestMissingGuixIsNotTheCommitsFault(t *testing.T) {
+	m := newMachine(t)
+	r := m.runner()
+	r.Command = "no-such-guix"
+	_, err := r.run(t.Context(), attempt{what: "test", args: []string{"system", "build"}})
+	if err == nil || !strings.Contains(err.Error(), "no-such-guix can't be run") {
+		t.Error("error:", err)
+	}
+}
+
+// TERM is for the whole session, and KILL for what doesn't heed it.
+func TestCancelledBuild(t *testing.T) {
+	m := newMachine(t)
+	m.now("early", `(trap "" TERM; exec sleep 1000) & echo $! >"$me/child"; echo $$ >"$me/pid"; wait`)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := m.runner().run(ctx, attempt{what: "test", args: []string{"system", "build"}, build: true})
+		failed <- err
+	}()
+	eventually(t, "guix runs", func() bool { return readPID(m.path("fake/pid")) > 0 })
+	child := identify(readPID(m.path("fake/child")))
+	if !child.alive() {
+		t.Fatal("it has no child")
+	}
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Error("error:", err)
+	}
+	eventually(t, "its child is gone", func() bool { return !child.alive() })
+}
+
+func TestDeadline(t *testing.T) {
+	m := newMachine(t)
+	m.now("early", `exec sleep 1000`)
+	r := m.runner()
+	r.SwitchTimeout = 100 * time.Millisecond
+	_, err := r.run(t.Context(), attempt{what: "test", args: []string{"system", "reconfigure"}})
+	if err == nil || !strings.Contains(err.Error(), "longer than 100ms") {
+		t.Error("error:", err)
+	}
+}
+
+func TestNewestLogsAreKept(t *testing.T) {
+	m := newMachine(t)
+	r := m.runner()
+	for i := range keptLogs + 10 {
+		m.write(fmt.Sprintf("var/lib/collie/logs/20200101T0000%02d.000-old.log", i), "")
+	}
+	m.write("var/lib/collie/logs/20200101T000000.000-old.log.running", "{}")
+	f, err := r.newLog("new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	logs, _ := filepath.Glob(m.path("var/lib/collie/logs/*.log"))
+	if len(logs) != keptLogs+1 { // and the one that still runs
+		t.Errorf("%d logs", len(logs))
+	}
+	for _, kept := range []string{f.Name(), m.path("var/lib/collie/logs/20200101T000000.000-old.log")} {
+		if _, err := os.Stat(kept); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// leave starts a process that another life of the agent left, and its note.
+func (m *machine) leave(t *testing.T, build bool, script string, until time.Duration) process {
+	t.Helper()
+	p, err := os.StartProcess("/bin/sh", []string{"sh", "-c", script}, &os.ProcAttr{Sys: &syscall.SysProcAttr{Setsid: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go p.Wait()
+	id := identify(p.Pid)
+	if !id.alive() {
+		t.Fatal("not alive")
+	}
+	m.write("var/lib/collie/logs/x.log", "")
+	if err := writeJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", id, time.Now().Add(until), build}); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestAwait(t *testing.T) {
+	tests := map[string]struct {
+		build  bool
+		script string
+		until  time.Duration
+		ended  bool // by us
+	}{
+		"a build is ended":                      {true, "sleep 1000", time.Hour, true},
+		"a switch may finish":                   {false, "sleep 0.5; touch FINISHED", time.Hour, false},
+		"a switch is ended at its own deadline": {false, "sleep 1000", 300 * time.Millisecond, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			left := m.leave(t, test.build, strings.ReplaceAll(test.script, "FINISHED", m.path("finished")), test.until)
+			if err := m.runner().Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left.alive() {
+				t.Error("it runs on")
+			}
+			if _, err := os.Stat(m.path("finished")); (err != nil) != test.ended {
+				t.Error("finished:", err)
+			}
+			if left, _ := filepath.Glob(m.path("var/lib/collie/logs/*.running")); len(left) > 0 {
+				t.Errorf("notes left: %v", left)
+			}
+		})
+	}
+}
+
+// A number is given again: a process that began at another time isn't ours.
+func TestAwaitLeavesStrangersAlone(t *testing.T) {
+	m := newMachine(t)
+	stranger := m.leave(t, true, "sleep 1000", 0)
+	defer syscall.Kill(stranger.PID, syscall.SIGKILL)
+	other := stranger
+	other.Start = "1"
+	m.write("var/lib/collie/logs/y.log.running", "{cut short")
+	if err := writeJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", other, time.Time{}, true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.runner().Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !stranger.alive() {
+		t.Error("a stranger was killed")
+	}
+}
+
+func TestAwaitGivesUpWithItsContext(t *testing.T) {
+	m := newMachine(t)
+	left := m.leave(t, false, "sleep 1000", time.Hour)
+	defer syscall.Kill(left.PID, syscall.SIGKILL)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := m.runner().Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error("error:", err)
+	}
+}
