@@ -76,7 +76,7 @@ func readBounded(file string) ([]byte, error) {
 // How Guix 1.5 writes it: (quote ("/gnu/store/…-shepherd-a.go" …)), (services-to-start (quote (a b …))).
 var (
 	shepherdConf   = regexp.MustCompile(`/gnu/store/[0-9a-z]{32}-shepherd\.conf`)
-	definition     = regexp.MustCompile(`"(/gnu/store/[0-9a-z]{32}-shepherd-([0-9A-Za-z+._?=-]+)\.(?:go|scm))"`)
+	definition     = regexp.MustCompile(`"(/gnu/store/[0-9a-z]{32}-shepherd-([0-9A-Za-z+._?=-]{1,211})\.(?:go|scm))"`)
 	servicesToRun  = regexp.MustCompile(`\(services-to-start (?:\(quote |')(\([^()"]*\))`)
 	notInFileNames = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
 )

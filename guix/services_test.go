@@ -742,8 +742,8 @@ func TestByHand(t *testing.T) {
 
 func TestADefinitionThatCannotBeLoaded(t *testing.T) {
 	g := newGuest(t)
-	g.system("A", "one web")
-	g.system("B", "two web", "one odd !broken", "one new")
+	g.system("A", "one web", "one was")
+	g.system("B", "two web", "one odd !broken", "two was !broken", "one new")
 	g.boots("A")
 	if err := g.expect(t.Context(), "B"); err != nil {
 		t.Fatal(err)
@@ -754,7 +754,7 @@ func TestADefinitionThatCannotBeLoaded(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	g.wants("the others", g.log, "stop web one", "start web two", "start new one")
-	g.wants("the diff", g.differs("B"), "register services", "start odd")
+	g.wants("the diff", g.differs("B"), "register services", "restart was", "start odd")
 	g.wants("back", g.returns("A"), "stop new one", "unload new", "stop web two", "start web one")
 }
 
@@ -773,7 +773,7 @@ func TestProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Problem{
-		{"service web", "died 1 times since " + since.Format(time.TimeOnly) + " and was started again"},
+		{"service web", "died since " + since.Format(time.TimeOnly) + " and was started again, 1×"},
 		{"service falls", "is stopped: did not start"},
 		{"service dies", "is stopped: disabled, died 2 times"},
 		{"service twice", "didn't succeed: did not start"},

@@ -92,7 +92,11 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 			e.File, e.Since, e.Why = old.File, old.Since, old.Why
 		case kept.Coming == "":
 			e.File = fileOf(current, live)
-		case !known || live.OneShot || old.File == fileOf(coming, live):
+		case !known:
+			if e.File = fileOf(coming, live); e.File == "" {
+				e.File = fileOf(current, live)
+			}
+		case live.OneShot || old.File == fileOf(coming, live):
 			e.File = fileOf(coming, live)
 		default:
 			e.File = unknown
