@@ -347,7 +347,7 @@ events_logger = \"file\"
                    "run" "--config" #$file)
              #:log-file "/var/log/collie.log"
              #:directory #$(collie-configuration-state config)
-             #:file-creation-mask #o077
+             #:file-creation-mask #o022         ;guix inherits it, and an activation makes /etc/hosts under it
              #:pid-file "/run/collie/collie.pid"        ;written when the agent is ready
              #:environment-variables
              (list #$@(collie-configuration-environment-variables config)       ;of two of a name, Go takes the first
