@@ -100,7 +100,7 @@ func newSwap(p *Podman, todo plan) *swap {
 		s.stop[l.name] = func(ctx context.Context) error {
 			once.Do(func() {
 				s.note(func() { s.stopped = append(s.stopped, l) })
-				err = p.stopPod(ctx, l)
+				err = p.stopPod(ctx, l.name)
 			})
 			return err
 		}
@@ -217,6 +217,11 @@ func (s *swap) start(ctx context.Context, step step) error {
 			}
 		}
 	case hollow:
+		for _, c := range step.live.all() {
+			if s.p.isGhost(c) {
+				_ = s.p.containerVerb(ctx, c.ID, "stop", longStop) // says that its process is lost, and so learns of it
+			}
+		}
 		if err := s.p.killPod(ctx, id); err != nil {
 			return fail(err)
 		}
@@ -268,7 +273,7 @@ func (p *Podman) settle(ctx context.Context, id string) error {
 
 // startEnded starts again what of a pod doesn't run.
 func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error) error {
-	for _, c := range append(slices.Clone(step.live.containers), *step.live.infra) {
+	for _, c := range step.live.all() {
 		verb := "start"
 		switch {
 		case c.State == "paused":
@@ -325,25 +330,27 @@ func (s *swap) undo(ctx context.Context) error {
 }
 
 // stopPod stops a pod with its grace, and leaves it there.
-func (p *Podman) stopPod(ctx context.Context, l *livePod) error {
-	did, err := p.podVerb(ctx, l.name, "stop", longStop)
-	if err != nil {
-		return fmt.Errorf("stopping pod %s: %w", l.name, err)
-	}
-	if did {
+func (p *Podman) stopPod(ctx context.Context, name string) error {
+	did, err := p.podVerb(ctx, name, "stop", longStop)
+	if did && err == nil {
 		return nil
 	}
-	// Podman does nothing to a pod of which a part has ended already.
-	all := l.containers
-	if l.infra != nil {
-		all = append(slices.Clone(all), *l.infra) // last: it holds the others' network
+	// Podman does nothing to a pod of which a part has ended already, and gives up where a process vanished unseen: then
+	// container by container, the infra container last, as it holds the others' network.
+	live, seen := p.observe(ctx)
+	if seen != nil {
+		return fmt.Errorf("stopping pod %s: %w", name, errors.Join(err, seen))
 	}
-	for _, c := range all {
+	l := live[name]
+	if l == nil {
+		return nil
+	}
+	for _, c := range l.all() {
 		if !c.runs() {
 			continue
 		}
 		if err := p.containerVerb(ctx, c.ID, "stop", longStop); err != nil {
-			return fmt.Errorf("stopping container %s of pod %s: %w", c.name(l.name), l.name, err)
+			return fmt.Errorf("stopping container %s of pod %s: %w", c.name(name), name, err)
 		}
 	}
 	return nil
@@ -372,7 +379,7 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
 	err = each(all, func(i podInfo) error {
 		if l := live[i.Name]; l != nil && l.runs() {
-			if err := p.stopPod(ctx, l); err != nil {
+			if err := p.stopPod(ctx, l.name); err != nil {
 				return err
 			}
 		}

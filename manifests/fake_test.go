@@ -46,6 +46,7 @@ type fakeContainer struct {
 	command       string
 	restart       string
 	stoppedByUser bool
+	ghost         bool
 }
 
 func newFake(t *testing.T) *fakePodman {
@@ -71,18 +72,23 @@ func (f *fakePodman) alive(pid int) bool {
 	for _, pod := range f.pods {
 		for _, c := range pod.containers {
 			if c.Pid == pid {
-				return true
+				return !c.ghost
 			}
 		}
 	}
 	return false
 }
 
-// writes are the calls so far that change something.
-func (f *fakePodman) writes() []string {
+// log is all calls so far.
+func (f *fakePodman) log() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(f.calls), func(c string) bool { return strings.HasPrefix(c, "GET ") })
+	return slices.Clone(f.calls)
+}
+
+// writes are the calls so far that change something.
+func (f *fakePodman) writes() []string {
+	return slices.DeleteFunc(f.log(), func(c string) bool { return strings.HasPrefix(c, "GET ") })
 }
 
 func (f *fakePodman) forget() {
@@ -242,8 +248,13 @@ func (f *fakePodman) pod(w http.ResponseWriter, r *http.Request, name, verb stri
 		answer(w, 409, map[string]any{"message": "cannot kill a pod with no running containers: " + pod.ID, "response": 409})
 		return
 	}
-	for _, c := range pod.containers {
+	for _, c := range slices.Backward(pod.containers) { // the infra container last
 		switch {
+		case verb == "stop" && c.ghost:
+			c.ghost = false
+			c.end(-1, true)
+			errs = append(errs, "conmon exited prematurely, exit code could not be retrieved: conmon process killed")
+		case verb == "stop" && len(errs) > 0: // what a lost container depends on isn't stopped
 		case verb != "start":
 			c.end(137, true)
 		case c.State != "running":
@@ -295,7 +306,7 @@ func samePort(a, b []portMapping) bool {
 }
 
 func (c *fakeContainer) end(code int, byUser bool) {
-	if c.State == "running" {
+	if c.State == "running" && !c.ghost {
 		c.State, c.Pid, c.ExitCode, c.ExitedAt = "exited", 0, code, time.Now().Unix()
 	}
 	c.stoppedByUser = byUser
@@ -322,6 +333,11 @@ func (f *fakePodman) container(w http.ResponseWriter, r *http.Request, id, verb 
 				c.State = "paused"
 			case verb == "unpause":
 				c.State = "running"
+			case verb == "stop" && c.ghost:
+				c.ghost = false
+				c.end(-1, true)
+				reject(w, 500, "conmon exited prematurely, exit code could not be retrieved: conmon process killed")
+				return
 			default:
 				c.end(137, true)
 			}

@@ -52,13 +52,12 @@ func (l *livePod) object() string {
 
 // runs tells whether anything of it does.
 func (l *livePod) runs() bool {
-	return l.infra != nil && l.infra.runs() || slices.ContainsFunc(l.containers, container.runs)
+	return slices.ContainsFunc(l.all(), container.runs)
 }
 
 // settling tells whether Podman still has to clean up behind something of it that ended.
 func (l *livePod) settling() bool {
-	ended := func(c container) bool { return c.State == "stopped" || c.State == "stopping" }
-	return l.infra != nil && ended(*l.infra) || slices.ContainsFunc(l.containers, ended)
+	return slices.ContainsFunc(l.all(), func(c container) bool { return c.State == "stopped" || c.State == "stopping" })
 }
 
 // startedAt is when the latest of its containers was.
@@ -68,6 +67,14 @@ func (l *livePod) startedAt() int64 {
 		at = max(at, c.StartedAt)
 	}
 	return at
+}
+
+// all are its containers, the infra container last.
+func (l *livePod) all() []container {
+	if l.infra == nil {
+		return l.containers
+	}
+	return append(slices.Clone(l.containers), *l.infra)
 }
 
 func (l *livePod) find(name string) *container {
@@ -85,6 +92,11 @@ func (c container) runs() bool {
 		return true
 	}
 	return false
+}
+
+// isGhost tells whether Podman believes in a process that is gone: nobody told it, as conmon was killed too.
+func (p *Podman) isGhost(c container) bool {
+	return c.State == "running" && c.Pid > 0 && !p.alive(c.Pid)
 }
 
 // cutOff tells whether the machine stopped under the container: it was started after it last ended, and doesn't run.
@@ -193,7 +205,7 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 	for _, name := range want.Containers {
 		c := l.find(want.id() + "-" + name)
 		switch {
-		case c.State == "running" && c.Pid > 0 && !p.alive(c.Pid):
+		case p.isGhost(*c):
 			worse(hollow, "the process of container "+name+" is gone, which Podman doesn't know")
 		case c.State == "running":
 			running = true
@@ -207,7 +219,7 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 			}
 		}
 	}
-	if running && !(l.infra.State == "running" && p.alive(l.infra.Pid)) {
+	if running && (l.infra.State != "running" || p.isGhost(*l.infra)) {
 		worse(hollow, "its network is gone: the infra container "+l.infra.says())
 	}
 	return how, ill, nil

@@ -143,7 +143,11 @@ func render(pod *Pod, revision string, ids map[string]string) (rendering, error)
 				r.Volumes = append(r.Volumes, own)
 			}
 		case v["image"] != nil:
-			child(v, "image")["pullPolicy"] = "Never"
+			source := child(v, "image")
+			if id := ids[str(source, "reference")]; id != "" {
+				source["reference"] = id
+			}
+			source["pullPolicy"] = "Never"
 		}
 	}
 	for c := range objects(spec, "initContainers", "containers") {

@@ -11,8 +11,11 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -243,7 +246,7 @@ func TestAnUnchangedRevisionCostsOneCall(t *testing.T) {
 	r := w.deploy("r1", newPod("web"), newPod("api"))
 	w.fake.forget()
 	w.same("diff", w.diff(r), nil)
-	w.same("calls", w.fake.calls, []string{"GET /containers/json"})
+	w.same("calls", w.fake.log(), []string{"GET /containers/json"})
 }
 
 func TestOnlyWhatChangedIsReplaced(t *testing.T) {
@@ -395,6 +398,7 @@ func TestWhatSomebodyBrokeIsHealed(t *testing.T) {
 				query: url.Values{"force": {"true"}}}, nil)
 			w.must(err)
 		}, "create pod web", false},
+		{"process vanished", (*world).vanish, "start pod web", true},
 		{"infra killed", func(w *world, id string) {
 			live, err := w.observe(w.t.Context())
 			w.must(err)
@@ -418,6 +422,34 @@ func TestWhatSomebodyBrokeIsHealed(t *testing.T) {
 			w.same("problems", w.problems(r, time.Time{}), nil)
 		})
 	}
+}
+
+// vanish ends the process of a pod, and conmon before it, so that Podman doesn't learn of it.
+func (w *world) vanish(id string) {
+	w.t.Helper()
+	if w.fake != nil {
+		w.fake.pods[id].containers[1].ghost = true
+		return
+	}
+	live, err := w.observe(w.t.Context())
+	w.must(err)
+	pid := live[id].containers[0].Pid
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	w.must(err)
+	conmon, err := strconv.Atoi(strings.Fields(string(stat))[3])
+	w.must(err)
+	w.must(syscall.Kill(conmon, syscall.SIGKILL))
+	w.must(syscall.Kill(pid, syscall.SIGKILL))
+	w.eventually(func() bool { return !processExists(pid) })
+}
+
+func TestAPodWhoseProcessVanishedIsReplaced(t *testing.T) {
+	w := newWorld(t)
+	one := w.deploy("r1", newPod("web"))
+	w.vanish(one.Pods[0].id())
+	two := w.deploy("r2", newPod("web", env("A", "b")))
+	w.same("running", w.running(), []string{two.Pods[0].id()})
+	w.switchTo(one)
 }
 
 func TestAForeignPodIsRefusedAndNothingForeignIsRemoved(t *testing.T) {
@@ -550,11 +582,12 @@ func all(number, setting string) *Pod {
 	secret := "hunter" + number
 	return newPod("all", restart("Never"),
 		command("/bin/sh", "-c", `[ "$PW" = hunter$N ] && [ "$pw" = hunter$N ] && [ "$(cat /s/pw)" = hunter$N ] &&
-			[ "$A" = `+setting+` ] && [ "$(cat /cm/a)" = `+setting+` ] && [ "$(hostname)" = all ] && touch /e/x /p/x && exec sleep 1000`),
+			[ "$A" = `+setting+` ] && [ "$(cat /cm/a)" = `+setting+` ] && [ "$(hostname)" = all ] && [ -x /i/bin/busybox ] && touch /e/x /p/x && exec sleep 1000`),
 		func(p *Pod, spec, c map[string]any) {
 			p.Secrets = []*Object{object("Secret", "db", map[string]any{"pw": base64.StdEncoding.EncodeToString([]byte(secret))})}
 			p.ConfigMaps = []*Object{object("ConfigMap", "cm", map[string]any{"a": setting})}
 			p.Claims = []string{"data"}
+			p.Images = append(p.Images, Image{Name: imageTwo, Policy: "IfNotPresent", Field: "spec.volumes[2].image.reference", Line: 9})
 			c["envFrom"] = []any{map[string]any{"secretRef": map[string]any{"name": "db"}}}
 			c["env"] = []any{
 				map[string]any{"name": "N", "value": number},
@@ -562,10 +595,11 @@ func all(number, setting string) *Pod {
 				map[string]any{"name": "A", "valueFrom": map[string]any{"configMapKeyRef": map[string]any{"name": "cm", "key": "a"}}},
 			}
 			mount := func(name, path string) any { return map[string]any{"name": name, "mountPath": path} }
-			c["volumeMounts"] = []any{mount("s", "/s"), mount("cm", "/cm"), mount("e", "/e"), mount("p", "/p")}
+			c["volumeMounts"] = []any{mount("s", "/s"), mount("cm", "/cm"), mount("e", "/e"), mount("p", "/p"), mount("i", "/i")}
 			spec["volumes"] = []any{
 				map[string]any{"name": "s", "secret": map[string]any{"secretName": "db"}},
 				map[string]any{"name": "cm", "configMap": map[string]any{"name": "cm"}},
+				map[string]any{"name": "i", "image": map[string]any{"reference": imageTwo}},
 				map[string]any{"name": "e", "emptyDir": map[string]any{}},
 				map[string]any{"name": "p", "persistentVolumeClaim": map[string]any{"claimName": "data"}},
 			}
@@ -623,6 +657,57 @@ func TestSecretsSettingsAndVolumes(t *testing.T) {
 	w.must(w.Keep(t.Context(), nil))
 	w.same("secrets", secrets(), nil)
 	w.same("the volume of a claim stays", volumes(), []string{"data"})
+	w.must(w.removeVolume(t.Context(), "data"))
+}
+
+func TestWhatWasLoadedIsMadeLive(t *testing.T) {
+	w := newWorld(t)
+	m, err := Load(fstest.MapFS{
+		"pods/web.yaml": {Data: []byte(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      initContainers:
+      - name: before
+        image: 127.0.0.1:5000/web:1
+        command: [/bin/sh, -c, "echo 1 >/e/x"]
+        volumeMounts: [{name: e, mountPath: /e}]
+      containers:
+      - name: c
+        image: 127.0.0.1:5000/web:1
+        command: [/bin/sh, -c, "[ $(cat /e/x)$A = 1true ] && [ \"$MOTTO\" = \"$(cat /cm/MOTTO)\" ] && exec sleep 1000"]
+        env: [{name: A, value: true}]
+        envFrom: [{configMapRef: {name: settings}}]
+        ports: [{containerPort: 8080, hostPort: 18080, hostIP: 127.0.0.1}]
+        volumeMounts: [{name: e, mountPath: /e}, {name: cm, mountPath: /cm, readOnly: true}, {name: data, mountPath: /data}]
+      volumes:
+      - {name: e, emptyDir: {}}
+      - {name: cm, configMap: {name: settings}}
+      - {name: data, persistentVolumeClaim: {claimName: data}}
+`)},
+		"pods/settings.yaml": {Data: []byte(`apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {MOTTO: "1e3 <yes> \u00fc \u0085 \U0001F411"}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`)},
+	}, "pods")
+	w.must(err)
+	r, err := w.Prepare(t.Context(), m, "r1", func(string) {})
+	w.must(err)
+	w.switchTo(r)
+	w.same("problems", w.problems(r, time.Time{}), nil)
+	w.must(w.Keep(t.Context(), nil))
 	w.must(w.removeVolume(t.Context(), "data"))
 }
 
