@@ -115,11 +115,13 @@ type podDocument struct {
 
 // podSpec is what binding looks at.
 type podSpec struct {
-	HostNetwork    bool
-	RestartPolicy  string
-	InitContainers []podContainer
-	Containers     []podContainer
-	Volumes        []podVolume
+	HostNetwork     bool
+	HostIPC         bool
+	SecurityContext struct{ Sysctls []struct{ Name string } }
+	RestartPolicy   string
+	InitContainers  []podContainer
+	Containers      []podContainer
+	Volumes         []podVolume
 }
 
 type podContainer struct {
@@ -204,6 +206,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		b.deployment(p)
 	}
 	b.names(p)
+	b.sysctls(p)
 	use := uses{binder: b, pod: p, configMaps: map[string]*Object{}, secrets: map[string]*Object{}, claims: map[string]bool{}}
 	p.each(func(c *podContainer, field string) {
 		b.mounts(p, c, field)
@@ -249,6 +252,19 @@ func (b *binder) deployment(p *podDocument) {
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		if labels[key] != wanted[key] {
 			b.wrong(p.at(place{field: "spec.selector.matchLabels"}.key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
+		}
+	}
+}
+
+// sysctls wants kernel settings to be of the pod's own name spaces: Podman refuses the machine's.
+func (b *binder) sysctls(p *podDocument) {
+	for i, s := range p.spec.SecurityContext.Sysctls {
+		at := p.field("securityContext.sysctls[%d].name", i)
+		switch network := strings.HasPrefix(s.Name, "net."); {
+		case network && p.spec.HostNetwork:
+			b.wrong(at, "set it in the machine's own configuration", "a pod with hostNetwork can't change the machine's network")
+		case s.Name != "" && !network && p.spec.HostIPC:
+			b.wrong(at, "set it in the machine's own configuration", "a pod with hostIPC can't change the machine's settings")
 		}
 	}
 }

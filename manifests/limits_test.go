@@ -81,13 +81,18 @@ func TestTooManyFilesAreRefused(t *testing.T) {
 }
 
 func TestTooMuchTextIsRefused(t *testing.T) {
+	text := append([]byte("\"\\q\n"), bytes.Repeat([]byte("#"), mostFile-5)...) // a mistake at once: parsing 16 MiB takes a while
 	fsys := fstest.MapFS{}
 	for i := range 17 {
-		fsys[fmt.Sprintf("%02d.yaml", i)] = &fstest.MapFile{Data: bytes.Repeat([]byte("#"), 1<<20)}
+		fsys[fmt.Sprintf("%02d.yaml", i)] = &fstest.MapFile{Data: text}
 	}
 	_, err := Load(fsys, ".")
-	if want := "16.yaml:1: is too much: all files together may have 16 MiB"; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	var mistakes Errors
+	if !errors.As(err, &mistakes) || len(mistakes) != 17 {
+		t.Fatalf("got %v, want one mistake a file", err)
+	}
+	if got, want := mistakes[16].Error(), "16.yaml:1: is too much: all files together may have 16 MiB"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
