@@ -1,3 +1,140 @@
+// Command collie is the agent and what people use to talk with it: one file for each subcommand.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent/api"
+)
+
+// version is set by the build.
+var version = "development"
+
+// exitCodes is the table of the help; every exit of the command is one of these.
+var exitCodes = []struct {
+	code  int
+	means string
+}{
+	{exitDone, "done"},
+	{exitFailed, "failed"},
+	{exitUsage, "wrong usage"},
+	{exitPending, "changes are pending (plan --exit-code)"},
+	{exitBad, "the revision is bad (sync --wait)"},
+}
+
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+	exitPending
+	exitBad
+)
+
+// An exitError ends the command with a code of its own; without an error it says nothing.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// A cli is what the subcommands share.
+type cli struct {
+	agent   api.Client
+	verbose bool
+	out     io.Writer // answers
+	err     io.Writer // all else
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole command; its result is the exit code.
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	c := &cli{out: out, err: errs}
+	root := rootCmd(c)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code := exitFailed
+	if exit := new(exitError); errors.As(err, &exit) {
+		code = exit.code
+	}
+	c.complain(err)
+	return code
+}
+
+// complain shows one line of an error, or with --verbose the whole chain.
+func (c *cli) complain(err error) {
+	text := strings.TrimSpace(err.Error())
+	if text == "" {
+		return
+	}
+	fmt.Fprintf(c.err, "collie: %s\n", text)
+	if !c.verbose {
+		return
+	}
+	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
+		fmt.Fprintf(c.err, "  because: %s\n", cause)
+	}
+}
+
+func rootCmd(c *cli) *cobra.Command {
+	var table strings.Builder
+	for _, e := range exitCodes {
+		fmt.Fprintf(&table, "  %d  %s\n", e.code, e.means)
+	}
+	root := &cobra.Command{
+		Use:           "collie",
+		Short:         "Keep a Guix machine at the newest good commit of a git repository",
+		Long:          "Collie keeps a Guix System guest (its system, homes and rootless pods) at the newest good commit\nof a git repository.\n\nExit codes:\n" + table.String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	socket := "/run/collie/collie.sock"
+	if s := os.Getenv("COLLIE_SOCKET"); s != "" {
+		socket = s
+	}
+	root.PersistentFlags().StringVar(&c.agent.Socket, "socket", socket, "the agent's control socket (COLLIE_SOCKET)")
+	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), planCmd(c), historyCmd(c),
+		validateCmd(c), initCmd(c), versionCmd(c), asUserCmd())
+	return root
+}
+
+// usage makes a wrong number of arguments a mistake of usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}

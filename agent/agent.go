@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
+	"example.org/collie/guix"
+)
+
+// An Agent is one life of Collie on this machine.
+type Agent struct {
+	cfg       Config
+	version   string
+	runtime   string // folder of socket and pid file
+	log       *slog.Logger
+	store     store
+	lock      *os.File
+	source    *source.Source
+	conductor *conductor
+	system    *guix.System // nil: not followed
+	pods      podLister    // nil: no pods
+}
+
+type podLister interface {
+	Pods(ctx context.Context, t Target) ([]api.Pod, error)
+}
+
+const treesDir = "trees"
+
+// New takes the state folder, alone, and prepares to run; nothing on the machine changes yet.
+func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) {
+	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{cfg.State}}
+	if err := a.makeFolders(); err != nil {
+		return nil, err
+	}
+	if err := a.lockState(); err != nil {
+		return nil, err
+	}
+	state, err := a.store.load()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.nameHost(&state); err != nil {
+		return nil, err
+	}
+	journal, err := openJournal(a.journalFile())
+	if err != nil {
+		return nil, err
+	}
+	a.source, err = source.Open(source.Config{
+		URL: cfg.Source.URL, Branch: cfg.Source.Branch, Owner: cfg.Source.Owner, PodUser: cfg.User,
+		Interval: time.Duration(cfg.Source.Interval), Dir: filepath.Join(cfg.State, "repo.git"),
+		Accepted: state.Newest.ID, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	parts, err := a.parts()
+	if err != nil {
+		return nil, err
+	}
+	a.conductor = newConductor(parts, time.Duration(cfg.Soak), a.store, journal, state, log)
+	a.conductor.preparer.files = a.source.Tree
+	a.conductor.preparer.export = a.export
+	return a, nil
+}
+
+func newConductor(parts []Part, soak time.Duration, st store, j *journal, state State, log *slog.Logger) *conductor {
+	c := &conductor{
+		parts: parts, soak: soak, log: log, store: st, journal: j, state: state,
+		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()),
+		keepers: map[string]*keeper{}, seen: map[string]report{},
+		preparer: &preparer{parts: parts, results: make(chan prepared)},
+	}
+	for _, p := range parts {
+		c.keepers[p.Name] = &keeper{Part: p, log: log, orders: make(chan order, 1), reports: c.reports, every: restless}
+	}
+	c.publish()
+	return c
+}
+
+// Run works until ctx ends, or until Collie's own service was replaced.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.lock.Close() // ends the lock
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	if err := a.writePID(); err != nil {
+		return err
+	}
+	a.log.Info("collie runs", "version", a.version, "host", a.conductor.state.Host, "url", a.cfg.Source.URL, "branch", a.cfg.Source.Branch)
+	// Socket and source live until the conductor is done, so that a stop can be watched.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	service, ended := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	followed := make(chan error, 1)
+	go func() { served <- api.Serve(service, listeners, a.answers(), a.log) }()
+	go func() {
+		err := a.source.Run(ctx, a.offer)
+		if err != nil && ctx.Err() == nil {
+			stop() // without a source there is nothing to do
+		}
+		followed <- err
+	}()
+	err = a.conductor.run(ctx)
+	if errors.Is(err, errReplaced) {
+		a.log.Info(err.Error())
+		err = nil
+	}
+	interrupted := ctx.Err() != nil
+	stop()
+	ended()
+	sourceErr := <-followed
+	if interrupted && errors.Is(sourceErr, context.Canceled) {
+		sourceErr = nil
+	}
+	return errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
+}
+
+// offer puts a new revision into the conductor's mailbox; the latest wins.
+func (a *Agent) offer(rev source.Revision) {
+	for {
+		select {
+		case a.conductor.source <- rev:
+			return
+		default:
+		}
+		select {
+		case <-a.conductor.source:
+		default:
+		}
+	}
+}
+
+func (a *Agent) makeFolders() error {
+	if err := os.MkdirAll(a.cfg.State, 0o711); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	if err := os.Chmod(a.cfg.State, 0o711); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	for name, mode := range map[string]fs.FileMode{"targets": 0o700, "logs": 0o700, "keys": 0o700, treesDir: 0o755} {
+		dir := filepath.Join(a.cfg.State, name)
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return fmt.Errorf("state folder: %w", err)
+		}
+		if err := os.Chmod(dir, mode); err != nil { // the umask of the service is 077
+			return fmt.Errorf("state folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// lockState makes this the only agent of its state folder.
+func (a *Agent) lockState() error {
+	f, err := os.OpenFile(filepath.Join(a.cfg.State, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("another agent works on %s: stop it first (%w)", a.cfg.State, err)
+	}
+	a.lock = f
+	return nil
+}
+
+// nameHost keeps the name under which this machine was first known: system.scm may change the host name itself.
+func (a *Agent) nameHost(s *State) error {
+	if a.cfg.Host != "" {
+		s.Host = a.cfg.Host
+	}
+	if s.Host != "" {
+		return nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	s.Host = name
+	return a.store.save(*s)
+}
+
+// listen takes the sockets that Shepherd passes, or makes the control socket.
+func (a *Agent) listen() ([]net.Listener, error) {
+	passed, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("sockets of the service: %w", err)
+	}
+	passed = slices.DeleteFunc(passed, func(l net.Listener) bool { return l == nil })
+	if len(passed) > 0 {
+		return passed, nil
+	}
+	if err := os.MkdirAll(a.runtime, 0o755); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	path := filepath.Join(a.runtime, "collie.sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // a former life's; the lock says that it is over
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	old := unix.Umask(0o117)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if g, err := user.LookupGroup("collie"); err == nil {
+		gid, _ := strconv.Atoi(g.Gid)
+		if err := os.Chown(path, -1, gid); err != nil {
+			a.log.Warn("the group collie can't use the control socket", "err", err)
+		}
+	}
+	return []net.Listener{l}, nil
+}
+
+// writePID tells Shepherd that the agent is ready.
+func (a *Agent) writePID() error {
+	if err := os.MkdirAll(a.runtime, 0o755); err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	file := filepath.Join(a.runtime, "collie.pid")
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	if err := os.Rename(tmp, file); err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	return nil
+}
+
+// export writes what Guix sees of this host's files; Guix has no use for pods, and secrets never become readable.
+func (a *Agent) export(files fs.FS) (string, error) {
+	if !a.cfg.System && len(a.cfg.Homes) == 0 {
+		return "", nil
+	}
+	skip := func(path string) bool {
+		top, _, _ := strings.Cut(path, "/")
+		return slices.Contains([]string{"hosts", "pods", "secrets", "collie.yaml"}, top)
+	}
+	return source.Export(files, skip, filepath.Join(a.cfg.State, treesDir))
+}
+
+func (a *Agent) journalFile() string { return filepath.Join(a.cfg.State, "journal") }
+
+func (a *Agent) answers() api.Agent {
+	c := a.conductor
+	return api.Agent{
+		Status:  a.status,
+		Plan:    a.plan,
+		Sync:    a.sync,
+		History: a.history,
+		Suspend: func(ctx context.Context, why string) error {
+			return c.ask(ctx, func() error { return c.suspend(why) })
+		},
+		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
+		Retry:  func(ctx context.Context) error { return c.ask(ctx, c.retry) },
+	}
+}
+
+// sync polls now and tells the newest accepted revision, once the conductor knows it.
+func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
+	rev, err := a.source.Poll(ctx)
+	if err != nil {
+		return api.Synced{}, err
+	}
+	err = a.conductor.ask(ctx, func() error { a.conductor.newest(rev); return nil })
+	return api.Synced{Revision: rev.ID}, err
+}
+
+func (a *Agent) history(context.Context) ([]api.Deployment, error) {
+	entries, err := readJournal(a.journalFile())
+	if err != nil {
+		return nil, err
+	}
+	return history(entries, time.Now()), nil
+}

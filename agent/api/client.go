@@ -1,0 +1,114 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Client asks the agent whose control socket is Socket.
+type Client struct{ Socket string }
+
+const bodyLimit = 64 << 20 // bytes of an answer
+
+func (c Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.do(ctx, "GET", "/v1/status", "", &s)
+}
+
+func (c Client) Sync(ctx context.Context) (s Synced, err error) {
+	return s, c.do(ctx, "POST", "/v1/sync", "", &s)
+}
+
+func (c Client) Plan(ctx context.Context) (p Plan, err error) {
+	return p, c.do(ctx, "GET", "/v1/plan", "", &p)
+}
+
+func (c Client) History(ctx context.Context) (d []Deployment, err error) {
+	return d, c.do(ctx, "GET", "/v1/history", "", &d)
+}
+
+// Suspend stops new revisions from being switched to; why is for whoever asks later.
+func (c Client) Suspend(ctx context.Context, why string) error {
+	return c.do(ctx, "POST", "/v1/suspend", why, nil)
+}
+
+func (c Client) Resume(ctx context.Context) error { return c.do(ctx, "POST", "/v1/resume", "", nil) }
+
+// Retry gives the newest revision another chance.
+func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1/retry", "", nil) }
+
+func (c Client) do(ctx context.Context, method, path, body string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://collie"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
+	if err != nil {
+		return fmt.Errorf("the agent at %s: %w", c.Socket, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(string(bytes.TrimSpace(text)))
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("the answer of the agent at %s: %w", c.Socket, err)
+	}
+	return nil
+}
+
+// explain says what to do when nobody answers.
+func (c Client) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent answers at %s: is it running? see `herd status collie`: %w", c.Socket, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s is for root and the group collie: %w", c.Socket, err)
+	}
+	return err
+}
+
+// Poll asks for the status until enough says so, an error stays for longer than a restart of the agent takes, or ctx ends.
+func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, error) {
+	const every, restart = 200 * time.Millisecond, 30 * time.Second
+	var silent time.Time
+	for {
+		s, err := c.Status(ctx)
+		switch {
+		case err == nil && enough(s):
+			return s, nil
+		case err == nil:
+			silent = time.Time{}
+		case silent.IsZero():
+			silent = time.Now()
+		case time.Since(silent) > restart:
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, ctx.Err()
+		case <-time.After(every):
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Agent is what the server asks; each function is one path.
+type Agent struct {
+	Status  func(ctx context.Context) (Status, error)
+	Sync    func(ctx context.Context) (Synced, error)
+	Plan    func(ctx context.Context) (Plan, error)
+	History func(ctx context.Context) ([]Deployment, error)
+	Suspend func(ctx context.Context, why string) error
+	Resume  func(ctx context.Context) error
+	Retry   func(ctx context.Context) error
+}
+
+// answerLimit is for one request, a poll of a slow repository included.
+const answerLimit = 2 * time.Minute
+
+// Serve answers on the listeners until ctx ends, then finishes what was asked.
+func Serve(ctx context.Context, listeners []net.Listener, agent Agent, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           http.TimeoutHandler(handler(agent), answerLimit, "the agent didn't answer in time\n"),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- server.Serve(l) }()
+	}
+	var err error
+	open := len(listeners)
+	select {
+	case <-ctx.Done():
+	case err = <-ended:
+		open--
+	}
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = errors.Join(err, server.Shutdown(shutdown))
+	for range open {
+		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+func handler(a Agent) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return a.Status(r.Context()) }))
+	mux.HandleFunc("POST /v1/sync", answer(func(r *http.Request) (any, error) { return a.Sync(r.Context()) }))
+	mux.HandleFunc("GET /v1/plan", answer(func(r *http.Request) (any, error) { return a.Plan(r.Context()) }))
+	mux.HandleFunc("GET /v1/history", answer(func(r *http.Request) (any, error) { return a.History(r.Context()) }))
+	mux.HandleFunc("POST /v1/suspend", answer(func(r *http.Request) (any, error) {
+		why, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+		if err != nil {
+			return nil, err
+		}
+		return done("suspended\n"), a.Suspend(r.Context(), strings.TrimSpace(string(why)))
+	}))
+	mux.HandleFunc("POST /v1/resume", answer(func(r *http.Request) (any, error) { return done("resumed\n"), a.Resume(r.Context()) }))
+	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
+	return mux
+}
+
+// done is an answer that says only that it was done.
+type done string
+
+func (d done) Text() string { return string(d) }
+
+// answer writes what f returns: as text for people (herd asks so), else as JSON.
+func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if text, ok := v.(interface{ Text() string }); ok && r.Header.Get("Accept") == "text/plain" {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = io.WriteString(w, text.Text()) // who hung up doesn't read the error either
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+}
+
+// Text is the answer for `herd sync collie`.
+func (s Synced) Text() string {
+	if s.Revision == "" {
+		return "no revision yet\n"
+	}
+	return fmt.Sprintf("newest revision %s\n", s.Revision)
+}

@@ -1,0 +1,126 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Text is the status as a person reads it.
+func (s Status) Text() string {
+	var b strings.Builder
+	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(rows, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("host", "%s", s.Host)
+	row("phase", "%s", s.Phase)
+	row("wanted", "%s, %s", Short(s.Wanted.Revision), s.Wanted.Because)
+	row("current", "%s", Short(s.Revisions.Current))
+	row("good", "%s", Short(s.Revisions.Good))
+	row("newest", "%s", Short(s.Revisions.Newest))
+	row("source", "%s, branch %s, polled %s", s.Source.URL, s.Source.Branch, ago(s.Source.LastPoll))
+	if s.Source.Error != "" {
+		row("", "%s", s.Source.Error)
+	}
+	if s.Suspended != nil {
+		row("suspended", "%s %s", ago(s.Suspended.Since), s.Suspended.Why)
+	}
+	if p := s.Preparing; p != nil && p.Error == "" {
+		row("preparing", "%s for %s: %s", Short(p.Revision), time.Since(p.Since).Round(time.Second), p.Progress)
+	} else if p != nil {
+		row("preparing", "%s again in %s: %s", Short(p.Revision), time.Until(p.Retry).Round(time.Second), p.Error)
+	}
+	for _, l := range s.Layers {
+		switch {
+		case l.Error != "":
+			row(l.Name, "unknown: %s", l.Error)
+		case l.InSync:
+			row(l.Name, "in sync")
+		default:
+			row(l.Name, "%d changes from its target", len(l.Changes))
+		}
+		for _, c := range l.Changes {
+			row("", "%s", c)
+		}
+	}
+	for _, p := range s.Pods {
+		ready := "ready"
+		if !p.Ready {
+			ready = "not ready"
+		}
+		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
+	}
+	for _, p := range s.Problems {
+		row("problem", "%s", p)
+	}
+	for _, bad := range s.Bad {
+		row("bad", "%s, %s: %s", Short(bad.Revision), ago(bad.At), bad.Reason)
+	}
+	for _, n := range s.Notes {
+		row("note", "%s", n)
+	}
+	rows.Flush() // into memory: it doesn't fail
+	return b.String()
+}
+
+// Text is the plan as a person reads it.
+func (p Plan) Text() string {
+	if p.Revision == "" {
+		return "Nothing waits.\n"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Revision %s waits (%s) and would change:\n", Short(p.Revision), p.Because)
+	for _, l := range p.Layers {
+		if len(l.Changes) == 0 {
+			fmt.Fprintf(&b, "%s: nothing\n", l.Name)
+			continue
+		}
+		fmt.Fprintf(&b, "%s:\n", l.Name)
+		for _, c := range l.Changes {
+			fmt.Fprintf(&b, "  %s\n", c)
+		}
+	}
+	return b.String()
+}
+
+// HistoryText is the history as a person reads it, newest first.
+func HistoryText(all []Deployment) string {
+	if len(all) == 0 {
+		return "No deployment yet.\n"
+	}
+	var b strings.Builder
+	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(rows, "STARTED\tREVISION\tOUTCOME\tTOOK\tLAYERS\tAUTHOR\tSUBJECT")
+	for _, d := range all {
+		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Started.Local().Format(time.DateTime), Short(d.Revision), d.Outcome,
+			d.Duration.Round(100*time.Millisecond), strings.Join(d.Layers, ","), d.Author, d.Subject)
+	}
+	rows.Flush()
+	for _, d := range slices.Backward(all) {
+		if d.Reason != "" {
+			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, d.Reason)
+		}
+	}
+	return b.String()
+}
+
+// Short abbreviates a commit id for people.
+func Short(revision string) string {
+	switch {
+	case revision == "":
+		return "none"
+	case len(revision) == 40:
+		return revision[:12]
+	}
+	return revision
+}
+
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}

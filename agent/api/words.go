@@ -1,0 +1,144 @@
+package api
+
+import "time"
+
+// A Change is one difference between a target and what is live.
+type Change struct {
+	Does    string `json:"does"` // create, replace, restart, start, stop, remove, update, next boot
+	Subject string `json:"subject"`
+	Says    string `json:"says,omitempty"`
+	Waits   bool   `json:"waits,omitempty"` // no switch makes it: the target is live although it is left
+}
+
+func (c Change) String() string {
+	if c.Says == "" {
+		return c.Does + " " + c.Subject
+	}
+	return c.Does + " " + c.Subject + ": " + c.Says
+}
+
+// A Problem is something that isn't well.
+type Problem struct {
+	Layer   string `json:"layer,omitempty"`
+	Subject string `json:"subject"`
+	Says    string `json:"says"`
+}
+
+func (p Problem) String() string { return p.Subject + ": " + p.Says }
+
+// Status is all that `collie status` tells.
+type Status struct {
+	Version   string     `json:"version"`
+	Host      string     `json:"host"`
+	Phase     string     `json:"phase"` // idle, switching, soaking, returning, stuck
+	Preparing *Preparing `json:"preparing"`
+	Suspended *Suspended `json:"suspended"`
+	Wanted    Wanted     `json:"wanted"`
+	Source    Source     `json:"source"`
+	Revisions Revisions  `json:"revisions"`
+	Layers    []Layer    `json:"layers"`
+	Pods      []Pod      `json:"pods"`
+	Bad       []Bad      `json:"bad"`
+	Problems  []Problem  `json:"problems"`
+	Notes     []string   `json:"notes,omitempty"`
+}
+
+// Preparing is the preparation in flight, or the one that waits to be tried again.
+type Preparing struct {
+	Revision string    `json:"revision"`
+	Since    time.Time `json:"since"`
+	Progress string    `json:"progress"`
+	Error    string    `json:"error,omitempty"` // of the last attempt
+	Retry    time.Time `json:"retry,omitzero"`  // when it is tried again
+}
+
+// Suspended says since when nothing new is switched to, and why.
+type Suspended struct {
+	Since time.Time `json:"since"`
+	Why   string    `json:"why,omitempty"`
+}
+
+// Wanted says where the machine belongs, and why.
+type Wanted struct {
+	Revision string `json:"revision"`
+	Because  string `json:"because"`
+}
+
+// Source is the repository that is followed.
+type Source struct {
+	URL      string    `json:"url"`
+	Branch   string    `json:"branch"`
+	LastPoll time.Time `json:"lastPoll"`
+	Error    string    `json:"error,omitempty"`
+}
+
+// Revisions are full commit ids, or "baseline".
+type Revisions struct {
+	Newest  string `json:"newest"`
+	Current string `json:"current"`
+	Good    string `json:"good"`
+}
+
+// A Layer compares what is live with the current target.
+type Layer struct {
+	Name    string   `json:"name"`
+	InSync  bool     `json:"inSync"`
+	Changes []Change `json:"changes,omitempty"`
+	Error   string   `json:"error,omitempty"`
+}
+
+// A Pod is one pod of the current revision.
+type Pod struct {
+	Name     string `json:"name"`
+	Ready    bool   `json:"ready"`
+	Restarts int    `json:"restarts"`
+	Revision string `json:"revision"` // that made it
+}
+
+// Bad is a revision that failed.
+type Bad struct {
+	Revision string    `json:"revision"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+}
+
+// Plan is what a switch would change.
+type Plan struct {
+	Revision string      `json:"revision"` // empty: nothing waits
+	Because  string      `json:"because"`  // why it waits
+	Layers   []PlanLayer `json:"layers"`
+}
+
+// PlanLayer are the changes of one layer.
+type PlanLayer struct {
+	Name    string   `json:"name"`
+	Changes []Change `json:"changes"`
+}
+
+// Pending tells whether the plan would change anything.
+func (p Plan) Pending() bool {
+	for _, l := range p.Layers {
+		if len(l.Changes) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// A Deployment is one entry of the history.
+type Deployment struct {
+	Revision string        `json:"revision"`
+	Author   string        `json:"author,omitempty"`
+	Subject  string        `json:"subject,omitempty"`
+	Started  time.Time     `json:"started"`
+	Duration time.Duration `json:"duration"` // nanoseconds, from the start of its preparation to its outcome
+	Layers   []string      `json:"layers"`   // those that were switched
+	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, underway
+	Reason   string        `json:"reason,omitempty"`
+	Because  string        `json:"because,omitempty"`
+}
+
+// Synced answers a sync: the newest revision that was accepted.
+type Synced struct {
+	Revision string `json:"revision"`
+}

@@ -1,0 +1,730 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/crash"
+	"example.org/collie/agent/source"
+	"example.org/collie/guix"
+)
+
+// A conductor decides what the machine should be and the next step there. It is the only writer of state and journal,
+// and never waits for the work it hands out.
+type conductor struct {
+	parts   []Part
+	soak    time.Duration
+	log     *slog.Logger
+	store   store
+	journal *journal
+
+	source   chan source.Revision // a mailbox of one: the latest wins
+	preparer *preparer
+	keepers  map[string]*keeper // by layer
+	reports  chan report
+	calls    chan func() // of the control socket, run here
+
+	state   State
+	busy    string            // the layer that is being switched
+	seen    map[string]report // the last look at each layer
+	well    time.Time         // soaking: since when all is well
+	retryAt time.Time         // returning: when what refused is asked again
+	next    time.Time         // when to look again, though nothing was heard
+
+	mu       sync.Mutex // guards the copy that status reads
+	snapshot snapshot
+}
+
+// A snapshot is what the conductor last knew.
+type snapshot struct {
+	state   State
+	wanted  Set
+	because string
+	seen    map[string]report
+}
+
+// doesReplaceSelf is the change of Collie's own service.
+const doesReplaceSelf = guix.OwnExit
+
+// errReplaced ends the agent so that Shepherd starts its new definition.
+var errReplaced = errors.New("Collie's own service has changed; Shepherd starts the new one")
+
+const (
+	returnAttempts = 3
+	retryFirst     = 30 * time.Second
+	retryMost      = 30 * time.Minute
+)
+
+// run decides and delegates until ctx ends. A lost or doubled wake costs one look: the step follows from the state, not from the wake.
+func (c *conductor) run(ctx context.Context) error {
+	var keepers sync.WaitGroup
+	hands, dismiss := context.WithCancel(ctx) // preparations and keepers end before the conductor does
+	defer func() {
+		dismiss()
+		c.drain(&keepers)
+	}()
+	for _, k := range c.keepers {
+		keepers.Go(func() { k.run(hands) })
+	}
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	if err := c.resume(); err != nil {
+		return err
+	}
+	for {
+		c.next = time.Now().Add(time.Minute)
+		if err := c.step(hands, time.Now()); err != nil {
+			return err
+		}
+		c.publish()
+		alarm.Reset(time.Until(c.next))
+		select {
+		case <-ctx.Done():
+			return nil
+		case rev := <-c.source:
+			c.newest(rev)
+		case p := <-c.preparer.results:
+			c.preparer.finished(p)
+			if err := c.take(p); err != nil {
+				return err
+			}
+		case r := <-c.reports:
+			if err := c.note(r); err != nil {
+				return err
+			}
+		case call := <-c.calls:
+			call()
+		case <-alarm.C:
+		}
+	}
+}
+
+// drain waits for the keepers to finish what they are at, and takes down what they did.
+func (c *conductor) drain(keepers *sync.WaitGroup) {
+	gone := make(chan struct{})
+	go func() {
+		keepers.Wait()
+		c.preparer.done.Wait()
+		close(gone)
+	}()
+	for {
+		select {
+		case r := <-c.reports:
+			if err := c.note(r); err != nil {
+				c.log.Error("the last switch isn't written down; it is looked at again", "err", err)
+			}
+		case <-c.preparer.results:
+		case <-gone:
+			return
+		}
+	}
+}
+
+// resume gives the keepers what they keep. The phase follows from the state; a layer in mid-switch has no current target.
+func (c *conductor) resume() error {
+	if r := c.state.Rollout; r != nil {
+		c.log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
+	}
+	for _, p := range c.parts {
+		if err := c.keep(p.Name, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step takes the next step towards what is wanted, or none.
+func (c *conductor) step(ctx context.Context, now time.Time) error {
+	if err := c.prepareNewest(ctx, now); err != nil {
+		return err
+	}
+	if c.busy != "" {
+		return nil // its keeper will report
+	}
+	if l := c.state.Later; l != nil {
+		c.wakeAt(l.Next)
+	}
+	set, because := wanted(c.state, now)
+	if c.state.Stuck != nil || set.Revision == "" {
+		return nil
+	}
+	if layer, ok := c.behind(set, now); ok {
+		return c.switchTo(layer, set, because)
+	}
+	return c.judge(set, because, now)
+}
+
+// behind is the first layer, in order, that isn't at its target in set.
+func (c *conductor) behind(set Set, now time.Time) (string, bool) {
+	r := c.state.Rollout
+	for _, p := range c.parts {
+		id, named := set.Targets[p.Name]
+		if !named || c.state.Current.Targets[p.Name] == id {
+			continue
+		}
+		if r != nil && r.Phase == returning && (r.Refused[p.Name] != "" || now.Before(c.retryAt)) {
+			continue
+		}
+		return p.Name, true
+	}
+	return "", false
+}
+
+// switchTo orders one layer to its target; the intent is on disk before.
+func (c *conductor) switchTo(layer string, set Set, because string) error {
+	if r := c.state.Rollout; r == nil || r.Phase == soaking {
+		if err := c.begin(set, because); err != nil {
+			return err
+		}
+	}
+	target, err := c.store.target(set.Targets[layer])
+	if err != nil {
+		return c.forget(set, err)
+	}
+	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer}); err != nil {
+		return err
+	}
+	delete(c.state.Current.Targets, layer)
+	if err := c.save(); err != nil {
+		return err
+	}
+	c.busy = layer
+	c.seen[layer] = report{layer: layer}
+	c.order(layer, order{switchTo: true, target: target, since: c.state.Rollout.Since, every: c.pace()})
+	return nil
+}
+
+// begin starts a rollout to set: forward, or back to good.
+func (c *conductor) begin(set Set, because string) error {
+	r := &Rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
+	ev := evSwitching
+	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
+		r.Phase, r.Failed, ev = returning, failed, evReturning
+	}
+	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
+	if r.Phase == returning {
+		entry.Revision = r.Failed
+	}
+	if err := c.write(entry); err != nil {
+		return err
+	}
+	c.state.Rollout = r
+	if c.state.Current.Targets == nil {
+		c.state.Current.Targets = map[string]string{}
+	}
+	c.state.Current.Revision = set.Revision
+	c.log.Info(string(r.Phase), "revision", set.Revision, "because", because)
+	return nil
+}
+
+// forget drops a set whose targets can't be read: it is made again.
+func (c *conductor) forget(set Set, why error) error {
+	c.log.Error("a target is gone; its revision is prepared again", "revision", set.Revision, "err", why)
+	if c.state.Prepared.Revision == set.Revision {
+		c.state.Prepared = Set{}
+		c.state.Rollout = nil
+		return c.save()
+	}
+	return fmt.Errorf("going to revision %s: %w", set.Revision, why)
+}
+
+// judge decides once every layer is at its target.
+func (c *conductor) judge(set Set, because string, now time.Time) error {
+	r := c.state.Rollout
+	switch {
+	case r == nil && c.state.Current.Revision == set.Revision:
+		return c.replaceSelf()
+	case r == nil, r.Phase == soaking && r.To.Revision != set.Revision:
+		return c.rename(set, because)
+	case r.Phase == switching:
+		return c.soakNow(now)
+	case r.Phase == returning:
+		return c.returned(now)
+	}
+	return c.verdict(now)
+}
+
+// rename takes a revision none of whose targets differs from what is there already.
+func (c *conductor) rename(set Set, because string) error {
+	if err := c.begin(set, because); err != nil {
+		return err
+	}
+	if set.same(c.state.Good) {
+		return c.good()
+	}
+	return c.soakNow(time.Now())
+}
+
+func (c *conductor) soakNow(now time.Time) error {
+	r := c.state.Rollout
+	if err := c.write(Entry{Event: evSoaking, Revision: r.To.Revision}); err != nil {
+		return err
+	}
+	r.Phase = soaking
+	c.well = now
+	crash.At("soaking.begun")
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.keepAll(nil)
+}
+
+// verdict looks whether all was well for the soak: then the revision is good. A problem that counts ends it.
+func (c *conductor) verdict(now time.Time) error {
+	r := c.state.Rollout
+	if c.well.IsZero() { // a restart: the soak begins anew
+		c.well = now
+		return c.keepAll(nil)
+	}
+	last := now
+	for _, p := range c.parts {
+		id, current := c.state.Current.Targets[p.Name]
+		if !current {
+			continue
+		}
+		seen := c.seen[p.Name]
+		if seen.target != id {
+			last = time.Time{} // not looked at yet
+			continue
+		}
+		if seen.err != nil {
+			if now.Sub(r.Since) > c.patience() {
+				return c.fail(p.Name+" could not be looked at: "+seen.err.Error(), nil)
+			}
+			c.well, last = now, time.Time{}
+			continue
+		}
+		for _, problem := range seen.problems {
+			if r.counts(problem) {
+				return c.fail(problem.String(), nil)
+			}
+		}
+		if seen.at.Before(last) {
+			last = seen.at
+		}
+	}
+	if last.Sub(c.well) < c.soak {
+		c.wakeAt(c.well.Add(c.soak))
+		return nil
+	}
+	return c.good()
+}
+
+// patience is how long the live state may stay unknown during a soak.
+func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
+
+// counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
+func (r *Rollout) counts(p Problem) bool {
+	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject }) {
+		return true
+	}
+	return !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
+}
+
+// good ends a rollout well.
+func (c *conductor) good() error {
+	r := c.state.Rollout
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision}); err != nil {
+		return err
+	}
+	c.state.Good = c.state.Current.over(c.state.Good)
+	c.state.Rollout = nil
+	c.state.Later = nil
+	c.log.Info("good", "revision", c.state.Good.Revision)
+	if err := c.save(); err != nil {
+		return err
+	}
+	crash.At("soaking.good")
+	return c.tidy()
+}
+
+// fail ends a rollout badly: the revision is remembered, unless the failure was nobody's fault, and every layer returns.
+func (c *conductor) fail(reason string, err error) error {
+	r := c.state.Rollout
+	if transient := new(TransientError); errors.As(err, &transient) {
+		return c.returnFor(r.To.Revision, reason)
+	}
+	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason}); err != nil {
+		return err
+	}
+	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)
+	c.markBad(r.To.Revision, reason)
+	return c.returnFor(r.To.Revision, reason)
+}
+
+// returnFor turns the rollout round: all layers go to good.
+func (c *conductor) returnFor(failed, reason string) error {
+	if c.state.bad(failed) == nil {
+		c.state.Later = c.state.Later.again(failed, reason)
+	}
+	because := "the last good: " + reason
+	if err := c.write(Entry{Event: evReturning, Revision: failed, Because: because}); err != nil {
+		return err
+	}
+	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, Since: time.Now(), Before: c.state.Rollout.Before}
+	c.state.Current.Revision = c.state.Good.Revision
+	crash.At("returning.begun")
+	return c.save()
+}
+
+func (c *conductor) markBad(revision, reason string) {
+	if c.state.Bad == nil {
+		c.state.Bad = map[string]Bad{}
+	}
+	c.state.Bad[revision] = Bad{Reason: reason, At: time.Now()}
+	for len(c.state.Bad) > 100 { // the oldest are forgotten
+		oldest := ""
+		for id, b := range c.state.Bad {
+			if oldest == "" || b.At.Before(c.state.Bad[oldest].At) {
+				oldest = id
+			}
+		}
+		delete(c.state.Bad, oldest)
+	}
+}
+
+// returned ends a return: the machine is at good again, or stuck.
+func (c *conductor) returned(now time.Time) error {
+	r := c.state.Rollout
+	if now.Before(c.retryAt) {
+		c.wakeAt(c.retryAt)
+		return nil
+	}
+	if len(r.Refused) > 0 {
+		return c.returnAgain(now)
+	}
+	if err := c.write(Entry{Event: evReturned, Revision: r.Failed}); err != nil {
+		return err
+	}
+	crash.At("returning.done")
+	c.state.Rollout = nil
+	c.log.Info("returned", "to", c.state.Good.Revision)
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.tidy()
+}
+
+// returnAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.
+func (c *conductor) returnAgain(now time.Time) error {
+	r := c.state.Rollout
+	var whys []string
+	for _, layer := range slices.Sorted(maps.Keys(r.Refused)) {
+		whys = append(whys, layer+": "+r.Refused[layer])
+	}
+	r.Attempts++
+	if r.Attempts < returnAttempts {
+		c.log.Warn("a layer didn't return; it is tried again", "reasons", whys)
+		r.Refused = nil
+		c.retryAt = now.Add(time.Duration(r.Attempts) * 5 * time.Second)
+		c.wakeAt(c.retryAt)
+		return c.save()
+	}
+	why := fmt.Sprintf("revision %s failed, and the return to %s did too: %v", short(r.Failed), short(r.To.Revision), whys)
+	if err := c.write(Entry{Event: evStuck, Revision: r.Failed, Because: why}); err != nil {
+		return err
+	}
+	c.log.Error("stuck: push a commit that mends it, or mend it by hand and run `collie retry`", "why", why)
+	c.state.Stuck = &Stuck{Prepared: c.state.Prepared.Revision, Why: why, At: now}
+	c.state.Rollout = nil
+	return c.save()
+}
+
+// tidy drops, once nothing is underway, what no set needs that could be returned to.
+func (c *conductor) tidy() error {
+	only := map[string][]Target{}
+	for _, set := range []Set{c.state.Current, c.state.Good, c.state.Prepared} {
+		for layer, id := range set.Targets {
+			t, err := c.store.target(id)
+			if err != nil {
+				return err
+			}
+			only[layer] = append(only[layer], t)
+		}
+	}
+	if err := c.store.dropTargets(c.state.Current, c.state.Good, c.state.Prepared); err != nil {
+		c.log.Warn("old targets stay for now", "err", err)
+	}
+	return c.keepAll(only)
+}
+
+// keepAll tells all keepers what to keep, and which targets are still needed, if that is known.
+func (c *conductor) keepAll(only map[string][]Target) error {
+	for _, p := range c.parts {
+		if err := c.keep(p.Name, only[p.Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conductor) keep(layer string, only []Target) error {
+	o := order{every: c.pace(), only: only}
+	if r := c.state.Rollout; r != nil {
+		o.since = r.Since
+	}
+	if id := c.state.Current.Targets[layer]; id != "" {
+		var err error
+		if o.target, err = c.store.target(id); err != nil {
+			return err
+		}
+	}
+	c.order(layer, o)
+	return nil
+}
+
+// pace is the time between two looks at a layer.
+func (c *conductor) pace() time.Duration {
+	if c.state.Rollout != nil {
+		return min(max(c.soak/4, wakeBounce), 2*time.Second)
+	}
+	return 5 * time.Second
+}
+
+// order puts o into the keeper's mailbox; the latest wins.
+func (c *conductor) order(layer string, o order) {
+	box := c.keepers[layer].orders
+	select {
+	case <-box:
+	default:
+	}
+	box <- o
+}
+
+// replaceSelf ends the agent at a quiet point if its own service has changed.
+func (c *conductor) replaceSelf() error {
+	for _, r := range c.seen {
+		for _, change := range r.changes {
+			if change.Does == doesReplaceSelf {
+				if err := c.write(Entry{Event: evReplaced, Revision: c.state.Current.Revision, Because: change.Says}); err != nil {
+					return err
+				}
+				return errReplaced
+			}
+		}
+	}
+	return nil
+}
+
+// newest takes a revision that the source accepted.
+func (c *conductor) newest(rev source.Revision) {
+	if rev.ID == c.state.Newest.ID {
+		return
+	}
+	c.state.Newest = rev
+	c.log.Info("new revision", "revision", rev.ID, "author", rev.Author, "subject", rev.Subject)
+	if err := c.save(); err != nil {
+		c.log.Error("the newest revision isn't written down; the next poll tells it again", "err", err)
+	}
+}
+
+// prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
+func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
+	rev := c.state.Newest
+	if rev.ID == "" || c.state.Prepared.Revision == rev.ID || c.state.bad(rev.ID) != nil {
+		return nil
+	}
+	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
+		return nil
+	}
+	unknown := map[string]bool{}
+	for _, p := range c.parts {
+		unknown[p.Name] = c.state.Good.Targets[p.Name] == ""
+	}
+	if !c.preparer.start(ctx, rev, unknown) {
+		return nil
+	}
+	crash.At("preparing.begun")
+	return c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject})
+}
+
+// take notes what came of a preparation.
+func (c *conductor) take(p prepared) error {
+	if err := c.adopt(p.baseline); err != nil {
+		return err
+	}
+	if errors.Is(p.err, context.Canceled) {
+		return nil
+	}
+	if blamed := new(BadError); errors.As(p.err, &blamed) {
+		if err := c.write(Entry{Event: evBad, Revision: p.revision.ID, Because: blamed.Error()}); err != nil {
+			return err
+		}
+		c.log.Error("bad", "revision", p.revision.ID, "reason", blamed.Error())
+		c.markBad(p.revision.ID, blamed.Error())
+		return c.save()
+	}
+	if p.err != nil {
+		c.state.Later = c.state.Later.again(p.revision.ID, p.err.Error())
+		c.log.Warn("preparing is tried again later", "revision", p.revision.ID, "at", c.state.Later.Next, "err", p.err)
+		if err := c.write(Entry{Event: evLater, Revision: p.revision.ID, Because: p.err.Error()}); err != nil {
+			return err
+		}
+		return c.save()
+	}
+	set := Set{Revision: p.revision.ID, Targets: map[string]string{}}
+	for layer, t := range p.targets {
+		if err := c.store.keepTarget(t); err != nil {
+			return err
+		}
+		set.Targets[layer] = t.ID
+	}
+	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision}); err != nil {
+		return err
+	}
+	crash.At("preparing.done")
+	c.state.Prepared = set
+	c.state.Later = nil
+	c.state.Stuck = nil // a new commit: it may mend what was stuck
+	return c.save()
+}
+
+// adopt takes layers that Collie hasn't switched yet as they are: that is where a return leads.
+func (c *conductor) adopt(live map[string]Target) error {
+	if len(live) == 0 {
+		return nil
+	}
+	for layer, t := range live {
+		if err := c.store.keepTarget(t); err != nil {
+			return err
+		}
+		for _, set := range []*Set{&c.state.Good, &c.state.Current} {
+			if set.Revision == "" {
+				set.Revision = baseline
+			}
+			if set.Targets == nil {
+				set.Targets = map[string]string{}
+			}
+			if set.Targets[layer] == "" && (set == &c.state.Good || c.state.Rollout == nil) {
+				set.Targets[layer] = t.ID
+			}
+		}
+	}
+	if err := c.write(Entry{Event: evBaseline, Revision: baseline}); err != nil {
+		return err
+	}
+	return c.save()
+}
+
+// note takes a keeper's report.
+func (c *conductor) note(r report) error {
+	if !r.switched {
+		if c.busy != r.layer && c.state.Current.Targets[r.layer] == r.target {
+			c.seen[r.layer] = r
+		}
+		return nil
+	}
+	c.busy = ""
+	ro := c.state.Rollout
+	if ro == nil {
+		return fmt.Errorf("layer %s was switched without a rollout", r.layer)
+	}
+	if ro.Changes == nil {
+		ro.Changes = map[string][]Change{}
+	}
+	ro.Changes[r.layer] = r.changes
+	if r.err == nil {
+		c.state.Current.Targets[r.layer] = r.target
+		c.log.Info("switched", "layer", r.layer, "revision", ro.To.Revision)
+		return c.save()
+	}
+	if ro.Phase == returning {
+		if ro.Refused == nil {
+			ro.Refused = map[string]string{}
+		}
+		ro.Refused[r.layer] = r.err.Error()
+		return c.save()
+	}
+	return c.fail(r.err.Error(), r.err)
+}
+
+// problems are those of the last looks.
+func (c *conductor) problems() []Problem {
+	var all []Problem
+	for _, p := range c.parts {
+		all = append(all, c.seen[p.Name].problems...)
+	}
+	return all
+}
+
+func (c *conductor) write(e Entry) error {
+	e.At = time.Now()
+	return c.journal.write(e)
+}
+
+func (c *conductor) save() error {
+	if err := c.store.save(c.state); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+// wakeAt asks for a step at t, unless one is due before. What is due already waits for news, not for the time.
+func (c *conductor) wakeAt(t time.Time) {
+	if t.Before(c.next) && t.After(time.Now()) {
+		c.next = t
+	}
+}
+
+// again is the next try of a revision, later each time.
+func (l *Later) again(revision, why string) *Later {
+	next := Later{Revision: revision, Why: why, Attempts: 1}
+	if l != nil && l.Revision == revision {
+		next.Attempts = l.Attempts + 1
+	}
+	next.Next = time.Now().Add(min(retryFirst<<min(next.Attempts-1, 10), retryMost))
+	return &next
+}
+
+func (c *conductor) publish() {
+	s := snapshot{state: c.state.clone(), seen: maps.Clone(c.seen)}
+	s.wanted, s.because = wanted(c.state, time.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshot = s
+}
+
+// ask runs f on the conductor's own goroutine.
+func (c *conductor) ask(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case c.calls <- func() { done <- f() }:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *conductor) suspend(why string) error {
+	if err := c.write(Entry{Event: evSuspended, Because: why}); err != nil {
+		return err
+	}
+	c.state.Suspended = &api.Suspended{Since: time.Now(), Why: why}
+	return c.save()
+}
+
+func (c *conductor) resumeDeploying() error {
+	if err := c.write(Entry{Event: evResumed}); err != nil {
+		return err
+	}
+	c.state.Suspended = nil
+	return c.save()
+}
+
+// retry gives the newest revision another chance.
+func (c *conductor) retry() error {
+	if err := c.write(Entry{Event: evRetry, Revision: c.state.Newest.ID}); err != nil {
+		return err
+	}
+	delete(c.state.Bad, c.state.Newest.ID)
+	delete(c.state.Bad, c.state.Prepared.Revision)
+	c.state.Later, c.state.Stuck = nil, nil
+	return c.save()
+}

@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"example.org/collie/agent/api"
+)
+
+// An event is one line of the journal, written before what it says happens.
+type event string
+
+const (
+	evPreparing event = "preparing"
+	evPrepared  event = "prepared"
+	evBad       event = "bad"
+	evLater     event = "later"
+	evSwitching event = "switching" // a rollout begins
+	evLayer     event = "layer"     // one layer of it
+	evSoaking   event = "soaking"
+	evGood      event = "good"
+	evReturning event = "returning"
+	evReturned  event = "returned"
+	evStuck     event = "stuck"
+	evSuspended event = "suspended"
+	evResumed   event = "resumed"
+	evRetry     event = "retry"
+	evBaseline  event = "baseline"
+	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
+)
+
+// An Entry says what is about to happen, and why.
+type Entry struct {
+	At       time.Time `json:"at"`
+	Event    event     `json:"event"`
+	Revision string    `json:"revision,omitempty"`
+	Author   string    `json:"author,omitempty"`
+	Subject  string    `json:"subject,omitempty"`
+	Layer    string    `json:"layer,omitempty"`
+	Because  string    `json:"because,omitempty"`
+	Before   []Problem `json:"before,omitempty"`
+}
+
+const (
+	journalLimit = 4 << 20 // bytes: then the older half goes
+	journalLine  = 1 << 20 // bytes; a longer line is passed over
+)
+
+// A journal is a file of JSON lines, each fsynced.
+type journal struct{ file *os.File }
+
+// openJournal opens or makes the journal, and ends a line that a crash left half written.
+func openJournal(name string) (*journal, error) {
+	if err := shortenJournal(name); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		last := make([]byte, 1)
+		if _, err = f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
+			_, err = f.WriteString("\n")
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("journal: %w", err), f.Close())
+	}
+	return &journal{f}, nil
+}
+
+// shortenJournal drops the older half of a journal that has grown too long.
+func shortenJournal(name string) error {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() < journalLimit {
+		return nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	text = text[len(text)/2:]
+	if i := bytes.IndexByte(text, '\n'); i >= 0 {
+		text = text[i+1:]
+	}
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return os.Rename(name+".new", name)
+}
+
+func (j *journal) write(e Entry) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	_, err = j.file.Write(append(b, '\n'))
+	if err := errors.Join(err, j.file.Sync()); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func (j *journal) close() error { return j.file.Close() }
+
+// readJournal returns the entries of the file, oldest first; a torn line is passed over.
+func readJournal(name string) ([]Entry, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer f.Close()
+	var entries []Entry
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, journalLine)
+	for lines.Scan() {
+		var e Entry
+		if json.Unmarshal(lines.Bytes(), &e) == nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries, lines.Err()
+}
+
+// history tells the deployments in entries, newest first.
+func history(entries []Entry, now time.Time) []api.Deployment {
+	var all []*api.Deployment
+	open := map[string]*api.Deployment{} // by revision
+	begin := func(e Entry) *api.Deployment {
+		d := open[e.Revision]
+		if d == nil {
+			d = &api.Deployment{Revision: e.Revision, Author: e.Author, Subject: e.Subject, Started: e.At, Layers: []string{}, Outcome: "underway"}
+			open[e.Revision] = d
+			all = append(all, d)
+		}
+		return d
+	}
+	end := func(e Entry, outcome string) {
+		d := begin(e)
+		d.Outcome, d.Duration = outcome, e.At.Sub(d.Started)
+		if e.Because != "" {
+			d.Reason = e.Because
+		}
+		delete(open, e.Revision)
+	}
+	deploying := "" // the revision whose rollout is underway
+	for _, e := range entries {
+		switch e.Event {
+		case evPreparing:
+			begin(e)
+		case evSwitching:
+			d := begin(e)
+			d.Because = e.Because
+			for revision, older := range open { // those that this one overtook
+				if revision != e.Revision && !older.Started.After(d.Started) {
+					older.Outcome, older.Duration = "superseded", e.At.Sub(older.Started)
+					delete(open, revision)
+				}
+			}
+			deploying = e.Revision
+		case evLayer:
+			if d := open[deploying]; d != nil && !slices.Contains(d.Layers, e.Layer) {
+				d.Layers = append(d.Layers, e.Layer)
+			}
+		case evBad:
+			d := begin(e)
+			d.Reason = e.Because
+			if deploying != e.Revision { // it failed in prepare: nothing to take back
+				end(e, "bad")
+			}
+		case evLater:
+			begin(e).Reason = e.Because
+		case evGood:
+			end(e, "good")
+			deploying = ""
+		case evReturned:
+			end(Entry{At: e.At, Revision: e.Revision}, "returned")
+			deploying = ""
+		case evStuck:
+			end(e, "stuck")
+			deploying = ""
+		}
+	}
+	deployments := make([]api.Deployment, 0, len(all))
+	for _, d := range slices.Backward(all) {
+		if d.Outcome == "underway" {
+			d.Duration = now.Sub(d.Started)
+		}
+		deployments = append(deployments, *d)
+	}
+	return deployments
+}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"example.org/collie/agent/crash"
+)
+
+// A keeper does all writes to its layer: switching and healing never race, and need no lock.
+type keeper struct {
+	Part
+	log     *slog.Logger
+	orders  chan order // a mailbox of one: the latest wins
+	reports chan<- report
+
+	target Target // what it keeps; none: nothing
+	since  time.Time
+	every  time.Duration
+}
+
+// An order tells a keeper what to switch to, or what to keep.
+type order struct {
+	switchTo bool          // else the layer is at target already
+	target   Target        // the zero Target: leave the layer alone
+	since    time.Time     // from when on problems count; zero: the last minutes
+	every    time.Duration // between two looks
+	only     []Target      // not nil: drop what none of these needs
+}
+
+// A report is what a keeper did or saw.
+type report struct {
+	layer    string
+	target   string // ID
+	switched bool   // the answer to an order to switch; err tells how it went
+	at       time.Time
+	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
+	problems []Problem
+	err      error
+}
+
+const (
+	restless   = 5 * time.Minute // how far back a look counts what happened, when no rollout is underway
+	lookLimit  = time.Minute
+	wakeBounce = 200 * time.Millisecond
+)
+
+// run works until ctx ends; a switch in flight is finished first.
+func (k *keeper) run(ctx context.Context) {
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-k.orders:
+			k.obey(context.WithoutCancel(ctx), o)
+			look.Reset(0)
+		case <-look.C:
+			if k.target.ID != "" {
+				k.reports <- k.look(ctx)
+			}
+			look.Reset(max(k.every, wakeBounce))
+		}
+	}
+}
+
+func (k *keeper) obey(ctx context.Context, o order) {
+	k.since, k.every = o.since, o.every
+	if o.only != nil {
+		if err := k.Layer.Keep(ctx, o.only); err != nil {
+			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
+		}
+	}
+	if !o.switchTo {
+		k.target = o.target
+		return
+	}
+	k.target = Target{} // until it is live, there is nothing to keep
+	r := report{layer: k.Name, target: o.target.ID, switched: true, at: time.Now()}
+	var unseen error
+	if r.changes, unseen = k.Layer.Diff(ctx, o.target); unseen != nil {
+		k.log.Debug("what the switch will change isn't known", "layer", k.Name, "err", unseen)
+	}
+	crash.At("switching." + k.Name)
+	if r.err = k.Layer.Switch(ctx, o.target); r.err == nil {
+		k.target = o.target
+	}
+	crash.At("switched." + k.Name)
+	k.reports <- r
+}
+
+// look compares live with the target, heals what the layer heals, and says what isn't well.
+func (k *keeper) look(ctx context.Context) report {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	r := report{layer: k.Name, target: k.target.ID, at: time.Now()}
+	r.changes, r.err = k.Layer.Diff(ctx, k.target)
+	if r.err == nil && differs(r.changes) && k.Heals {
+		k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes)
+		if r.err = k.Layer.Switch(context.WithoutCancel(ctx), k.target); r.err == nil {
+			r.changes, r.err = k.Layer.Diff(ctx, k.target)
+		}
+	}
+	if r.err != nil {
+		return r
+	}
+	since := k.since
+	if since.IsZero() {
+		since = time.Now().Add(-restless)
+	}
+	r.problems, r.err = k.Layer.Problems(ctx, k.target, since)
+	for i := range r.problems {
+		r.problems[i].Layer = k.Name
+	}
+	return r
+}
+
+// differs tells whether a switch would change anything.
+func differs(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits })
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
+)
+
+// Change and Problem are what a person reads of them; layers speak in the same words.
+type (
+	Change  = api.Change
+	Problem = api.Problem
+)
+
+// baseline names the set that was live before Collie switched anything.
+const baseline = "baseline"
+
+// A Revision is an accepted commit, or the baseline: then it has neither Files nor Tree.
+type Revision struct {
+	source.Revision
+	Files fs.FS  // the repository's files
+	Tree  string // the folder in which Guix finds those of this host
+}
+
+// A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.
+type Target struct {
+	Layer    string          `json:"layer"`
+	ID       string          `json:"id"` // equal ID: nothing to do
+	Revision string          `json:"revision"`
+	Data     json.RawMessage `json:"data"` // the layer's own
+}
+
+// A Layer is one part of the machine that a revision describes.
+type Layer interface {
+	// Prepare evaluates, builds, pulls, beside whatever the keeper does: it only adds. A *BadError blames the commit,
+	// errAbsent says that the revision doesn't name this layer; any other error is worth a retry. Of the baseline it
+	// makes a target of what is live.
+	Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error)
+	// Diff compares t with what is live, cheaply: no guix process, one API call.
+	Diff(ctx context.Context, t Target) ([]Change, error)
+	// Switch makes t live, forward or back. Only its deadline ends it, never a newer revision. A *TransientError
+	// doesn't blame the commit; any other does.
+	Switch(ctx context.Context, t Target) error
+	// Problems says what of t isn't well, counting what happened after since.
+	Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error)
+	// Keep drops what none of ts needs.
+	Keep(ctx context.Context, ts []Target) error
+}
+
+// A Part is a layer with its name and its manners.
+type Part struct {
+	Name  string // "system", "home:USER", "pods"
+	Layer Layer
+	Heals bool // drift is undone at once; otherwise it is only reported
+}
+
+// errAbsent says that a revision doesn't name a layer: that layer is left alone.
+var errAbsent = errors.New("the revision doesn't name this layer")
+
+// A BadError blames the commit: it is remembered, and not tried again until a new commit or `collie retry`.
+type BadError struct{ Err error }
+
+func (e *BadError) Error() string { return e.Err.Error() }
+func (e *BadError) Unwrap() error { return e.Err }
+
+// A TransientError is nobody's fault: the same switch is tried again with back-off.
+type TransientError struct{ Err error }
+
+func (e *TransientError) Error() string { return e.Err.Error() }
+func (e *TransientError) Unwrap() error { return e.Err }
+
+// encode makes a target of a layer's own data.
+func encode(layer, id, revision string, data any) (Target, error) {
+	b, err := json.Marshal(data)
+	if err != nil {
+		return Target{}, fmt.Errorf("target %s of %s: %w", id, layer, err)
+	}
+	return Target{Layer: layer, ID: id, Revision: revision, Data: b}, nil
+}
+
+// decode reads a layer's own data back.
+func decode(t Target, data any) error {
+	if err := json.Unmarshal(t.Data, data); err != nil {
+		return fmt.Errorf("target %s of %s: %w", t.ID, t.Layer, err)
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"example.org/collie/guix"
+)
+
+// guixItem is what a target of a Guix layer holds.
+type guixItem struct {
+	Item string `json:"item"`           // /gnu/store/…-system or …-home
+	Tree string `json:"tree,omitempty"` // from which it was built
+	File string `json:"file,omitempty"` // the home's, in the tree
+}
+
+func guixTarget(layer, revision string, item guixItem) (Target, error) {
+	hash, _, _ := strings.Cut(filepath.Base(item.Item), "-")
+	kind, _, _ := strings.Cut(layer, ":")
+	return encode(layer, kind+"-"+hash, revision, item)
+}
+
+// rootName is the GC root of what a tree made for a layer.
+func rootName(layer, tree string) string { return layer + ":" + filepath.Base(tree) }
+
+// seen is what was built of a tree before: the same files need no guix.
+func seen(roots guix.Roots, layer, tree string) (string, bool) {
+	all, err := roots.List()
+	item := all[rootName(layer, tree)]
+	if err != nil || item == "" {
+		return "", false
+	}
+	_, err = os.Stat(item)
+	return item, err == nil
+}
+
+// keepRoots drops the GC roots of a layer that no target needs.
+func keepRoots(roots guix.Roots, layer string, ts []Target) error {
+	needed := map[string]bool{}
+	for _, t := range ts {
+		var item guixItem
+		if err := decode(t, &item); err != nil {
+			return err
+		}
+		needed[item.Item] = true
+	}
+	all, err := roots.List()
+	for name, item := range all {
+		if strings.HasPrefix(name, layer+":") && !needed[item] {
+			err = errors.Join(err, roots.Drop(name))
+		}
+	}
+	return err
+}
+
+// blame sorts the errors of a preparation: what Guix says of the commit is the commit's fault.
+func blame(err error) error {
+	if refused := new(guix.BuildError); errors.As(err, &refused) {
+		return &BadError{err}
+	}
+	return err
+}
+
+// forgive sorts the errors of a switch: only what is known to be nobody's fault is tried again.
+func forgive(err error) error {
+	if passing := new(guix.TransientError); errors.As(err, &passing) {
+		return &TransientError{err}
+	}
+	return err
+}
+
+// systemLayer makes a layer of the operating system.
+type systemLayer struct{ *guix.System }
+
+func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	if rev.ID == baseline {
+		item, err := l.Live(ctx)
+		if err != nil {
+			return Target{}, err
+		}
+		if err := l.Roots.Keep(rootName("system", baseline), item); err != nil {
+			return Target{}, err
+		}
+		return guixTarget("system", baseline, guixItem{Item: item})
+	}
+	if !has(rev.Files, "system.scm") {
+		return Target{}, errAbsent
+	}
+	item, known := seen(l.Roots, "system", rev.Tree)
+	if !known {
+		var err error
+		if item, err = l.Build(ctx, rev.Tree, rootName("system", rev.Tree), tell); err != nil {
+			return Target{}, blame(err)
+		}
+	}
+	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree})
+}
+
+func (l systemLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	changes, err := l.System.Diff(ctx, item.Item)
+	return guixChanges(changes), err
+}
+
+func (l systemLayer) Switch(ctx context.Context, t Target) error {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return err
+	}
+	return forgive(l.System.Switch(ctx, item.Item, treeOf(item)))
+}
+
+func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	problems, err := l.System.Problems(ctx, item.Item, since)
+	return guixProblems(problems), err
+}
+
+func (l systemLayer) Keep(_ context.Context, ts []Target) error {
+	return keepRoots(l.Roots, "system", ts)
+}
+
+// homeLayer makes a layer of one user's home.
+type homeLayer struct {
+	*guix.Home
+	name string // home:USER
+	main bool   // the pod user's may be home.scm
+}
+
+func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	if rev.ID == baseline {
+		return l.asItIs(ctx, tell)
+	}
+	file := "home/" + l.User + ".scm"
+	if !has(rev.Files, file) {
+		if file = "home.scm"; !l.main || !has(rev.Files, file) {
+			return Target{}, errAbsent
+		}
+	}
+	item, known := seen(l.Roots, l.name, rev.Tree)
+	if !known {
+		var err error
+		if item, err = l.of(file).Build(ctx, rev.Tree, rootName(l.name, rev.Tree), tell); err != nil {
+			return Target{}, blame(err)
+		}
+	}
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file})
+}
+
+// of is the home that file describes.
+func (l homeLayer) of(file string) *guix.Home {
+	home := *l.Home
+	home.File = file
+	return &home
+}
+
+// asItIs is the home that the user has, or an empty one.
+func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error) {
+	root := rootName(l.name, baseline)
+	item, err := l.Live(ctx)
+	switch {
+	case err != nil:
+		return Target{}, err
+	case item == "":
+		item, err = l.BuildEmpty(ctx, root, tell)
+	default:
+		err = l.Roots.Keep(root, item)
+	}
+	if err != nil {
+		return Target{}, err
+	}
+	return guixTarget(l.name, baseline, guixItem{Item: item})
+}
+
+func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	changes, err := l.Home.Diff(ctx, item.Item)
+	return guixChanges(changes), err
+}
+
+func (l homeLayer) Switch(ctx context.Context, t Target) error {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return err
+	}
+	return forgive(l.of(item.File).Switch(ctx, item.Item, treeOf(item)))
+}
+
+func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	problems, err := l.Home.Problems(ctx, item.Item, since)
+	return guixProblems(problems), err
+}
+
+func (l homeLayer) Keep(_ context.Context, ts []Target) error { return keepRoots(l.Roots, l.name, ts) }
+
+// treeOf is where item's configuration lies, if it is still there.
+func treeOf(item guixItem) string {
+	if item.Tree == "" {
+		return ""
+	}
+	if _, err := os.Stat(item.Tree); err != nil {
+		return ""
+	}
+	return item.Tree
+}
+
+func has(files fs.FS, name string) bool {
+	_, err := fs.Stat(files, name)
+	return err == nil
+}
+
+func guixChanges(changes []guix.Change) []Change {
+	var all []Change
+	for _, c := range changes {
+		all = append(all, Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Waits()})
+	}
+	return all
+}
+
+func guixProblems(problems []guix.Problem) []Problem {
+	var all []Problem
+	for _, p := range problems {
+		all = append(all, Problem{Subject: p.Subject, Says: p.Says})
+	}
+	return all
+}
+
+// keepTrees removes the trees that no target needs.
+func keepTrees(dir string, ts []Target) error {
+	needed := map[string]bool{}
+	for _, t := range ts {
+		var item guixItem
+		if decode(t, &item) == nil && item.Tree != "" {
+			needed[filepath.Base(item.Tree)] = true
+		}
+	}
+	trees, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("trees: %w", err)
+	}
+	for _, tree := range trees {
+		if !needed[tree.Name()] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, tree.Name())))
+		}
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/manifests"
+)
+
+// podsDir is where a repository has its pods.
+const podsDir = "pods"
+
+// podsLayer makes a layer of the user's pods.
+type podsLayer struct{ *manifests.Podman }
+
+func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	if rev.ID == baseline {
+		live, err := l.Live(ctx)
+		if err != nil {
+			return Target{}, err
+		}
+		return encode("pods", "pods-"+live.ID(), baseline, live)
+	}
+	if !has(rev.Files, podsDir) {
+		return Target{}, errAbsent
+	}
+	all, err := manifests.Load(rev.Files, podsDir)
+	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
+		return Target{}, &BadError{err}
+	}
+	if err != nil {
+		return Target{}, err
+	}
+	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, tell)
+	if missing := new(manifests.ImageError); errors.As(err, &missing) {
+		return Target{}, &BadError{err}
+	}
+	if err != nil {
+		return Target{}, err
+	}
+	return encode("pods", "pods-"+rendered.ID(), rev.ID, rendered)
+}
+
+func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return nil, err
+	}
+	changes, err := l.Podman.Diff(ctx, r)
+	var all []Change
+	for _, c := range changes {
+		all = append(all, Change{Does: c.Does, Subject: c.Subject, Says: c.Says})
+	}
+	return all, err
+}
+
+func (l podsLayer) Switch(ctx context.Context, t Target) error {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return err
+	}
+	return l.Podman.Switch(ctx, r)
+}
+
+func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return nil, err
+	}
+	problems, err := l.Podman.Problems(ctx, r, since)
+	var all []Problem
+	for _, p := range problems {
+		all = append(all, Problem{Subject: p.Subject, Says: p.Says})
+	}
+	return all, err
+}
+
+func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
+	var all []manifests.Rendered
+	for _, t := range ts {
+		var r manifests.Rendered
+		if err := decode(t, &r); err != nil {
+			return err
+		}
+		all = append(all, r)
+	}
+	return l.Podman.Keep(ctx, all)
+}
+
+// Pods lists the pods of t for the status.
+func (l podsLayer) Pods(ctx context.Context, t Target) ([]api.Pod, error) {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return nil, err
+	}
+	list, err := l.List(ctx, r)
+	var all []api.Pod
+	for _, p := range list {
+		all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision})
+	}
+	return all, err
+}
+
+// Validate checks a repository's files as far as that can be done without Guix and Podman. It returns notes, and all
+// mistakes, in the order of files and lines.
+func Validate(files fs.FS) (notes, mistakes []string) {
+	if err := unsupported(files); err != nil {
+		mistakes = append(mistakes, err.Error())
+	}
+	if !has(files, "system.scm") {
+		notes = append(notes, "no system.scm: the operating system is left alone")
+	}
+	if !has(files, "home.scm") && !has(files, "home") {
+		notes = append(notes, "no home.scm: homes are left alone")
+	}
+	if !has(files, podsDir) {
+		return append(notes, "no pods/: pods are left alone"), mistakes
+	}
+	all, err := manifests.Load(files, podsDir)
+	var wrong manifests.Errors
+	switch {
+	case errors.As(err, &wrong):
+		for _, e := range wrong {
+			line := e.Error()
+			if e.Hint != "" {
+				line += "\n  hint: " + e.Hint
+			}
+			mistakes = append(mistakes, line)
+		}
+	case err != nil:
+		mistakes = append(mistakes, err.Error())
+	default:
+		for _, n := range all.Notes {
+			notes = append(notes, n.String())
+		}
+	}
+	return notes, mistakes
+}

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"example.org/collie/guix"
+	"example.org/collie/manifests"
+	"example.org/collie/shepherd"
+)
+
+// Where Guix System and the service of Podman's API have what the layers speak to.
+const (
+	guixProfiles   = "/var/guix/profiles"
+	guixRoots      = "/var/guix/gcroots/collie"
+	shepherdSocket = "/var/run/shepherd/socket"
+	podmanSocket   = "podman/%s.sock" // in the agent's run-time folder
+	ownService     = "collie"
+)
+
+// parts makes the layers that the configuration names, in the order of their switches.
+func (a *Agent) parts() ([]Part, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("own binary: %w", err)
+	}
+	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
+	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
+	var parts []Part
+	if a.cfg.System {
+		a.system = &guix.System{
+			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
+			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
+		}
+		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system}})
+	}
+	for _, user := range a.cfg.Homes {
+		home := &guix.Home{
+			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: guixRoots,
+			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Self: ownService,
+		}
+		name := "home:" + user
+		parts = append(parts, Part{Name: name, Layer: homeLayer{home, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
+	}
+	if a.cfg.User != "" {
+		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}
+		a.pods = pods
+		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
+	}
+	return parts, nil
+}
+
+// unsupported names what a repository has that this version would pass over in silence, with what follows from it.
+func unsupported(files fs.FS) error {
+	var all []error
+	for _, u := range []struct{ name, says string }{
+		{"channels.scm", "pinned channels aren't supported yet: remove the file; the machine's own guix builds the revision"},
+		{"hosts", "folders of hosts aren't supported yet: give this machine a repository or a branch of its own"},
+		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
+		{"collie.yaml", "checks and hooks of a repository aren't supported yet: remove the file"},
+	} {
+		if has(files, u.name) {
+			all = append(all, fmt.Errorf("%s: %s", u.name, u.says))
+		}
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"example.org/collie/agent/crash"
+	"example.org/collie/agent/source"
+)
+
+// A preparer makes the targets of one revision at a time. It disturbs nothing that runs.
+type preparer struct {
+	parts   []Part
+	files   func(ctx context.Context, revision string) (fs.FS, error)
+	export  func(files fs.FS) (tree string, err error)
+	results chan prepared
+
+	mu        sync.Mutex // guards what follows, which status reads
+	underway  *source.Revision
+	since     time.Time
+	progress  string
+	cancel    context.CancelFunc
+	cancelled int // preparations in a row that a newer revision ended
+	done      sync.WaitGroup
+}
+
+// prepared is what came of a preparation.
+type prepared struct {
+	revision source.Revision
+	targets  map[string]Target
+	baseline map[string]Target // layers that good had no target for, as they were
+	err      error
+}
+
+// prepareLimit ends a preparation that hangs: even a whole system is built within hours.
+const prepareLimit = 12 * time.Hour
+
+// start begins to prepare rev, unless that is underway. A newer revision cancels an older one, but after two
+// cancellations in a row one may finish, so that a stream of commits starves nothing. unknown are the layers to record as they are.
+// It tells whether it began.
+func (p *preparer) start(ctx context.Context, rev source.Revision, unknown map[string]bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underway != nil {
+		if p.underway.ID != rev.ID && p.cancelled < 2 && p.cancel != nil {
+			p.cancel()
+			p.cancel = nil
+			p.cancelled++
+		}
+		return false // the result will come, then is the time
+	}
+	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
+	p.underway, p.since, p.progress = &rev, time.Now(), "starting"
+	p.done.Go(func() {
+		result := p.prepare(ctx, rev, unknown)
+		p.results <- result
+	})
+	return true
+}
+
+// finished tells the preparer that its result was taken.
+func (p *preparer) finished(result prepared) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.underway, p.cancel = nil, nil
+	if !errors.Is(result.err, context.Canceled) {
+		p.cancelled = 0
+	}
+}
+
+func (p *preparer) tell(layer string) func(string) {
+	return func(says string) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.progress = layer + ": " + says
+	}
+}
+
+func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map[string]bool) prepared {
+	result := prepared{revision: rev, targets: map[string]Target{}, baseline: map[string]Target{}}
+	for _, part := range p.parts {
+		if !unknown[part.Name] {
+			continue
+		}
+		t, err := part.Layer.Prepare(ctx, Revision{Revision: source.Revision{ID: baseline}}, p.tell(part.Name))
+		if err != nil {
+			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
+			return result
+		}
+		result.baseline[part.Name] = t
+	}
+	files, err := p.files(ctx, rev.ID)
+	if err != nil {
+		result.err = fmt.Errorf("revision %s: %w", short(rev.ID), err)
+		return result
+	}
+	if err := unsupported(files); err != nil {
+		result.err = &BadError{err}
+		return result
+	}
+	tree, err := p.export(files)
+	if err != nil {
+		result.err = fmt.Errorf("revision %s: %w", short(rev.ID), err)
+		return result
+	}
+	crash.At("preparing.exported")
+	// The pods first: a mistake in their YAML is told at once, before an hour of building.
+	for i := len(p.parts) - 1; i >= 0; i-- {
+		part := p.parts[i]
+		t, err := part.Layer.Prepare(ctx, Revision{Revision: rev, Files: files, Tree: tree}, p.tell(part.Name))
+		switch {
+		case errors.Is(err, errAbsent):
+		case err != nil:
+			result.err = err
+			return result
+		default:
+			result.targets[part.Name] = t
+		}
+		crash.At("preparing." + part.Name)
+	}
+	if len(result.targets) == 0 {
+		result.err = &BadError{errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
+	}
+	return result
+}
+
+func short(revision string) string {
+	if len(revision) > 12 && revision != baseline {
+		return revision[:12]
+	}
+	return revision
+}

@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
+)
+
+// State is what must not be forgotten. Only the conductor writes it; deleted, the live machine is adopted.
+type State struct {
+	Host      string          `json:"host"`
+	Newest    source.Revision `json:"newest"`   // fetched and accepted
+	Prepared  Set             `json:"prepared"` // the newest that could be prepared
+	Current   Set             `json:"current"`  // what the machine was last switched to; a layer in mid-switch is missing
+	Good      Set             `json:"good"`     // the newest that passed; a return goes there
+	Rollout   *Rollout        `json:"rollout,omitempty"`
+	Bad       map[string]Bad  `json:"bad,omitempty"`   // by revision
+	Later     *Later          `json:"later,omitempty"` // what failed for now, and when it is tried again
+	Suspended *api.Suspended  `json:"suspended,omitempty"`
+	Stuck     *Stuck          `json:"stuck,omitempty"`
+}
+
+// A Set is the targets of one revision, by layer; the state names them by ID.
+type Set struct {
+	Revision string            `json:"revision"` // full commit id, or "baseline"
+	Targets  map[string]string `json:"targets"`
+}
+
+// over lays s over below: its targets win.
+func (s Set) over(below Set) Set {
+	targets := maps.Clone(below.Targets)
+	if targets == nil {
+		targets = map[string]string{}
+	}
+	maps.Copy(targets, s.Targets)
+	return Set{Revision: s.Revision, Targets: targets}
+}
+
+// same tells whether each target of s is one of other's.
+func (s Set) same(other Set) bool {
+	for layer, id := range s.Targets {
+		if other.Targets[layer] != id {
+			return false
+		}
+	}
+	return true
+}
+
+func (s Set) clone() Set { return Set{Revision: s.Revision, Targets: maps.Clone(s.Targets)} }
+
+type phase string
+
+const (
+	idle      phase = "idle"
+	switching phase = "switching"
+	soaking   phase = "soaking"
+	returning phase = "returning"
+	stuck     phase = "stuck"
+)
+
+// A Rollout is a change underway, from its first switch to the verdict.
+type Rollout struct {
+	Phase    phase               `json:"phase"`
+	To       Set                 `json:"to"`
+	Because  string              `json:"because"`
+	Failed   string              `json:"failed,omitempty"` // returning: the revision that failed
+	Since    time.Time           `json:"since"`
+	Before   []Problem           `json:"before,omitempty"`   // that were there just before
+	Changes  map[string][]Change `json:"changes,omitempty"`  // by layer
+	Attempts int                 `json:"attempts,omitempty"` // returning: how often it was tried
+	Refused  map[string]string   `json:"refused,omitempty"`  // returning: layers that wouldn't, with the reason
+}
+
+// Bad is why a revision isn't tried again.
+type Bad struct {
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// Later is a revision that failed through no fault of its own.
+type Later struct {
+	Revision string    `json:"revision"`
+	Why      string    `json:"why"`
+	Attempts int       `json:"attempts"`
+	Next     time.Time `json:"next"`
+}
+
+// Stuck is a return that failed. A new commit or `collie retry` ends it.
+type Stuck struct {
+	Prepared string    `json:"prepared"` // the newest prepared revision at that time
+	Why      string    `json:"why"`
+	At       time.Time `json:"at"`
+}
+
+// clone copies what the conductor goes on changing.
+func (s State) clone() State {
+	s.Prepared, s.Current, s.Good, s.Bad = s.Prepared.clone(), s.Current.clone(), s.Good.clone(), maps.Clone(s.Bad)
+	if s.Rollout != nil {
+		r := *s.Rollout
+		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)
+		s.Rollout = &r
+	}
+	return s
+}
+
+func (s *State) phase() phase {
+	switch {
+	case s.Stuck != nil:
+		return stuck
+	case s.Rollout != nil:
+		return s.Rollout.Phase
+	}
+	return idle
+}
+
+const stateLimit = 16 << 20 // bytes; a state is some kilobytes
+
+// A store keeps state and targets in a folder of root's.
+type store struct{ dir string }
+
+func (st store) stateFile() string           { return filepath.Join(st.dir, "state.json") }
+func (st store) targetFile(id string) string { return filepath.Join(st.dir, "targets", id+".json") }
+
+// load reads the state; one that isn't there, or can't be read, is new: the machine is then adopted as it is.
+func (st store) load() (State, error) {
+	var s State
+	err := readJSON(st.stateFile(), &s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, nil
+	}
+	if broken := new(json.SyntaxError); errors.As(err, &broken) {
+		aside := st.stateFile() + ".broken"
+		if err := os.Rename(st.stateFile(), aside); err != nil {
+			return State{}, fmt.Errorf("state: set the broken one aside: %w", err)
+		}
+		return State{}, nil
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("state: %w", err)
+	}
+	// A set whose targets are gone can't be switched to: forget it, it is made again.
+	for _, set := range []*Set{&s.Prepared, &s.Current, &s.Good} {
+		for layer, id := range set.Targets {
+			if _, err := st.target(id); err != nil {
+				delete(set.Targets, layer)
+				if set == &s.Prepared {
+					*set = Set{}
+				}
+			}
+		}
+	}
+	return s, nil
+}
+
+func (st store) save(s State) error { return writeJSON(st.stateFile(), s) }
+
+// keepTarget saves t under its name.
+func (st store) keepTarget(t Target) error {
+	if !targetName.MatchString(t.ID) {
+		return fmt.Errorf("target %q of %s: no name for a file", t.ID, t.Layer)
+	}
+	return writeJSON(st.targetFile(t.ID), t)
+}
+
+func (st store) target(id string) (Target, error) {
+	var t Target
+	if !targetName.MatchString(id) {
+		return t, fmt.Errorf("target %q: no name for a file", id)
+	}
+	if err := readJSON(st.targetFile(id), &t); err != nil {
+		return t, fmt.Errorf("target %s: %w", id, err)
+	}
+	return t, nil
+}
+
+// dropTargets removes the files of all targets but those of the sets.
+func (st store) dropTargets(sets ...Set) error {
+	kept := map[string]bool{}
+	for _, set := range sets {
+		for _, id := range set.Targets {
+			kept[id+".json"] = true
+		}
+	}
+	files, err := os.ReadDir(filepath.Join(st.dir, "targets"))
+	if err != nil {
+		return fmt.Errorf("targets: %w", err)
+	}
+	for _, f := range files {
+		if !kept[f.Name()] {
+			err = errors.Join(err, os.Remove(filepath.Join(st.dir, "targets", f.Name())))
+		}
+	}
+	return err
+}
+
+var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,127}$`)
+
+func readJSON(file string, v any) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if info.Size() > stateLimit {
+		return fmt.Errorf("%s: larger than %d bytes", file, stateLimit)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// writeJSON replaces file wholly or not at all, and what it returned from survives a power cut.
+func writeJSON(file string, v any) error {
+	b, err := json.MarshalIndent(v, "", "\t")
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // in vain once renamed
+	_, err = tmp.Write(append(b, '\n'))
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(file))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

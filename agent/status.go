@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/collie/agent/api"
+)
+
+// status tells what the conductor last knew. It asks Podman for the pods, and nobody else.
+func (a *Agent) status(ctx context.Context) (api.Status, error) {
+	snap := a.conductor.look()
+	s := snap.state
+	src := a.source.Status()
+	status := api.Status{
+		Version:   a.version,
+		Host:      s.Host,
+		Phase:     string(s.phase()),
+		Preparing: a.conductor.preparer.status(s.Later),
+		Suspended: s.Suspended,
+		Wanted:    api.Wanted{Revision: snap.wanted.Revision, Because: snap.because},
+		Source:    api.Source{URL: src.URL, Branch: src.Branch, LastPoll: src.LastPoll, Error: src.Error},
+		Revisions: api.Revisions{Newest: s.Newest.ID, Current: s.Current.Revision, Good: s.Good.Revision},
+		Layers:    []api.Layer{},
+		Pods:      []api.Pod{},
+		Bad:       []api.Bad{},
+		Problems:  []Problem{},
+	}
+	for _, p := range a.conductor.parts {
+		seen, looked := snap.seen[p.Name]
+		l := api.Layer{Name: p.Name, Changes: seen.changes}
+		l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes)
+		switch {
+		case seen.err != nil:
+			l.Error = seen.err.Error()
+			status.Problems = append(status.Problems, Problem{Layer: p.Name, Subject: p.Name, Says: l.Error})
+		case s.Current.Targets[p.Name] == "":
+			l.Error = "nothing was deployed to it yet"
+		}
+		status.Layers = append(status.Layers, l)
+		status.Problems = append(status.Problems, seen.problems...)
+	}
+	if s.Stuck != nil {
+		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
+	}
+	for id, b := range s.Bad {
+		status.Bad = append(status.Bad, api.Bad{Revision: id, Reason: b.Reason, At: b.At})
+	}
+	slices.SortFunc(status.Bad, func(x, y api.Bad) int { return y.At.Compare(x.At) })
+	pods, err := a.listPods(ctx, s)
+	if err != nil {
+		status.Notes = append(status.Notes, "pods: "+err.Error())
+	}
+	status.Pods = append(status.Pods, pods...)
+	return status, nil
+}
+
+// listLimit is for the pods in a status, which must come even where Podman doesn't.
+const listLimit = 3 * time.Second
+
+func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
+	id := s.Current.Targets["pods"]
+	if a.pods == nil || id == "" {
+		return nil, nil
+	}
+	t, err := a.store.target(id)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	return a.pods.Pods(ctx, t)
+}
+
+// plan compares what waits with what is live.
+func (a *Agent) plan(ctx context.Context) (api.Plan, error) {
+	snap := a.conductor.look()
+	s := snap.state
+	plan := api.Plan{Layers: []api.PlanLayer{}}
+	if s.Prepared.Revision == "" || s.Prepared.Revision == s.Current.Revision || s.bad(s.Prepared.Revision) != nil {
+		return plan, nil
+	}
+	plan.Revision, plan.Because = s.Prepared.Revision, snap.because
+	for _, p := range a.conductor.parts {
+		id := s.Prepared.Targets[p.Name]
+		if id == "" {
+			continue
+		}
+		t, err := a.store.target(id)
+		if err != nil {
+			return plan, err
+		}
+		changes, err := p.Layer.Diff(ctx, t)
+		if err != nil {
+			return plan, err
+		}
+		if changes == nil {
+			changes = []Change{}
+		}
+		plan.Layers = append(plan.Layers, api.PlanLayer{Name: p.Name, Changes: changes})
+	}
+	return plan, nil
+}
+
+// look is the conductor's last word.
+func (c *conductor) look() snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snapshot
+}
+
+// status tells of the preparation in flight, or of the one that is tried again later.
+func (p *preparer) status(later *Later) *api.Preparing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.underway != nil:
+		return &api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress}
+	case later != nil && later.Next.After(time.Now()):
+		return &api.Preparing{Revision: later.Revision, Since: later.Next, Error: strings.TrimSpace(later.Why), Retry: later.Next}
+	}
+	return nil
+}

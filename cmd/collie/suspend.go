@@ -1,0 +1,38 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func suspendCmd(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "suspend [WHY…]",
+		Short:   "Switch to nothing new until `collie resume`; what runs is still kept and healed",
+		Example: "  collie suspend moving the disks",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.agent.Suspend(cmd.Context(), strings.Join(args, " "))
+		},
+	}
+}
+
+func resumeCmd(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "resume",
+		Short:   "Deploy again after `collie suspend`",
+		Example: "  collie resume",
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.agent.Resume(cmd.Context()) },
+	}
+}
+
+func retryCmd(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "retry",
+		Short:   "Try the newest revision again, though it failed",
+		Example: "  collie retry",
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.agent.Retry(cmd.Context()) },
+	}
+}

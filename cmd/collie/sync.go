@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent/api"
+)
+
+func syncCmd(c *cli) *cobra.Command {
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:     "sync",
+		Short:   "Look at the repository now; with --wait, until its newest revision is good or bad",
+		Example: "  collie sync --wait --timeout 30m",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			synced, err := c.agent.Sync(ctx)
+			if err != nil {
+				return err
+			}
+			if !wait {
+				fmt.Fprint(c.out, synced.Text())
+				return nil
+			}
+			return c.wait(ctx)
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
+	return cmd
+}
+
+// wait follows the newest revision to its verdict, and tells on the way what is going on.
+func (c *cli) wait(ctx context.Context) error {
+	told := ""
+	var bad *api.Bad
+	s, err := c.agent.Poll(ctx, func(s api.Status) bool {
+		if line := progress(s); line != told {
+			told = line
+			fmt.Fprintln(c.err, line)
+		}
+		bad = nil
+		for _, b := range s.Bad {
+			if b.Revision == s.Revisions.Newest {
+				bad = &b
+			}
+		}
+		resting := s.Phase == "idle" || s.Phase == "stuck"
+		return resting && (bad != nil || s.Revisions.Good == s.Revisions.Newest || s.Phase == "stuck" || s.Suspended != nil && s.Preparing == nil)
+	})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), progress(s))
+	case err != nil:
+		return err
+	case s.Phase == "stuck":
+		return fmt.Errorf("stuck: %s", s.Wanted.Because)
+	case bad != nil:
+		return &exitError{exitBad, fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)}
+	case s.Revisions.Good != s.Revisions.Newest:
+		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
+	}
+	fmt.Fprintf(c.out, "revision %s is good\n", api.Short(s.Revisions.Good))
+	return nil
+}
+
+func progress(s api.Status) string {
+	switch p := s.Preparing; {
+	case p != nil && p.Error != "":
+		return fmt.Sprintf("preparing %s is tried again at %s: %s", api.Short(p.Revision), p.Retry.Local().Format(time.TimeOnly), p.Error)
+	case p != nil:
+		return fmt.Sprintf("preparing %s: %s", api.Short(p.Revision), p.Progress)
+	}
+	return fmt.Sprintf("%s: %s", s.Phase, api.Short(s.Wanted.Revision))
+}

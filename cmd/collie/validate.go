@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent"
+)
+
+func validateCmd(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:     "validate DIR",
+		Short:   "Check the files of a repository without an agent",
+		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Scheme is only looked at by Guix, when a\nrevision is prepared.",
+		Example: "  collie validate .",
+		Args:    usage(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			root, err := os.OpenRoot(args[0])
+			if err != nil {
+				return err
+			}
+			defer root.Close()
+			notes, mistakes := agent.Validate(root.FS())
+			for _, n := range notes {
+				fmt.Fprintf(c.err, "note: %s\n", n)
+			}
+			if len(mistakes) == 0 {
+				fmt.Fprintln(c.out, "no mistake found")
+				return nil
+			}
+			for _, m := range mistakes {
+				fmt.Fprintln(c.err, m)
+			}
+			return fmt.Errorf("%d mistakes", len(mistakes))
+		},
+	}
+}
