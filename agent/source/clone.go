@@ -143,7 +143,7 @@ func (c *clone) empty() error {
 
 // storage reads the clone as it is now: packs that come later need another one.
 func (c *clone) storage() *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(c.dir, osfs.WithBoundOS()), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{})
+	return filesystem.NewStorageWithOptions(osfs.New(c.dir), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{})
 }
 
 // accepted is zero if there was none.

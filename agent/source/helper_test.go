@@ -31,9 +31,51 @@ func newQuietOps(t *testing.T) *ops {
 	t.Helper()
 	dir := t.TempDir()
 	o := &ops{t, filepath.Join(dir, "ops.git"), filepath.Join(dir, "work")}
-	git(t, dir, "init", "-q", "--bare", "--template=", "-b", "main", o.bare)
-	git(t, dir, "init", "-q", "--template=", "-b", "main", o.work)
+	must(t, os.CopyFS(dir, os.DirFS(filepath.Join(templates, "empty"))))
 	return o
+}
+
+// pushedOps has a first commit, with the file f, and is quick to make.
+func pushedOps(t *testing.T) (*ops, string) {
+	t.Helper()
+	t.Parallel()
+	dir := t.TempDir()
+	o := &ops{t, filepath.Join(dir, "ops.git"), filepath.Join(dir, "work")}
+	must(t, os.CopyFS(dir, os.DirFS(filepath.Join(templates, "pushed"))))
+	return o, o.head()
+}
+
+// templates has both repositories, empty and pushed to: copying them is faster than running git.
+var templates string
+
+func TestMain(m *testing.M) {
+	os.Exit(withTemplate(m.Run))
+}
+
+func withTemplate(run func() int) int {
+	dir, err := os.MkdirTemp("", "templates-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	script := `
+mkdir empty pushed
+git init -q --template= -b main --bare empty/ops.git
+git init -q --template= -b main empty/work
+cp -R empty/* pushed
+cd pushed/work
+echo 1 >f
+git add f
+git commit -q -m first
+git push -q ../ops.git HEAD:main
+`
+	cmd := exec.Command("sh", "-euc", script)
+	cmd.Dir, cmd.Env = dir, gitEnv()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("making templates: %v\n%s", err, out))
+	}
+	templates = dir
+	return run()
 }
 
 // commit writes files (name, content, name, content…; no content: removed) and returns the commit's id.
@@ -48,9 +90,22 @@ func (o *ops) commit(subject string, files ...string) string {
 		must(o.t, os.MkdirAll(filepath.Dir(path), 0o755))
 		must(o.t, os.WriteFile(path, []byte(files[i+1]), 0o644))
 	}
-	git(o.t, o.work, "add", "-A")
+	if len(files) > 0 {
+		git(o.t, o.work, "add", "-A")
+	}
 	git(o.t, o.work, "commit", "-q", "--allow-empty", "-m", subject)
-	return git(o.t, o.work, "rev-parse", "HEAD")
+	return o.head()
+}
+
+func (o *ops) head() string {
+	o.t.Helper()
+	dir := filepath.Join(o.work, ".git")
+	head, err := os.ReadFile(filepath.Join(dir, "HEAD"))
+	must(o.t, err)
+	ref, _ := strings.CutPrefix(strings.TrimSpace(string(head)), "ref: ")
+	id, err := os.ReadFile(filepath.Join(dir, ref))
+	must(o.t, err)
+	return strings.TrimSpace(string(id))
 }
 
 // push commits and pushes.
@@ -98,6 +153,8 @@ func git(t *testing.T, dir string, args ...string) string {
 
 func gitEnv() []string {
 	return append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_CONFIG_COUNT=3", "GIT_CONFIG_KEY_0=gc.auto", "GIT_CONFIG_VALUE_0=0", "GIT_CONFIG_KEY_1=receive.autoGC", "GIT_CONFIG_VALUE_1=false",
+		"GIT_CONFIG_KEY_2=core.fsync", "GIT_CONFIG_VALUE_2=none",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org",
 		"GIT_COMMITTER_NAME=Bob", "GIT_COMMITTER_EMAIL=bob@example.org", "GIT_COMMITTER_DATE=2024-05-06T07:08:09Z")
 }

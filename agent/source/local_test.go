@@ -155,9 +155,8 @@ func TestWhoElseCanWriteARepository(t *testing.T) {
 		{"a ref belongs to a stranger", chown("refs/heads/main", 1), []string{"refs/heads/main belongs to daemon", "chown -R root"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := newOps(t)
+			o, id := pushedOps(t)
 			must(t, os.Mkdir(filepath.Join(o.bare, "hooks"), 0o755))
-			id := o.push("one")
 			s := open(t, o.bare)
 			c.change(t, o)
 			if c.says == nil {
@@ -185,8 +184,7 @@ func stickyIsRoots() []string {
 }
 
 func TestALinkToTheRepositoryIsFollowedIfNobodyElseCanMoveIt(t *testing.T) {
-	o := newOps(t)
-	id := o.push("one")
+	o, id := pushedOps(t)
 	dir := filepath.Dir(o.bare)
 	link := filepath.Join(dir, "link.git")
 	must(t, os.Symlink("ops.git", link))
@@ -198,8 +196,7 @@ func TestALinkToTheRepositoryIsFollowedIfNobodyElseCanMoveIt(t *testing.T) {
 }
 
 func TestARepositoryWithAWorktree(t *testing.T) {
-	o := newOps(t)
-	id := o.commit("one", "f", "1")
+	o, id := pushedOps(t)
 	s := open(t, o.work)
 	poll(t, s, id)
 	must(t, os.Chmod(filepath.Join(o.work, ".git/HEAD"), 0o666))

@@ -3,9 +3,9 @@ package source
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"syscall"
 	"time"
 
@@ -26,7 +26,7 @@ func (s *Source) Run(ctx context.Context, accepted func(Revision)) error {
 	told, said := "", ""
 	every(ctx, s.interval, pushes.seen, s.wake, func(ctx context.Context) error {
 		pushes.follow(s.remote.folders()) // before the look: what changes after it wakes us
-		rev, err := s.Poll(ctx)
+		rev, _, err := s.look(ctx)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -102,22 +102,30 @@ func pause(interval time.Duration, failures int, chance float64) time.Duration {
 
 // A watcher sees that something happened in folders. Without inotify it sees nothing, and polls have to do.
 type watcher struct {
-	seen    chan struct{}
-	notify  *fsnotify.Watcher
-	watched map[string]uint64 // inode by folder: one that was replaced is watched anew
-	done    chan struct{}
+	seen   chan struct{}
+	notify *fsnotify.Watcher
+	log    *slog.Logger
+	blind  bool // it said so already
+	done   chan struct{}
 }
 
 func watch(log *slog.Logger) *watcher {
-	w := &watcher{seen: make(chan struct{}, 1), watched: make(map[string]uint64), done: make(chan struct{})}
+	w := &watcher{seen: make(chan struct{}, 1), log: log, done: make(chan struct{})}
 	var err error
 	if w.notify, err = fsnotify.NewWatcher(); err != nil {
-		log.Warn("a push is seen by the next poll only", "error", err)
+		w.complain(err)
 		close(w.done)
 		return w
 	}
 	go w.forward()
 	return w
+}
+
+func (w *watcher) complain(err error) {
+	if !w.blind {
+		w.blind = true
+		w.log.Warn("a push is seen by the next poll only, as its files can't be watched", "error", err)
+	}
 }
 
 // forward runs until the watcher is closed. A lost event is told of as an error, and counts as one.
@@ -141,23 +149,15 @@ func (w *watcher) forward() {
 	}
 }
 
+// follow watches folders. One that is watched already is looked up again: it may have been deleted and made anew.
 func (w *watcher) follow(folders []string) {
 	if w.notify == nil {
 		return
 	}
 	for _, dir := range folders {
-		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() {
-			delete(w.watched, dir)
-			continue // it isn't there yet: its parent tells when it is
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || w.watched[dir] == st.Ino {
-			continue
-		}
-		_ = w.notify.Remove(dir) // fails if it isn't watched, which is fine
-		if w.notify.Add(dir) == nil {
-			w.watched[dir] = st.Ino
+		err := w.notify.Add(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) { // its parent tells when it is there
+			w.complain(err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -162,7 +163,8 @@ func TestAPushIsSeenWithAnIntervalOfAnHour(t *testing.T) {
 		s := open(t, o.bare, hourly, func(c *Config) { c.Branch = "prod/eu/1" })
 		o.push("main")
 		told := follow(t, s)
-		for s.Status().Error == "" { // it looked, and the folder isn't there yet
+		for s.Status().Error == "" { // until it looked: the folder isn't there yet
+			runtime.Gosched()
 		}
 		for range 2 {
 			id := o.commit("one")
@@ -182,9 +184,12 @@ func TestAPushIsSeenWithAnIntervalOfAnHour(t *testing.T) {
 		git(t, filepath.Dir(o.bare), "clone", "-q", "--bare", "--template=", o.bare, o.bare+".new")
 		must(t, os.Rename(o.bare, o.bare+".old"))
 		must(t, os.Rename(o.bare+".new", o.bare))
-		for s.Wake(); s.Status().Error != ""; { // the move woke it, and it may have looked in between
+		for range 2 { // the first may have begun before
+			last := s.Status().LastPoll
+			for s.Wake(); s.Status().LastPoll.Equal(last); {
+				runtime.Gosched()
+			}
 		}
-		s.Wake()
 		if id := o.push("two"); (<-told).ID != id {
 			t.Fatal("the push to the new one wasn't told of")
 		}

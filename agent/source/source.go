@@ -147,33 +147,38 @@ func (s *Source) Accepted() (Revision, bool) {
 	return s.accepted, s.accepted.ID != ""
 }
 
-// Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds.
+// Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds. A Run
+// beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
+	rev, isNew, err := s.look(ctx)
+	if isNew {
+		s.Wake()
+	}
+	return rev, err
+}
+
+// look polls when nobody else does, and notes how it went.
+func (s *Source) look(ctx context.Context) (rev Revision, isNew bool, err error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
-		return Revision{}, fmt.Errorf("waiting for another poll of %s: %w", s.url, context.Cause(ctx))
+		return Revision{}, false, fmt.Errorf("waiting for another poll of %s: %w", s.url, context.Cause(ctx))
 	}
 	defer func() { <-s.turn }()
 
 	before, _ := s.Accepted()
-	rev, err := s.poll(ctx)
-	if ctx.Err() != nil && err != nil {
-		return Revision{}, err // the caller gave up: that says nothing about the repository
+	rev, err = s.poll(ctx)
+	if err != nil && ctx.Err() != nil {
+		return Revision{}, false, err // the caller gave up: that says nothing about the repository
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.status.LastPoll, s.status.Error = time.Now(), ""
 	if err != nil {
 		s.status.Error = err.Error()
+		return Revision{}, false, err
 	}
-	s.mu.Unlock()
-	if err != nil {
-		return Revision{}, err
-	}
-	if rev.ID != before.ID {
-		s.Wake() // Run tells of it, if this wasn't Run
-	}
-	return rev, nil
+	return rev, rev.ID != before.ID, nil
 }
 
 func (s *Source) poll(ctx context.Context) (Revision, error) {

@@ -42,7 +42,7 @@ func TestFollowsPushes(t *testing.T) {
 }
 
 func TestAForcePushIsRefused(t *testing.T) {
-	older := func(o *ops) string { o.git("reset", "-q", "--hard", "HEAD~1"); return o.git("rev-parse", "HEAD") }
+	older := func(o *ops) string { o.git("reset", "-q", "--hard", "HEAD~1"); return o.head() }
 	amended := func(o *ops) string {
 		o.git("reset", "-q", "--hard", "HEAD~1")
 		return o.commit("instead", "f", "other")
@@ -51,37 +51,50 @@ func TestAForcePushIsRefused(t *testing.T) {
 		o.git("checkout", "-q", "--orphan", "alien")
 		return o.commit("alien", "f", "alien")
 	}
-	for name, move := range map[string]func(*ops) string{"to an older commit": older, "amended": amended, "to an unrelated commit": alien} {
-		for _, shallow := range []bool{true, false} { // whether the accepted commit is the clone's first
-			t.Run(name, func(t *testing.T) {
-				transports(t, func(t *testing.T, o *ops, url string) {
-					o.push("zero", "f", "0", "gone", "soon")
-					s := open(t, url)
-					if !shallow {
-						poll(t, s, o.push("one", "f", "1"))
-					}
-					good := o.push("two", "f", "2", "gone", "")
-					poll(t, s, good)
-					bad := move(o)
-					o.git("push", "-q", "-f", o.bare, "HEAD:main")
-					for range 2 {
-						fails(t, s, bad, good, "git revert")
-					}
-					if rev, _ := s.Accepted(); rev.ID != good {
-						t.Errorf("accepted %s, want %s to stay", rev.ID, good)
-					}
-					again := open(t, url, inDir(s.clone.dir))
-					fails(t, again, bad, good)
-					content(t, again, good, "f", "2")
+	web := func(o *ops) string { return o.serve() }
+	file := func(o *ops) string { return "file://" + o.bare }
+	for _, c := range []struct {
+		name    string
+		move    func(*ops) string
+		shallow bool // the accepted commit is the clone's first
+		url     func(*ops) string
+	}{
+		{"to an older commit", older, true, file},
+		{"to an older commit", older, false, web},
+		{"to an older commit", older, true, web},
+		{"amended", amended, true, file},
+		{"amended", amended, false, web},
+		{"to an unrelated commit", alien, true, web},
+		{"to an unrelated commit", alien, false, file},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := newOps(t)
+			url := c.url(o)
+			o.push("zero", "f", "0", "gone", "soon")
+			s := open(t, url)
+			if !c.shallow {
+				poll(t, s, o.push("one", "f", "1"))
+			}
+			good := o.push("two", "f", "2", "gone", "")
+			poll(t, s, good)
+			bad := c.move(o)
+			o.git("push", "-q", "-f", o.bare, "HEAD:main")
+			for range 2 {
+				fails(t, s, bad, good, "git revert")
+			}
+			if rev, _ := s.Accepted(); rev.ID != good {
+				t.Errorf("accepted %s, want %s to stay", rev.ID, good)
+			}
+			again := open(t, url, inDir(s.clone.dir))
+			fails(t, again, bad, good)
+			content(t, again, good, "f", "2")
 
-					o.git("reset", "-q", "--hard", good)
-					next := o.commit("three", "f", "3")
-					o.git("push", "-q", "-f", o.bare, "HEAD:main")
-					poll(t, again, next)
-					poll(t, s, next)
-				})
-			})
-		}
+			o.git("reset", "-q", "--hard", good)
+			next := o.commit("three", "f", "3")
+			o.git("push", "-q", "-f", o.bare, "HEAD:main")
+			poll(t, again, next)
+			poll(t, s, next)
+		})
 	}
 }
 
@@ -106,6 +119,7 @@ func TestWhatHappensToTheCloneIsHealed(t *testing.T) {
 		if len(packs) == 0 {
 			t.Fatal("the clone has no pack to damage")
 		}
+		must(t, os.Chmod(packs[0], 0o600))
 		return packs[0]
 	}
 	for name, damage := range map[string]func(t *testing.T, dir string){
@@ -128,9 +142,12 @@ func TestWhatHappensToTheCloneIsHealed(t *testing.T) {
 		"no clone":             func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)) },
 		"nothing but a folder": func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)); must(t, os.Mkdir(dir, 0o700)) },
 	} {
-		moves := []string{"nothing new", "a push"}
-		if name == "no clone" || name == "no objects" {
-			moves = append(moves, "many pushes", "a force push")
+		moves := []string{"nothing new"}
+		switch name {
+		case "a truncated pack", "no pack", "no index", "leftovers":
+			moves = append(moves, "a push")
+		case "no clone", "no objects":
+			moves = append(moves, "a push", "many pushes", "a force push")
 		}
 		for _, move := range moves {
 			t.Run(name+" and "+move, func(t *testing.T) {
@@ -185,6 +202,7 @@ func TestDamageWhileRunningIsHealed(t *testing.T) {
 			poll(t, s, a)
 			packs, _ := filepath.Glob(filepath.Join(s.clone.dir, "objects/pack/*.pack"))
 			for _, p := range packs {
+				must(t, os.Chmod(p, 0o600))
 				must(t, os.Truncate(p, 40))
 			}
 			want := a

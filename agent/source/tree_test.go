@@ -20,6 +20,7 @@ func TestTreeIsAFileSystem(t *testing.T) {
 	files := []string{"system.scm", "1", "a/b", "2", "a-b", "3", "a.b", "4", "pods/web.yaml", "5", "ünïcode", "6", "deep/er/still/f", "7", "empty", " "}
 	id := o.push("one", files...)
 	must(t, os.Chmod(filepath.Join(o.work, "system.scm"), 0o755))
+	o.git("add", "-A")
 	id2 := o.push("executable")
 	s := open(t, o.bare)
 	poll(t, s, id2)
@@ -116,6 +117,7 @@ func TestTreesThatAreTooLarge(t *testing.T) {
 	}
 	other := filepath.Join(o.work, "other")
 	must(t, os.WriteFile(other, []byte("12"), 0o600))
+	o.git("add", "-A")
 	id = o.push("two")
 	poll(t, s, id)
 	fsys, err := s.Tree(t.Context(), id)

@@ -67,8 +67,7 @@ func TestASilentServerEndsByDeadline(t *testing.T) {
 }
 
 func TestServersThatMisbehave(t *testing.T) {
-	o := newOps(t)
-	o.push("one")
+	o, _ := pushedOps(t)
 	real := o.serve()
 	for name, c := range map[string]struct {
 		handle http.HandlerFunc
@@ -104,8 +103,7 @@ func endlessRefs(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestOneConnectionIsKept(t *testing.T) {
-	o := newOps(t)
-	id := o.push("one")
+	o, id := pushedOps(t)
 	seen := map[string]bool{}
 	s := open(t, between(t, o.serve(), func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		seen[r.RemoteAddr] = true
@@ -120,8 +118,7 @@ func TestOneConnectionIsKept(t *testing.T) {
 }
 
 func TestACallerWhoGivesUpIsNoError(t *testing.T) {
-	o := newOps(t)
-	id := o.push("one")
+	o, id := pushedOps(t)
 	s := open(t, o.serve())
 	poll(t, s, id)
 	ctx, cancel := context.WithCancel(t.Context())
