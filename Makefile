@@ -2,7 +2,7 @@
 # make demo       a guest in the lab: push, break, roll back, revert
 # make lint       what vet, staticcheck and gofmt say
 # make test-unit  the tests that need no lab
-# make lab        the lab's guest with bin/collie in it, as root or by sudo
+# make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
@@ -27,7 +27,8 @@ lint:
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); [ -z "$$files" ] || { echo "gofmt would change:" $$files; exit 1; }
 
 # The race detector needs a C compiler.
-gcc := command -v gcc >/dev/null || $$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install -qq -y --no-install-recommends gcc libc6-dev
+sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+gcc := command -v gcc >/dev/null || { $(sudo) apt-get update -qq && $(sudo) apt-get install -qq -y gcc libc6-dev; }
 
 test-unit:
 	@$(gcc)
@@ -36,15 +37,17 @@ test-unit:
 lab: build
 	guix/lab/lab build
 
-# Of the log the screen shows all but what passes. `make test' promises that everything ran: a skipped test fails it.
+# The log has everything, the screen all but what passes.
 logged = go test -v $(1) 2>&1 | tee -a $(log) | grep --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
 
+# It promises that everything ran, so a skipped test fails it. As root nothing needs to be skipped.
 test: lint build
-	@rm -f $(log); $(gcc)
-	$(call logged,-race $(units))
+	@rm -f $(log)
+	@$(gcc)
+	@$(call logged,-race $(units))
 	guix/lab/lab build
-	COLLIE_LAB=1 $(call logged,-count=1 -timeout 20m -parallel 2 ./guix/lab)
-	@if grep -e '--- SKIP' $(log); then echo "test: FAIL: these were skipped, and $(log) says why"; exit 1; fi
+	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 20m -parallel 2 ./guix/lab)
+	@if grep -qe '--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep -e '--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
 
 demo: lab
