@@ -43,14 +43,14 @@ func (o outcome) failure(tree, file string) error {
 	return e
 }
 
-// switched says why a switch didn't end with 0: only what was evaluated anew can be the commit's fault.
-func (o outcome) switched(tree, file string) error {
+// fault says why a guix that evaluates nothing didn't end with 0: that isn't the commit's fault, whatever it says.
+func (o outcome) fault() error {
 	if o.code == 0 {
 		return nil
 	}
-	err := o.failure(tree, file)
-	if bad := (*BuildError)(nil); errors.As(err, &bad) && !o.evaluated {
-		return fmt.Errorf("guix %s: %s (see %s)", o.what, bad.Says, o.log)
+	err := o.failure("", "")
+	if bad := (*BuildError)(nil); errors.As(err, &bad) {
+		return fmt.Errorf("%s: %s (see %s)", o.what, bad.Says, o.log)
 	}
 	return err
 }

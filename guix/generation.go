@@ -100,3 +100,18 @@ func (p profile) add(item string) (int, error) {
 	}
 	return number, nil
 }
+
+// point makes the profile name one of its generations, without activating anything.
+func (p profile) point(number int) error {
+	link := filepath.Join(p.dir, p.name)
+	next := link + ".new"
+	_ = os.Remove(next)
+	err := os.Symlink(filepath.Base(p.link(number)), next)
+	if err == nil {
+		err = os.Rename(next, link)
+	}
+	if err != nil {
+		return fmt.Errorf("pointing the profile %s to generation %d: %w", p.name, number, err)
+	}
+	return nil
+}

@@ -23,7 +23,7 @@ type Home struct {
 	Profiles string   // /var/guix/profiles
 	Roots    Roots    // /var/guix/gcroots/collie
 	Started  string   // file: from which file each service was started
-	Begun    string   // file: the switch that was begun, until it is done
+	Begun    string   // file: the note of the last switch
 	Self     string   // the agent's own service, if the user's Shepherd runs it
 
 	find func(string) (User, error) // nil: Find
@@ -116,9 +116,7 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 	case seen.Home != item:
 		changes = append(changes, Change{"link", "home of " + h.User, "~/.guix-home isn't the link that Guix made"})
 	}
-	if begun := underway(h.Begun); begun != "" {
-		changes = append(changes, Change{"activate", "home of " + h.User, "a switch to " + hash(begun) + " was cut short"})
-	}
+	changes = append(changes, readNote(h.Begun).changes("home of "+h.User)...)
 	if len(wants) > 0 && !seen.Shepherd {
 		changes = append(changes, Change{"start", "Shepherd of " + h.User, "it doesn't run"})
 	}
@@ -144,13 +142,19 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
+	activate := func() error { return h.activate(ctx, u, live, item, tree) }
 	switch {
 	case len(changes) == 0:
-		return h.services(u).make(ctx, live, item, nil)
+		return h.services(u).make(ctx, live, item, h.Begun, nil)
 	case seen.Shepherd:
-		return h.services(u).make(ctx, live, item, func() error { return h.activate(ctx, u, live, item, tree) })
+		return h.services(u).make(ctx, live, item, h.Begun, activate)
 	}
-	if err := h.activate(ctx, u, live, item, tree); err != nil { // it starts Shepherd
+	putBack := remember(h.Begun)
+	err = activate() // it starts Shepherd
+	if idle := (*untouchedError)(nil); errors.As(err, &idle) {
+		return errors.Join(idle.error, putBack())
+	}
+	if err != nil {
 		return err
 	}
 	return h.services(u).follow(ctx, item, nil)
@@ -158,43 +162,36 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 
 // activate makes item the live home of u, services aside; it starts the user's Shepherd if that isn't there.
 func (h *Home) activate(ctx context.Context, u User, live, item, tree string) error {
-	var done struct{}
-	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
-		return err
-	}
 	number, _, err := h.profile().find(item)
 	if err != nil {
-		return err
+		return &untouchedError{err}
 	}
-	if _, err := begin(h.Begun, live, item); err != nil {
-		return err
-	}
-	a := attempt{what: "home-" + h.User + "-switch", as: &u}
-	if number == 0 && tree != "" {
-		crash.At("switch.begun")
-		a.scm, a.what, a.args = true, "home-"+h.User+"-reconfigure", append([]string{"home", "reconfigure"}, load(tree, h.File)...)
-	} else {
-		crash.At("goback.begun")
-		if number == 0 {
-			if err := u.ask(ctx, h.Helper, &number, "generation", h.profile().dir, item); err != nil {
-				return err
-			}
-		}
-		a.args = []string{"home", "switch-generation", strconv.Itoa(number)}
-	}
-	out, err := h.Runner.run(ctx, a)
+	n, err := begin(h.Begun, live, item, number == 0 && tree != "")
 	if err != nil {
 		return err
 	}
-	crash.At("switch.activated")
-	if err := out.switched(tree, h.File); err != nil {
-		return err
+	var done struct{}
+	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
+		return &untouchedError{err}
 	}
-	return h.activated(ctx, u, item, out)
-}
-
-// activated finds what went wrong though guix ended with 0.
-func (h *Home) activated(ctx context.Context, u User, item string, out outcome) error {
+	var out outcome
+	if number == 0 && tree != "" {
+		crash.At("switch.begun")
+		out, err = h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", as: &u,
+			args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
+		if err == nil && out.code != 0 {
+			err = out.failure(tree, h.File)
+		}
+	} else {
+		out, err = h.back(ctx, u, number, item)
+	}
+	if err != nil {
+		if now, _ := h.Live(ctx); now != live || now == item {
+			return err
+		}
+		return &untouchedError{err}
+	}
+	crash.At("switch.activated")
 	changes, _, err := h.differs(ctx, u, item)
 	if err != nil {
 		return err
@@ -204,7 +201,31 @@ func (h *Home) activated(ctx context.Context, u User, item string, out outcome) 
 			return fmt.Errorf("guix ended well, but %s: %s (see %s)", c.Subject, c.Says, out.log)
 		}
 	}
-	return forget(h.Begun)
+	n.Done = true
+	return writeJSON(h.Begun, n)
+}
+
+// back makes a home live that is in the store, by guix or, if that can't, by hand: guix needs its daemon.
+func (h *Home) back(ctx context.Context, u User, number int, item string) (outcome, error) {
+	crash.At("goback.begun")
+	if number == 0 {
+		if err := u.ask(ctx, h.Helper, &number, "generation", h.profile().dir, item); err != nil {
+			return outcome{}, err
+		}
+	}
+	out, err := h.Runner.run(ctx, attempt{what: "home-" + h.User + "-switch", as: &u, args: []string{"home", "switch-generation", strconv.Itoa(number)}})
+	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil {
+		return out, err
+	}
+	hand, failed := h.Runner.run(ctx, attempt{what: "home-" + h.User + "-activate", as: &u, command: filepath.Join(item, "activate"), env: []string{"GUIX_NEW_HOME=" + item}})
+	if failed = errors.Join(failed, hand.fault()); failed == nil {
+		var done struct{}
+		failed = u.ask(ctx, h.Helper, &done, "point", h.profile().dir, strconv.Itoa(number))
+	}
+	if failed != nil {
+		return hand, errors.Join(err, failed)
+	}
+	return hand, nil
 }
 
 // Problems says what of item isn't well; since is when it was switched to.

@@ -41,22 +41,21 @@ type Runner struct {
 
 // An attempt is one run of guix.
 type attempt struct {
-	what  string // "system-build": in the name of the log
-	args  []string
-	as    *User // nil: as the agent itself
-	env   []string
-	build bool // may be ended at any time: it changes nothing
-	scm   bool // evaluates the repository's own files
-	tell  func(string)
+	what    string // "system-build": in the name of the log
+	args    []string
+	command string // instead of guix: what guix would run
+	as      *User  // nil: as the agent itself
+	env     []string
+	build   bool // may be ended at any time: it changes nothing
+	tell    func(string)
 }
 
 // An outcome is what a guix that ended by itself said.
 type outcome struct {
-	what      string
-	evaluated bool // the repository's own files were
-	code      int
-	log       string // its file
-	text      string // stdout and stderr, without progress bars
+	what string
+	code int
+	log  string // its file
+	text string // stdout and stderr, without progress bars
 }
 
 // run runs guix to its end. It fails if guix couldn't be run or was ended early; a guix that itself says that
@@ -76,18 +75,21 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	}
 	defer log.Close()
 
-	out := outcome{what: a.what, evaluated: a.scm, log: log.Name()}
+	if a.command == "" {
+		a.command = r.Command
+	}
+	out := outcome{what: a.what, log: log.Name()}
 	if err := r.watch(ctx, cancel, a, log); err != nil {
 		var exit *exec.ExitError
 		switch {
 		case context.Cause(ctx) != nil:
-			return out, fmt.Errorf("guix %s was ended: %w (see %s)", strings.Join(a.args[:2], " "), context.Cause(ctx), log.Name())
+			return out, fmt.Errorf("guix %s was ended: %w (see %s)", a.what, context.Cause(ctx), log.Name())
 		case !errors.As(err, &exit):
 			return out, passing(err)
 		case exit.ExitCode() < 0:
-			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", strings.Join(a.args[:2], " "), exit, log.Name()))
-		case exit.ExitCode() == 126, exit.ExitCode() == 127:
-			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", r.Command, shorten(lastLine(log.Name()))))
+			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", a.what, exit, log.Name()))
+		case a.command == r.Command && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's
+			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(lastLine(log.Name()))))
 		}
 		out.code = exit.ExitCode()
 	}
@@ -104,7 +106,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	}
 	defer open.Close()
 	defer gate.Close()
-	args := append([]string{"-c", `read -r go <&3 && exec "$@" 3<&-`, "sh", r.Command}, a.args...)
+	args := append([]string{"-c", `read -r go <&3 && exec "$@" 3<&-`, "sh", a.command}, a.args...)
 	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{gate}
 	cmd.Env, cmd.Dir = append(environment(a.as), a.env...), "/"
@@ -301,6 +303,10 @@ func writeJSON(file string, v any) error {
 	if err != nil {
 		return err
 	}
+	return writeFile(file, data)
+}
+
+func writeFile(file string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(file), ".new-*")
 	if err != nil {
 		return err

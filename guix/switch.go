@@ -17,21 +17,49 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// make does a switch from the item live to another: guix, by activate, unless that is nil, then the services.
-func (s *services) make(ctx context.Context, live, item string, activate func() error) error {
+// make does a switch from the item live to another: guix, by activate, unless that is nil, then the services. If
+// activate says that it changed nothing, note and what is kept of the services are put back.
+func (s *services) make(ctx context.Context, live, item, note string, activate func() error) error {
 	ill, err := s.problems(ctx, live, time.Time{})
 	if err != nil {
 		return passing(err) // nothing of item was tried yet
 	}
 	if activate != nil {
+		putBack := remember(note, s.started)
 		if err := s.expect(ctx, item); err != nil {
 			return passing(err)
 		}
-		if err := activate(); err != nil {
+		err := activate()
+		if idle := (*untouchedError)(nil); errors.As(err, &idle) {
+			return errors.Join(idle.error, putBack())
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return s.follow(ctx, item, ill)
+}
+
+// An untouchedError says that guix failed before it changed anything.
+type untouchedError struct{ error }
+
+// remember returns what makes small files again what they are now.
+func remember(files ...string) func() error {
+	texts := make([][]byte, len(files))
+	for i, file := range files {
+		texts[i], _ = os.ReadFile(file)
+	}
+	return func() error {
+		var faults []error
+		for i, file := range files {
+			if texts[i] == nil {
+				faults = append(faults, forget(file))
+			} else {
+				faults = append(faults, writeFile(file, texts[i]))
+			}
+		}
+		return errors.Join(faults...)
+	}
 }
 
 // follow makes the services those of item, which is live. It fails if one isn't well afterwards that was before.
@@ -40,7 +68,7 @@ func (s *services) follow(ctx context.Context, item string, ill []Problem) error
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits() }) {
+	if pending(changes) {
 		if err := s.converge(ctx, item); err != nil {
 			return err
 		}
@@ -61,37 +89,63 @@ func (s *services) follow(ctx context.Context, item string, ill []Problem) error
 	return nil
 }
 
-// begun is the note of a switch that isn't done: Guix changes the links first, so that they don't tell.
-type begun struct {
-	Item   string
-	Before string // what was live
+// A note is kept of the last switch. Until it is done the links don't tell, as Guix changes them first; and Guix doesn't
+// keep what else went wrong.
+type note struct {
+	Item    string
+	Before  string   // what was live before the first try
+	Forward bool     // at the first try item was new
+	Done    bool     // item was activated
+	Failed  []string // activation scripts that failed on the way back
+	Boot    string   // why the boot loader still begins another system
 }
 
-// begin notes that a switch to item begins, and tells what was live before the first try.
-func begin(file, live, item string) (string, error) {
-	var b begun
-	if data, err := os.ReadFile(file); err != nil || json.Unmarshal(data, &b) != nil || b.Item != item {
-		b = begun{item, live}
-	}
-	return b.Before, writeJSON(file, b)
-}
-
-// underway is the item of a switch that was begun and isn't done; nothing if there is none.
-func underway(file string) string {
+// readNote is the note of the last switch, of none if there is no file.
+func readNote(file string) note {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ""
+		return note{Done: true}
 	}
-	var b begun
-	if err != nil || json.Unmarshal(data, &b) != nil {
-		return "?"
+	var n note
+	if err != nil || json.Unmarshal(data, &n) != nil {
+		return note{Item: "?"} // of a switch that isn't known to be done
 	}
-	return b.Item
+	return n
+}
+
+// begin notes that a switch from live to item begins, perhaps again.
+func begin(file, live, item string, forward bool) (note, error) {
+	n := readNote(file)
+	if n.Done || n.Item != item {
+		n = note{Item: item, Before: live, Forward: forward}
+	}
+	return n, writeJSON(file, n)
+}
+
+// changes says what the note of a switch means for what is live.
+func (n note) changes(subject string) []Change {
+	switch {
+	case !n.Done:
+		return []Change{{"activate", subject, "a switch to " + hash(n.Item) + " was cut short"}}
+	case n.Boot != "":
+		return []Change{{nextBoot, "boot loader", "it still begins another system: " + n.Boot}}
+	}
+	return nil
+}
+
+func (n note) problems(item string) []Problem {
+	var found []Problem
+	for _, says := range n.Failed {
+		if n.Item == item {
+			found = append(found, Problem{"activation", says})
+		}
+	}
+	return found
 }
 
 func forget(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("noting that the switch is done: %w", err)
+		return fmt.Errorf("forgetting a switch: %w", err)
 	}
 	return nil
 }
@@ -135,3 +189,8 @@ func isDir(path string) bool {
 
 // unreachable tells whether a Shepherd isn't there at all.
 func unreachable(err error) bool { return errors.Is(err, shepherd.ErrUnreachable) }
+
+// pending tells whether changes hold one that a switch makes.
+func pending(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits() })
+}

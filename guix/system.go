@@ -25,7 +25,7 @@ type System struct {
 	Profiles string   // /var/guix/profiles
 	Roots    Roots    // /var/guix/gcroots/collie
 	Started  string   // file: from which file each service was started
-	Begun    string   // file: the switch that was begun, until it is done
+	Begun    string   // file: the note of the last switch
 	Self     string   // the agent's own service, which it never restarts
 	Options  []string // more options of `guix system reconfigure`, as --no-bootloader
 
@@ -111,11 +111,25 @@ func (s *System) differs(ctx context.Context, item string) ([]Change, error) {
 	if next != item && live == item {
 		changes = append(changes, Change{"switch", "system profile", "the next boot would be into " + hash(next)})
 	}
-	if begun := underway(s.Begun); begun != "" {
-		changes = append(changes, Change{"activate", "system", "a switch to " + hash(begun) + " was cut short"})
-	}
+	changes = append(changes, readNote(s.Begun).changes("system")...)
 	etc, err := s.etc(item, live)
-	return append(changes, etc...), err
+	return slices.Concat(changes, etc, s.stale(item, live)), err
+}
+
+// stale are the links in /etc that the system live made and item wouldn't: Guix leaves them behind.
+func (s *System) stale(item, live string) []Change {
+	entries, _ := os.ReadDir(filepath.Join(live, "etc"))
+	var changes []Change
+	for _, e := range entries {
+		if _, err := os.Lstat(filepath.Join(item, "etc", e.Name())); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		made, err := filepath.EvalSymlinks(filepath.Join(live, "etc", e.Name()))
+		if have, _ := os.Readlink(filepath.Join(s.dir, "/etc", e.Name())); err == nil && have == made {
+			changes = append(changes, Change{"unlink", "/etc/" + e.Name(), "it left the configuration"})
+		}
+	}
+	return changes
 }
 
 // etc compares /etc with the item's: activation makes a link for each file there, but copies two.
@@ -166,11 +180,14 @@ func (s *System) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	switching := func() error { return s.activate(ctx, live, item, tree) }
-	if len(changes) == 0 {
-		switching = nil
+	activate := func() error { return s.activate(ctx, live, item, tree) }
+	if !pending(changes) {
+		activate = nil
 	}
-	return s.services().make(ctx, live, item, switching)
+	if err := s.services().make(ctx, live, item, s.Begun, activate); err != nil {
+		return err
+	}
+	return s.bootLoader(ctx, item)
 }
 
 // activate makes item the live system, services aside.
@@ -179,38 +196,106 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	before, err := begin(s.Begun, live, item)
+	_, next, err := s.profile().live()
 	if err != nil {
 		return err
 	}
-	a := attempt{what: "system-switch"}
+	n, err := begin(s.Begun, live, item, number == 0 && tree != "")
+	if err != nil {
+		return err
+	}
+	var out outcome
 	if number == 0 && tree != "" {
-		crash.At("switch.begun")
-		a.scm, a.what, a.args = true, "system-reconfigure", slices.Concat([]string{"system", "reconfigure"}, s.Options, load(tree, "system.scm"))
+		out, err = s.forward(ctx, tree)
 	} else {
-		crash.At("goback.begun")
-		if number, err = s.profile().add(item); err != nil {
+		out, n.Boot, err = s.back(ctx, item)
+	}
+	if err != nil {
+		if now, _ := s.Live(ctx); now != live || now == item {
 			return err
 		}
-		// Without the variable, /run/current-system would be the system that was booted (guix 1.5.0).
-		a.args, a.env = []string{"system", "switch-generation", strconv.Itoa(number)}, []string{"GUIX_NEW_SYSTEM=" + s.profile().link(number)}
-	}
-	out, err := s.Runner.run(ctx, a)
-	if err != nil {
-		return err
+		if _, now, _ := s.profile().live(); now != next {
+			return err
+		}
+		return &untouchedError{err}
 	}
 	crash.At("switch.activated")
-	if err := out.switched(tree, "system.scm"); err != nil {
+	if err := s.activated(ctx, item, out); err != nil {
 		return err
 	}
-	if err := s.activated(ctx, item, before, out); err != nil {
-		return err
+	n.Failed = failedActivation(out.text, item, n.Before)
+	if len(n.Failed) > 0 && n.Forward { // it doesn't bar the way back
+		return fmt.Errorf("activation of the system: %s (see %s)", strings.Join(n.Failed, "; "), out.log)
 	}
-	return forget(s.Begun)
+	for _, c := range s.stale(item, n.Before) {
+		if err := os.Remove(filepath.Join(s.dir, c.Subject)); err != nil {
+			return fmt.Errorf("removing what the last system left: %w", err)
+		}
+	}
+	n.Done = true
+	return writeJSON(s.Begun, n)
 }
 
-// activated finds what went wrong though guix ended with 0.
-func (s *System) activated(ctx context.Context, item, before string, out outcome) error {
+// forward makes what tree describes live, evaluating it again.
+func (s *System) forward(ctx context.Context, tree string) (outcome, error) {
+	crash.At("switch.begun")
+	out, err := s.Runner.run(ctx, attempt{what: "system-reconfigure",
+		args: slices.Concat([]string{"system", "reconfigure"}, s.Options, load(tree, "system.scm"))})
+	if err == nil && out.code != 0 {
+		err = out.failure(tree, "system.scm")
+	}
+	return out, err
+}
+
+// back makes a system live that is in the store, by guix or, if that can't, by hand: guix needs its daemon, and perhaps
+// the network to set up the boot loader, both of which the system that is left may have broken. Then it says what
+// became of the boot loader.
+func (s *System) back(ctx context.Context, item string) (out outcome, boot string, err error) {
+	crash.At("goback.begun")
+	number, err := s.profile().add(item)
+	if err != nil {
+		return outcome{}, "", err
+	}
+	out, err = s.Runner.run(ctx, s.generation(number))
+	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil {
+		return out, "", err
+	}
+	hand, failed := s.Runner.run(ctx, attempt{what: "system-activate", command: filepath.Join(item, "activate"), env: s.generation(number).env})
+	if failed = errors.Join(failed, hand.fault()); failed == nil {
+		failed = s.profile().point(number)
+	}
+	if failed != nil {
+		return hand, "", errors.Join(err, failed)
+	}
+	return hand, shorten(err.Error()), nil
+}
+
+// generation is `guix system switch-generation`. Without the variable, /run/current-system would become the system
+// that was booted (guix 1.5.0).
+func (s *System) generation(number int) attempt {
+	return attempt{what: "system-switch", args: []string{"system", "switch-generation", strconv.Itoa(number)},
+		env: []string{"GUIX_NEW_SYSTEM=" + s.profile().link(number)}}
+}
+
+// bootLoader tries again, once the services are item's, what guix couldn't do on the way back. It stays a change that
+// waits if that is in vain.
+func (s *System) bootLoader(ctx context.Context, item string) error {
+	n := readNote(s.Begun)
+	number, _, err := s.profile().find(item)
+	if n.Boot == "" || number == 0 || err != nil {
+		return err
+	}
+	out, err := s.Runner.run(ctx, s.generation(number))
+	if err = errors.Join(err, out.fault()); err != nil {
+		n.Boot = shorten(err.Error())
+	} else {
+		n.Boot = ""
+	}
+	return writeJSON(s.Begun, n)
+}
+
+// activated looks whether all is where it should be: that guix ended with 0 doesn't say so.
+func (s *System) activated(ctx context.Context, item string, out outcome) error {
 	live, err := s.Live(ctx)
 	if err != nil {
 		return err
@@ -221,9 +306,6 @@ func (s *System) activated(ctx context.Context, item, before string, out outcome
 	}
 	if live != item || next != item {
 		return fmt.Errorf("guix ended well, but the running system is %s and the next boot's %s, not %s (see %s)", hash(live), hash(next), hash(item), out.log)
-	}
-	if faults := failedActivation(out.text, item, before); len(faults) > 0 {
-		return fmt.Errorf("activation of the system: %s (see %s)", strings.Join(faults, "; "), out.log)
 	}
 	etc, err := s.etc(item, item)
 	if err == nil && len(etc) > 0 {
@@ -247,19 +329,32 @@ func failedActivation(text, item, before string) []string {
 	return faults
 }
 
-var message = regexp.MustCompile(`message: "((?:[^"\\]|\\.)*)"(?:.*irritants: \(([^()]*)\))?`)
+var (
+	message   = regexp.MustCompile(`message: "((?:[^"\\]|\\.)*)"(?:.*irritants: \(([^()]*)\))?`)
+	irritant  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\S+`)
+	directive = regexp.MustCompile(`~[AaSs]`)
+)
 
-// thrown finds the words in how Guile prints an exception: #<&compound-exception components: (… message: "boom" …)>.
+// thrown finds the words in how Guile prints an exception: #<&compound-exception components: (… message: "~A" …)>.
 func thrown(exception string) string {
-	if m := message.FindStringSubmatch(exception); m != nil {
-		return strings.TrimSpace(m[1] + " " + m[2])
+	m := message.FindStringSubmatch(exception)
+	if m == nil {
+		return exception
 	}
-	return exception
+	words := irritant.FindAllString(m[2], -1)
+	says := directive.ReplaceAllStringFunc(m[1], func(d string) string {
+		if len(words) > 0 {
+			d, words = words[0], words[1:]
+		}
+		return strings.Trim(d, `"`)
+	})
+	return strings.TrimSpace(says + " " + strings.Join(words, " "))
 }
 
 // Problems says what of item isn't well; since is when it was switched to.
 func (s *System) Problems(ctx context.Context, item string, since time.Time) ([]Problem, error) {
-	return s.services().problems(ctx, item, since)
+	problems, err := s.services().problems(ctx, item, since)
+	return append(readNote(s.Begun).problems(item), problems...), err
 }
 
 func (s *System) services() *services {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSwitchForwardBackAndAgain(t *testing.T) {
@@ -94,7 +95,7 @@ func TestExitCodeZeroIsNotSuccess(t *testing.T) {
 		want       string // in the error; empty if there should be none
 	}{
 		"all is well":                           {"says", "activating system...\n", ""},
-		"an activation script fails":            {"says", boom + fresh + "'\n", "boom: ~S 42 (" + fresh + ")"},
+		"an activation script fails":            {"says", boom + fresh + "'\n", "boom: 42 (" + fresh + ")"},
 		"one fails that the old system has too": {"says", boom + old + "'\n", ""},
 		"another system became current":         {"late", `ln -sfn "$(readlink "$root/run/booted-system")" "$root/run/current-system"`, "the running system is aaaaaaaa"},
 		"the profile stayed":                    {"late", `ln -sfn system-1-link "$root/var/guix/profiles/system"`, "the next boot's aaaaaaaa"},
@@ -119,8 +120,8 @@ func TestExitCodeZeroIsNotSuccess(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
-			if _, err := os.Stat(s.Begun); err != nil {
-				t.Error("a switch that failed counts as done:", err)
+			if n := readNote(s.Begun); n.Done || n.Item != b {
+				t.Errorf("a switch that failed counts as done: %+v", n)
 			}
 		})
 	}
@@ -193,10 +194,73 @@ func TestWhoseFaultAFailedSwitchIs(t *testing.T) {
 			if test.commit && (bad.File != "system.scm" || bad.Line != 3 || strings.Contains(err.Error(), tree)) {
 				t.Errorf("%+v", bad)
 			}
-			if live, _ := s.Live(t.Context()); live != a {
-				t.Errorf("live is %s", live)
-			}
+			wantDiff(t, s, a) // all is as if it hadn't been tried
 		})
+	}
+}
+
+// A bad system can break what guix itself needs.
+func TestGoBackWithoutGuix(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.item("a", "system"), m.item("b", "system")
+	script := m.write(strings.TrimPrefix(a, m.root+"/")+"/activate", `#!/bin/sh
+ln -sfn "$GUIX_NEW_SYSTEM" ROOT/run/current-system; ln -sfn "$(readlink -f ROOT/run/current-system/etc/motd)" ROOT/etc/motd
+`)
+	text, _ := os.ReadFile(script)
+	m.write(strings.TrimPrefix(script, m.root+"/"), strings.ReplaceAll(string(text), "ROOT", m.root))
+	if err := os.Chmod(script, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := m.system(a)
+	if err := s.Switch(t.Context(), b, m.tree(b)); err != nil {
+		t.Fatal(err)
+	}
+	const down = "echo \"guix system: error: failed to connect to \\`/var/guix/daemon-socket/socket': Connection refused\"; exit 1"
+	m.now("early", down)
+	if err := s.Switch(t.Context(), a, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, s, a, "next boot boot loader")
+	if n, item, err := s.profile().live(); n != 1 || item != a || err != nil {
+		t.Errorf("the profile is at generation %d, %s, %v", n, item, err)
+	}
+	m.now("early", "")
+	if err := s.Switch(t.Context(), a, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, s, a)
+}
+
+// The way back isn't barred by an activation that fails, but it is told.
+func TestActivationThatFailsOnTheWayBack(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.item("a", "system"), m.item("b", "system")
+	s := m.system(a)
+	if err := s.Switch(t.Context(), b, m.tree(b)); err != nil {
+		t.Fatal(err)
+	}
+	m.now("says", "boom\nguix system: warning: failed to activate '/gnu/store/22222222222222222222222222222222-activate-service.scm'\n")
+	if err := s.Switch(t.Context(), a, ""); err != nil {
+		t.Fatal(err)
+	}
+	problems, err := s.Problems(t.Context(), a, time.Time{})
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Says, "boom") {
+		t.Errorf("problems %v, %v", problems, err)
+	}
+	if problems, _ := s.Problems(t.Context(), b, time.Time{}); len(problems) != 0 {
+		t.Errorf("problems of another system: %v", problems)
+	}
+}
+
+func TestThrown(t *testing.T) {
+	for exception, want := range map[string]string{
+		`#<&compound-exception components: (#<&error> #<&message message: "~A ~S"> #<&irritants irritants: ("boom" 42 x)>)>`: "boom 42 x",
+		`#<&message message: "plain">`: "plain",
+		`ERROR: something else`:        "ERROR: something else",
+	} {
+		if got := thrown(exception); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
@@ -215,6 +279,31 @@ func TestDiffSeesDriftInEtc(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDiff(t, s, a)
+}
+
+// Guix leaves the links in /etc that a system made, when the next has none of that name.
+func TestGoingBackLeavesNothingInEtc(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.item("a", "system"), m.item("b", "system")
+	more := m.write("gnu/store/"+strings.Repeat("b", 32)+"-more", "more")
+	m.link(more, strings.TrimPrefix(b, m.root+"/")+"/etc/more")
+	m.link(more, strings.TrimPrefix(b, m.root+"/")+"/etc/mine")
+	s := m.system(a)
+	if err := s.Switch(t.Context(), b, m.tree(b)); err != nil {
+		t.Fatal(err)
+	}
+	m.link("/somewhere/else", "etc/mine") // by hand
+	wantDiff(t, s, a, "switch system", "link /etc/motd", "unlink /etc/more")
+	if err := s.Switch(t.Context(), a, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, s, a)
+	if _, err := os.Lstat(m.path("etc/more")); err == nil {
+		t.Error("/etc/more is still there")
+	}
+	if _, err := os.Lstat(m.path("etc/mine")); err != nil {
+		t.Error("what was changed by hand is gone:", err)
+	}
 }
 
 func TestWhatIsGoneFromTheStoreIsSaid(t *testing.T) {

@@ -187,8 +187,17 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 			return err
 		}
 		return json.NewEncoder(out).Encode(number)
+	case len(args) == 3 && args[0] == "point":
+		number, err := strconv.Atoi(args[2])
+		if err == nil {
+			err = homeProfile(args[1]).point(number)
+		}
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(struct{}{})
 	}
-	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `generation DIRECTORY ITEM`, not %q", args)
+	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, not %q", args)
 }
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.
