@@ -13,14 +13,16 @@ import (
 	"example.org/collie/agent/crash"
 )
 
-// workers is how many pods are worked on at a time: Podman gains nothing from more (facts/podman.md, 4).
-const workers = 2
+const (
+	workers = 2 // how many pods are made, started or pulled for at a time: Podman gains nothing from more (facts/podman.md, 4)
+	waiters = 8 // how many are stopped at a time, which is waiting for their grace
+)
 
 // undoTime is what is left to put things back when a switch failed, be it because its own time was over.
 const undoTime = 2 * time.Minute
 
-// each calls do for all items, two at a time, and begins no more once one failed.
-func each[T any](items []T, do func(T) error) error {
+// each calls do for all items, n at a time, and begins no more once one failed.
+func each[T any](n int, items []T, do func(T) error) error {
 	var (
 		mu     sync.Mutex
 		errs   []error
@@ -37,7 +39,7 @@ func each[T any](items []T, do func(T) error) error {
 		item, queue = queue[0], queue[1:]
 		return item, true
 	}
-	for range min(workers, len(items)) {
+	for range min(n, len(items)) {
 		wg.Go(func() {
 			for item, ok := next(); ok; item, ok = next() {
 				if err := do(item); err != nil {
@@ -124,7 +126,7 @@ func (s *swap) note(do func()) {
 
 // create makes the next pods, beside all that runs.
 func (s *swap) create(ctx context.Context) error {
-	return each(s.plan.steps, func(step step) error {
+	return each(workers, s.plan.steps, func(step step) error {
 		switch step.how {
 		case foreign:
 			return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
@@ -177,11 +179,11 @@ func (s *swap) make(ctx context.Context, step step) error {
 
 // swap stops what has to go and starts what is next. A pod doesn't wait for others, but for those that hold its ports.
 func (s *swap) swap(ctx context.Context) error {
-	err := each(s.plan.leaving, func(l *livePod) error { return s.stop[l.name](ctx) })
+	err := each(waiters, s.plan.leaving, func(l *livePod) error { return s.stop[l.name](ctx) })
 	if err != nil {
 		return err
 	}
-	return each(s.plan.steps, func(step step) error {
+	return each(workers, s.plan.steps, func(step step) error {
 		for _, l := range step.olds {
 			if err := s.stop[l.name](ctx); err != nil {
 				return err
@@ -230,7 +232,7 @@ func (s *swap) start(ctx context.Context, step step) error {
 			return s.startEnded(ctx, step, fail)
 		}
 	}
-	if step.how == hollow || step.how == down {
+	if step.how == hollow || step.how == down && step.live.settling() {
 		if err := s.p.settle(ctx, id); err != nil {
 			return fail(err)
 		}
@@ -255,9 +257,9 @@ func (p *Podman) settle(ctx context.Context, id string) error {
 		switch {
 		case l == nil:
 			return nil
-		case l.settling():
+		case l.runs() || l.settling():
 			settled = false
-		case settled || waited == 0:
+		case settled:
 			return nil
 		default:
 			settled = true // but what follows the clean-up may still be at work: one look more
@@ -377,7 +379,7 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
-	err = each(all, func(i podInfo) error {
+	err = each(waiters, all, func(i podInfo) error {
 		if l := live[i.Name]; l != nil && l.runs() {
 			if err := p.stopPod(ctx, l.name); err != nil {
 				return err

@@ -179,7 +179,7 @@ func TestNothingIsBegunAfterAFailure(t *testing.T) {
 	for i := range cap(begun) {
 		items = append(items, i)
 	}
-	err := each(items, func(i int) error {
+	err := each(workers, items, func(i int) error {
 		begun <- i
 		return fmt.Errorf("no %d", i)
 	})

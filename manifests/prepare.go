@@ -94,7 +94,7 @@ func (p *Podman) images(ctx context.Context, all []need, tell func(string)) (map
 		ids  = map[string]string{}
 		errs []error
 	)
-	err := each(all, func(n need) error {
+	err := each(workers, all, func(n need) error {
 		id, err := p.image(ctx, n, func(says string) {
 			mu.Lock()
 			defer mu.Unlock()
