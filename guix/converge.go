@@ -134,7 +134,7 @@ func (c *convergence) restartChanged(ctx context.Context) error {
 		}
 		err := c.again(ctx, st)
 		c.tried[st.name] = err == nil
-		if err != nil && !c.refused(err, st.name) {
+		if err != nil && !c.refused(err) {
 			return err
 		}
 		crash.At("services.restarted")
@@ -155,6 +155,8 @@ func (c *convergence) again(ctx context.Context, st step) error {
 		return nil
 	case st.Does == "restart" && now.Status == "running" && !now.Pending:
 		return nil // what has no definition waiting runs the new one
+	case st.Does == "restart" && now.Status != "running":
+		return nil // it went down with another, and couldn't come up again
 	}
 	if !now.Enabled {
 		if err := c.shepherd.Enable(ctx, st.name); err != nil {
@@ -203,7 +205,7 @@ func (c *convergence) startMissing(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := c.shepherd.Start(ctx, live.Name); err != nil && !c.refused(err, live.Name) {
+		if err := c.shepherd.Start(ctx, live.Name); err != nil && !c.refused(err) {
 			return err
 		}
 	}
@@ -231,7 +233,10 @@ func (c *convergence) note(ctx context.Context) error {
 		default:
 			e.File = file
 		}
-		e.Name, e.Running, e.Why = live.Name, live.Status == "running", c.why[live.Name]
+		e.Name, e.Running, e.Why = live.Name, live.Status == "running", ""
+		if !e.Running {
+			e.Why = c.why[live.Name]
+		}
 		if !at.IsZero() {
 			e.Since = at
 		}
@@ -244,11 +249,11 @@ func (c *convergence) note(ctx context.Context) error {
 }
 
 // refused notes what Shepherd said of a service; it is false for an error of another kind.
-func (c *convergence) refused(err error, name string) bool {
+func (c *convergence) refused(err error) bool {
 	refused := new(shepherd.Error)
 	if !errors.As(err, &refused) {
 		return false
 	}
-	c.why[name] = refused.Says
+	c.why[refused.Service] = refused.Says
 	return true
 }

@@ -25,6 +25,7 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 		e, _ := kept.of(live.Name)
 		says := ""
 		switch {
+		case f.Name == s.self: // it asks, so it runs; and it ends by itself for a new definition
 		case !known && f.Starts:
 			says = "Shepherd doesn't know it: its definition couldn't be loaded"
 		case !known:

@@ -39,6 +39,7 @@ type define struct {
 	falls    bool // its start returns #f
 	dies     bool // at once, too often: disabled
 	stuck    bool // its stop raises
+	slow     bool // to start, until somebody waits for it
 }
 
 func (d define) name() string { return d.provides[0] }
@@ -85,6 +86,9 @@ func (p *pretence) takes(d define) {
 		if s.status == "running" {
 			s.next = &d
 		} else {
+			if s.status == "starting" { // the old one goes on, and nobody knows it
+				p.log = append(p.log, "lose "+s.name()+" "+s.body())
+			}
 			p.services[i] = &pretended{define: d, status: "stopped", disabled: s.disabled}
 		}
 		return
@@ -105,8 +109,13 @@ func (p *pretence) starts(s *pretended) string {
 	if s.disabled {
 		return "#f"
 	}
-	p.log = append(p.log, "start "+s.name()+" "+s.body())
-	p.is(s, "starting")
+	if s.status != "starting" {
+		p.log = append(p.log, "start "+s.name()+" "+s.body())
+		p.is(s, "starting")
+		if s.slow {
+			return ""
+		}
+	}
 	switch {
 	case s.raises, s.falls:
 		p.is(s, "stopped")
@@ -313,6 +322,8 @@ func (g *guest) system(item string, definitions ...string) {
 				d.dies = true
 			case w == "!stuck":
 				d.stuck = true
+			case w == "!slow":
+				d.slow = true
 			case w == "!broken":
 				d.provides = nil
 			case w[0] == '<':
@@ -460,6 +471,13 @@ func TestConverge(t *testing.T) {
 			back:    []string{"start host-name one"},
 		},
 		{
+			name: "a one-shot that guix didn't come to",
+			from: []string{"one once !once", "one web"}, to: []string{"one bad !raises", "two once !once", "one web"},
+			diff:    []string{"run once", "start bad"},
+			forward: []string{"start once two", "start bad one"},
+			back:    []string{"unload bad", "start once one"},
+		},
+		{
 			name: "what the machine stands on waits for the next boot",
 			from: []string{"one root-file-system", "one user-processes <root-file-system", "one file-system-/data", "one web <user-processes"},
 			to:   []string{"two root-file-system", "two user-processes <root-file-system", "two file-system-/data", "one web <user-processes"},
@@ -536,8 +554,7 @@ func TestConverge(t *testing.T) {
 		},
 		{
 			name: "what isn't started by itself is left alone",
-			from: []string{"one web", "one hand !by-hand"}, to: []string{"one web", "two hand !by-hand", "one once !once !by-hand"},
-			back: []string{"unload once"},
+			from: []string{"one web", "one hand !by-hand", "one once !once !by-hand"}, to: []string{"one web", "two hand !by-hand", "two once !once !by-hand"},
 		},
 		{
 			name: "a name more",
@@ -657,6 +674,31 @@ func dies(g *guest, name string) {
 	s.disabled, s.respawns, s.dies = true, fmt.Sprint(g.clock), false
 }
 
+// A start that raises ends a restart: what Shepherd had stopped for it, and nobody starts by itself, stays down.
+func TestWhatRanRunsAgain(t *testing.T) {
+	g := newGuest(t)
+	g.system("A", "one db", "one bad <db", "one hand !by-hand <db")
+	g.system("B", "two db", "two bad !raises <db", "one hand !by-hand <db")
+	g.boots("A")
+	g.starts(g.find("hand"))
+	g.wants("the switch", g.goes("B"), "stop bad one", "stop hand one", "stop db one", "start db two", "start bad two", "start hand one")
+}
+
+// A definition that replaces a service in the midst of its start would leave a process behind that nobody knows.
+func TestNothingIsReplacedWhileItStarts(t *testing.T) {
+	g := newGuest(t)
+	g.system("A", "one web !slow")
+	g.system("B", "two web")
+	g.boots("A")
+	g.wants("what is about to run is no change", g.differs("A"))
+	if err := g.expect(t.Context(), "B"); err != nil {
+		t.Fatal(err)
+	}
+	g.load("B")
+	g.wants("what guix did", g.log)
+	g.wants("the switch", g.converges("B"), "stop web one", "start web two")
+}
+
 // The agent that exits to get its new definition must not do so for ever.
 func TestTheAgentExitsOnce(t *testing.T) {
 	g := newGuest(t)
@@ -741,33 +783,40 @@ func TestByHand(t *testing.T) {
 }
 
 func TestADefinitionThatCannotBeLoaded(t *testing.T) {
-	g := newGuest(t)
-	g.system("A", "one web", "one was")
-	g.system("B", "two web", "one odd !broken", "two was !broken", "one new")
-	g.boots("A")
-	if err := g.expect(t.Context(), "B"); err != nil {
-		t.Fatal(err)
+	for _, waits := range []bool{false, true} { // a definition for each that runs, from the switch before
+		g := newGuest(t)
+		g.system("A", "one web", "one was")
+		g.system("B", "two web", "one odd !broken", "two was !broken", "one new")
+		g.boots("A")
+		if waits {
+			g.converges("A")
+		}
+		if err := g.expect(t.Context(), "B"); err != nil {
+			t.Fatal(err)
+		}
+		g.current, g.log = "B", nil
+		err := g.converge(t.Context(), "B")
+		if err == nil || !strings.Contains(err.Error(), "service odd: shepherd: register: system-error: load-thunk-from-file: No such file") {
+			t.Errorf("got %v", err)
+		}
+		g.wants("the others", g.log, "stop web one", "start web two", "start new one")
+		g.wants("the diff", g.differs("B"), "register services", "restart was", "start odd")
+		g.wants("back", g.returns("A"), "stop new one", "unload new", "stop web two", "start web one")
 	}
-	g.current = "B"
-	err := g.converge(t.Context(), "B")
-	if err == nil || !strings.Contains(err.Error(), "service odd: shepherd: register: system-error: load-thunk-from-file: No such file") {
-		t.Errorf("got %v", err)
-	}
-	g.wants("the others", g.log, "stop web one", "start web two", "start new one")
-	g.wants("the diff", g.differs("B"), "register services", "restart was", "start odd")
-	g.wants("back", g.returns("A"), "stop new one", "unload new", "stop web two", "start web one")
 }
 
 func TestProblems(t *testing.T) {
 	g := newGuest(t)
-	g.system("A", "one web", "one falls !falls", "one dies !dies", "one once !once", "one twice !once !falls", "one odd !broken", "one hand !by-hand", "one raises !raises")
+	g.system("A", "one web", "one collie", "one falls !falls", "one dies !dies", "one once !once", "one twice !once !falls", "one odd !broken", "one hand !by-hand", "one raises !raises")
 	g.boots("A")
 	if err := g.converge(t.Context(), "A"); err == nil {
 		t.Error("a definition that can't be loaded is no error")
 	}
 	web := g.find("web")
 	web.respawns = fmt.Sprint(g.clock)
+	g.find("collie").respawns = web.respawns
 	since := time.Unix(g.clock, 5)
+	g.wants("what fails is no change", g.differs("A"), "register services", "start odd")
 	got, err := g.problems(t.Context(), "A", since)
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func At(socket string) *Client {
 
 // Error is what Shepherd answered instead of doing what it was asked.
 type Error struct {
-	Action, Service string
+	Action, Service string // what went wrong with what; not always as it was asked
 	Says            string
 	cause           error
 }
@@ -138,7 +138,7 @@ func (c *Client) Unload(ctx context.Context, name string) error {
 	}
 	_, err := c.ask(ctx, actionTime, "unload", "root", name)
 	var e *Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && e.Service == "root" {
 		e.Service = name
 	}
 	return err
@@ -302,8 +302,8 @@ func refusal(fault any, action, service string) error {
 	case symbol("action-not-found"):
 		return &Error{action, service, "the service has no such action", nil}
 	case symbol("action-exception"): // action service key (arguments …)
-		if len(rest) == 4 {
-			return &Error{action, service, exception(name(rest[2]), rest[3]), nil}
+		if len(rest) == 4 { // a restart may have failed in the start of another service
+			return &Error{name(rest[0]), name(rest[1]), exception(name(rest[2]), rest[3]), nil}
 		}
 	}
 	return &Error{action, service, writeAll(items[2:]), nil}
