@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Export writes the files of fsys, without those that skip names (a folder: with all below it), to a folder in into
@@ -131,9 +133,6 @@ func writeNew(root *os.Root, at string, data []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = f.Chmod(mode)
 	}
-	if err == nil {
-		err = f.Sync()
-	}
 	return errors.Join(err, f.Close())
 }
 
@@ -173,6 +172,9 @@ func write(fsys fs.FS, paths []string, into, name string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
+	if err := syncAll(tmp); err != nil { // before the name that promises all of it
+		return err
+	}
 	dir := filepath.Join(into, name)
 	err = os.Rename(tmp, dir)
 	if errors.Is(err, fs.ErrExist) { // another Export was faster, or it was damaged
@@ -188,6 +190,16 @@ func write(fsys fs.FS, paths []string, into, name string) error {
 		return err
 	}
 	return syncDir(into)
+}
+
+// syncAll is one wait for all files, where an fsync of each takes seconds for some thousand.
+func syncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return unix.Syncfs(int(d.Fd()))
 }
 
 // sweepExports deletes what a kill left half written; what is younger may be another's work in progress.

@@ -1,12 +1,17 @@
 package source
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// stranger is an id without an account.
+const stranger = 4242
 
 // gitCalls puts a wrapper before git on PATH, and returns how often it was called since.
 func gitCalls(t *testing.T) func() int {
@@ -150,9 +155,9 @@ func TestWhoElseCanWriteARepository(t *testing.T) {
 		{"all shared", func(t *testing.T, o *ops) {
 			git(t, filepath.Dir(o.bare), "init", "-q", "--bare", "--shared=group", o.bare)
 		}, []string{"writable by its group", "git init --shared", "core.sharedRepository"}},
-		{"it belongs to a stranger", chown("", 1), []string{"ops.git belongs to daemon", "source.owner"}},
-		{"the folder above belongs to a stranger", chown("..", 1), []string{"/001 belongs to daemon"}},
-		{"a ref belongs to a stranger", chown("refs/heads/main", 1), []string{"refs/heads/main belongs to daemon", "chown -R root"}},
+		{"it belongs to a stranger", chown("", stranger), []string{"ops.git belongs to uid 4242", "source.owner"}},
+		{"the folder above belongs to a stranger", chown("..", stranger), []string{"/001 belongs to uid 4242"}},
+		{"a ref belongs to a stranger", chown("refs/heads/main", stranger), []string{"refs/heads/main belongs to uid 4242", "chown -R root"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, id := pushedOps(t)
@@ -191,8 +196,8 @@ func TestALinkToTheRepositoryIsFollowedIfNobodyElseCanMoveIt(t *testing.T) {
 	poll(t, open(t, link), id)
 
 	needRoot(t)
-	must(t, os.Lchown(link, 1, 1))
-	fails(t, open(t, link), "link.git belongs to daemon")
+	must(t, os.Lchown(link, stranger, stranger))
+	fails(t, open(t, link), "link.git belongs to uid 4242")
 }
 
 func TestARepositoryWithAWorktree(t *testing.T) {
@@ -208,7 +213,7 @@ func TestGitRunsAsTheOwner(t *testing.T) {
 	needRoot(t)
 	o := newQuietOps(t)
 	id := o.push("one")
-	must(t, exec.Command("chown", "-R", "1:1", o.bare).Run())
+	must(t, exec.Command("chown", "-R", "nobody", o.bare).Run())
 
 	real, err := exec.LookPath("git")
 	must(t, err)
@@ -220,33 +225,35 @@ func TestGitRunsAsTheOwner(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("SECRET", "s3cret")
 
-	fails(t, open(t, o.bare), "belongs to daemon", "source.owner")
+	fails(t, open(t, o.bare), "belongs to nobody", "source.owner")
 	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
 		t.Fatal("git looked into a repository that isn't trusted")
 	}
-	s := open(t, o.bare, func(c *Config) { c.Owner = "daemon" })
+	s := open(t, o.bare, func(c *Config) { c.Owner = "nobody" })
 	poll(t, s, id)
 	data, err := os.ReadFile(filepath.Join(dir, "ran"))
 	must(t, err)
 	ran := string(data)
-	if !strings.HasPrefix(ran, "1\n1\n") {
+	nobody, err := user.Lookup("nobody")
+	must(t, err)
+	if !strings.HasPrefix(ran, nobody.Uid+"\n"+nobody.Gid+"\n") {
 		t.Errorf("git ran as\n%s", ran)
 	}
-	if strings.Contains(ran, "s3cret") || !strings.Contains(ran, "HOME=/usr/sbin\n") {
+	if strings.Contains(ran, "s3cret") || !strings.Contains(ran, "HOME="+nobody.HomeDir+"\n") {
 		t.Errorf("git's environment is\n%s", ran)
 	}
 
 	t.Run("root's folder with the owner's files", func(t *testing.T) {
 		must(t, os.Chown(o.bare, 0, 0))
-		fails(t, open(t, o.bare, func(c *Config) { c.Owner = "daemon" }), "belongs to daemon", "chown -R")
+		fails(t, open(t, o.bare, func(c *Config) { c.Owner = "nobody" }), "belongs to nobody", "chown -R")
 	})
 	t.Run("another owner", func(t *testing.T) {
-		must(t, exec.Command("chown", "-R", "2:2", o.bare).Run())
-		fails(t, open(t, o.bare, func(c *Config) { c.Owner = "daemon" }), "belongs to bin", "chown")
+		must(t, exec.Command("chown", "-R", fmt.Sprint(stranger), o.bare).Run())
+		fails(t, open(t, o.bare, func(c *Config) { c.Owner = "nobody" }), "belongs to uid 4242", "chown")
 	})
 	t.Run("root's own", func(t *testing.T) {
-		must(t, exec.Command("chown", "-R", "0:0", o.bare).Run())
-		poll(t, open(t, o.bare, func(c *Config) { c.Owner = "daemon" }), id)
+		must(t, exec.Command("chown", "-R", "0", o.bare).Run())
+		poll(t, open(t, o.bare, func(c *Config) { c.Owner = "nobody" }), id)
 	})
 	t.Run("nobody of that name", func(t *testing.T) {
 		fails(t, open(t, o.bare, func(c *Config) { c.Owner = "no-such-user" }), "no user no-such-user")
@@ -257,11 +264,11 @@ func TestThePodUserMayNeverWrite(t *testing.T) {
 	needRoot(t)
 	o := newOps(t)
 	o.push("one")
-	must(t, exec.Command("chown", "-R", "1:1", o.bare).Run())
+	must(t, exec.Command("chown", "-R", "nobody", o.bare).Run())
 	// An account of another name but the same id isn't caught by comparing names.
-	s := open(t, o.bare, func(c *Config) { c.Owner, c.PodUser = "daemon", "bin" })
-	s.remote.(*local).podUser = "daemon"
-	fails(t, s, "daemon runs the pods")
+	s := open(t, o.bare, func(c *Config) { c.Owner, c.PodUser = "nobody", "pods" })
+	s.remote.(*local).podUser = "nobody"
+	fails(t, s, "nobody runs the pods")
 }
 
 func TestADeadGitIsExplained(t *testing.T) {

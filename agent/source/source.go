@@ -331,9 +331,9 @@ func (s *Source) get(ctx context.Context, depth int, have plumbing.Hash) (tip pl
 	return tip, err
 }
 
-// within gives what a time, and says what was being done when it failed.
-func (s *Source) within(ctx context.Context, time time.Duration, doing string, what func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time, fmt.Errorf("no answer within %v", time))
+// within gives what its deadline, and says what was being done when it failed.
+func (s *Source) within(ctx context.Context, limit time.Duration, doing string, what func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
 	err := what(ctx)
 	var p problem
