@@ -78,6 +78,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) 
 	a.conductor = newConductor(parts, time.Duration(cfg.Soak), a.store, journal, state, log)
 	a.conductor.preparer.files = a.source.Tree
 	a.conductor.preparer.export = a.export
+	a.conductor.drop = a.dropTrees
 	return a, nil
 }
 
@@ -87,9 +88,12 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
 		preparer: &preparer{parts: parts, results: make(chan prepared)},
+		drop:     func([]Target) {},
 	}
 	for _, p := range parts {
-		c.keepers[p.Name] = &keeper{Part: p, log: log, orders: make(chan order, 1), reports: c.reports, every: restless}
+		c.keepers[p.Name] = &keeper{
+			Part: p, log: log, orders: make(chan order, 1), reports: c.reports, quiet: c.preparer.quiet, every: restless,
+		}
 	}
 	c.publish()
 	return c
@@ -257,6 +261,13 @@ func (a *Agent) export(files fs.FS) (string, error) {
 		return slices.Contains([]string{"hosts", "pods", "secrets", "collie.yaml"}, top)
 	}
 	return source.Export(files, skip, filepath.Join(a.cfg.State, treesDir))
+}
+
+// dropTrees removes what was written out for Guix of revisions that no target needs.
+func (a *Agent) dropTrees(ts []Target) {
+	if err := keepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
+		a.log.Warn("old trees stay for now", "err", err)
+	}
 }
 
 func (a *Agent) journalFile() string { return filepath.Join(a.cfg.State, "journal") }

@@ -37,6 +37,8 @@ type conductor struct {
 	well    time.Time         // soaking: since when all is well
 	retryAt time.Time         // returning: when what refused is asked again
 	next    time.Time         // when to look again, though nothing was heard
+	untidy  bool              // something may be there that no set needs
+	drop    func(ts []Target) // removes the files of all revisions but these
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -75,6 +77,7 @@ func (c *conductor) run(ctx context.Context) error {
 	}
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
+	c.untidy = true // the last life may have ended before it tidied up
 	if err := c.resume(); err != nil {
 		return err
 	}
@@ -148,6 +151,9 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	if c.busy != "" {
 		return nil // its keeper will report
 	}
+	if err := c.tidy(); err != nil {
+		return err
+	}
 	if l := c.state.Later; l != nil {
 		c.wakeAt(l.Next)
 	}
@@ -179,14 +185,14 @@ func (c *conductor) behind(set Set, now time.Time) (string, bool) {
 
 // switchTo orders one layer to its target; the intent is on disk before.
 func (c *conductor) switchTo(layer string, set Set, because string) error {
+	target, err := c.store.target(set.Targets[layer])
+	if err != nil {
+		return c.forget(set, err)
+	}
 	if r := c.state.Rollout; r == nil || r.Phase == soaking {
 		if err := c.begin(set, because); err != nil {
 			return err
 		}
-	}
-	target, err := c.store.target(set.Targets[layer])
-	if err != nil {
-		return c.forget(set, err)
 	}
 	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer}); err != nil {
 		return err
@@ -338,11 +344,12 @@ func (c *conductor) good() error {
 	c.state.Rollout = nil
 	c.state.Later = nil
 	c.log.Info("good", "revision", c.state.Good.Revision)
+	c.untidy = true
 	if err := c.save(); err != nil {
 		return err
 	}
 	crash.At("soaking.good")
-	return c.tidy()
+	return c.keepAll(nil)
 }
 
 // fail ends a rollout badly: the revision is remembered, unless the failure was nobody's fault, and every layer returns.
@@ -405,11 +412,12 @@ func (c *conductor) returned(now time.Time) error {
 	}
 	crash.At("returning.done")
 	c.state.Rollout = nil
+	c.untidy = true
 	c.log.Info("returned", "to", c.state.Good.Revision)
 	if err := c.save(); err != nil {
 		return err
 	}
-	return c.tidy()
+	return c.keepAll(nil)
 }
 
 // returnAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.
@@ -437,21 +445,30 @@ func (c *conductor) returnAgain(now time.Time) error {
 	return c.save()
 }
 
-// tidy drops, once nothing is underway, what no set needs that could be returned to.
+// tidy drops, once nothing is underway, what no set needs that could be switched to.
 func (c *conductor) tidy() error {
-	only := map[string][]Target{}
-	for _, set := range []Set{c.state.Current, c.state.Good, c.state.Prepared} {
+	if !c.untidy || c.state.Rollout != nil || c.state.Stuck != nil || c.preparer.busy() {
+		return nil
+	}
+	sets := []Set{c.state.Current, c.state.Good}
+	if c.state.bad(c.state.Prepared.Revision) == nil {
+		sets = append(sets, c.state.Prepared)
+	}
+	only, all := map[string][]Target{}, []Target{}
+	for _, set := range sets {
 		for layer, id := range set.Targets {
 			t, err := c.store.target(id)
 			if err != nil {
 				return err
 			}
-			only[layer] = append(only[layer], t)
+			only[layer], all = append(only[layer], t), append(all, t)
 		}
 	}
-	if err := c.store.dropTargets(c.state.Current, c.state.Good, c.state.Prepared); err != nil {
+	if err := c.store.dropTargets(sets...); err != nil {
 		c.log.Warn("old targets stay for now", "err", err)
 	}
+	c.drop(all)
+	c.untidy = false
 	return c.keepAll(only)
 }
 
@@ -466,7 +483,7 @@ func (c *conductor) keepAll(only map[string][]Target) error {
 }
 
 func (c *conductor) keep(layer string, only []Target) error {
-	o := order{every: c.pace(), only: only}
+	o := order{every: c.pace(), only: only, epoch: c.preparer.count()}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 	}
@@ -547,6 +564,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 
 // take notes what came of a preparation.
 func (c *conductor) take(p prepared) error {
+	c.untidy = true
 	if err := c.adopt(p.baseline); err != nil {
 		return err
 	}
@@ -723,8 +741,10 @@ func (c *conductor) retry() error {
 	if err := c.write(Entry{Event: evRetry, Revision: c.state.Newest.ID}); err != nil {
 		return err
 	}
+	if c.state.bad(c.state.Prepared.Revision) != nil {
+		c.state.Prepared = Set{} // its targets may be gone
+	}
 	delete(c.state.Bad, c.state.Newest.ID)
-	delete(c.state.Bad, c.state.Prepared.Revision)
 	c.state.Later, c.state.Stuck = nil, nil
 	return c.save()
 }

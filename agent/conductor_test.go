@@ -595,22 +595,56 @@ func TestKilledAnywhereIsResumed(t *testing.T) {
 
 func TestKeepNamesWhatAReturnNeeds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
+		last := func() []string {
+			w.layers[0].mu.Lock()
+			defer w.layers[0].mu.Unlock()
+			return w.layers[0].kept[len(w.layers[0].kept)-1]
+		}
 		w.push("a", "system=1")
 		pass(time.Minute)
 		w.push("b", "system=2")
 		pass(20 * time.Second)
-		w.layers[0].mu.Lock()
-		n := len(w.layers[0].kept)
-		w.layers[0].mu.Unlock()
-		if n != 1 {
-			t.Errorf("%d times something was dropped before b was good, want 1 (after a)", n)
+		if !slices.Contains(last(), "system-1") {
+			t.Errorf("in the soak of b %q is kept, and not what a return needs", last())
 		}
 		pass(time.Minute)
-		w.layers[0].mu.Lock()
-		defer w.layers[0].mu.Unlock()
-		last := w.layers[0].kept[len(w.layers[0].kept)-1]
-		if !slices.Contains(last, "system-2") || slices.Contains(last, "system-1") {
-			t.Errorf("kept %q, want system-2 alone", last)
+		if kept := last(); !slices.Contains(kept, "system-2") || slices.Contains(kept, "system-1") {
+			t.Errorf("kept %q, want system-2 alone", kept)
+		}
+		w.layers[0].refuse["3"] = errors.New("no")
+		w.push("c", "system=3")
+		pass(time.Minute)
+		if kept := last(); slices.Contains(kept, "system-3") {
+			t.Errorf("kept %q, with what failed", kept)
+		}
+	})
+}
+
+// What a preparation makes isn't in a set yet: nothing may be dropped beside it.
+func TestNothingIsDroppedBesideAPreparation(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1")
+		pass(10 * time.Second)
+		block := make(chan struct{})
+		w.layers[1].block = block
+		w.push("b", "system=2", "home=2")
+		kept := func() int {
+			w.layers[0].mu.Lock()
+			defer w.layers[0].mu.Unlock()
+			return len(w.layers[0].kept)
+		}
+		pass(time.Second)
+		before := kept()
+		pass(time.Minute)
+		w.good("a")
+		if got := kept(); got != before {
+			t.Errorf("something was dropped %d times while b was being prepared", got-before)
+		}
+		close(block)
+		pass(time.Minute)
+		w.good("b")
+		if got := kept(); got == before {
+			t.Error("nothing was dropped after that")
 		}
 	})
 }

@@ -15,6 +15,7 @@ type keeper struct {
 	log     *slog.Logger
 	orders  chan order // a mailbox of one: the latest wins
 	reports chan<- report
+	quiet   func(epoch int, do func() error) error // preparer.quiet
 
 	target Target // what it keeps; none: nothing
 	since  time.Time
@@ -27,7 +28,8 @@ type order struct {
 	target   Target        // the zero Target: leave the layer alone
 	since    time.Time     // from when on problems count; zero: the last minutes
 	every    time.Duration // between two looks
-	only     []Target      // not nil: drop what none of these needs
+	only     []Target      // not nil: drop what none of these needs,
+	epoch    int           // unless something is being prepared since then, whose targets aren't known
 }
 
 // A report is what a keeper did or saw.
@@ -70,7 +72,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) obey(ctx context.Context, o order) {
 	k.since, k.every = o.since, o.every
 	if o.only != nil {
-		if err := k.Layer.Keep(ctx, o.only); err != nil {
+		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
 		}
 	}

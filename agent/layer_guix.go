@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/collie/guix"
@@ -75,10 +76,34 @@ func forgive(err error) error {
 	return err
 }
 
+// A settler waits once for the guix that a former life of the agent left running; until then no guix is run.
+type settler struct {
+	runner *guix.Runner
+	mu     sync.Mutex
+	done   bool
+}
+
+func (s *settler) settle(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return nil
+	}
+	err := s.runner.Await(ctx)
+	s.done = err == nil
+	return err
+}
+
 // systemLayer makes a layer of the operating system.
-type systemLayer struct{ *guix.System }
+type systemLayer struct {
+	*guix.System
+	*settler
+}
 
 func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	if err := l.settle(ctx); err != nil {
+		return Target{}, err
+	}
 	if rev.ID == baseline {
 		item, err := l.Live(ctx)
 		if err != nil {
@@ -116,6 +141,9 @@ func (l systemLayer) Switch(ctx context.Context, t Target) error {
 	if err := decode(t, &item); err != nil {
 		return err
 	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
 	return forgive(l.System.Switch(ctx, item.Item, treeOf(item)))
 }
 
@@ -135,11 +163,15 @@ func (l systemLayer) Keep(_ context.Context, ts []Target) error {
 // homeLayer makes a layer of one user's home.
 type homeLayer struct {
 	*guix.Home
+	*settler
 	name string // home:USER
 	main bool   // the pod user's may be home.scm
 }
 
 func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	if err := l.settle(ctx); err != nil {
+		return Target{}, err
+	}
 	if rev.ID == baseline {
 		return l.asItIs(ctx, tell)
 	}
@@ -196,6 +228,9 @@ func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	var item guixItem
 	if err := decode(t, &item); err != nil {
+		return err
+	}
+	if err := l.settle(ctx); err != nil {
 		return err
 	}
 	return forgive(l.of(item.File).Switch(ctx, item.Item, treeOf(item)))

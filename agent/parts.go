@@ -29,13 +29,14 @@ func (a *Agent) parts() ([]Part, error) {
 	}
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
 	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
+	settler := &settler{runner: runner}
 	var parts []Part
 	if a.cfg.System {
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
 			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
 		}
-		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system}})
+		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler}})
 	}
 	for _, user := range a.cfg.Homes {
 		home := &guix.Home{
@@ -43,7 +44,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Self: ownService,
 		}
 		name := "home:" + user
-		parts = append(parts, Part{Name: name, Layer: homeLayer{home, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
+		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}

@@ -25,7 +25,10 @@ type preparer struct {
 	progress  string
 	cancel    context.CancelFunc
 	cancelled int // preparations in a row that a newer revision ended
+	epoch     int // preparations so far
 	done      sync.WaitGroup
+
+	gate sync.Mutex // held by a preparation, or by what drops what isn't needed
 }
 
 // prepared is what came of a preparation.
@@ -55,6 +58,7 @@ func (p *preparer) start(ctx context.Context, rev source.Revision, unknown map[s
 	}
 	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
 	p.underway, p.since, p.progress = &rev, time.Now(), "starting"
+	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, rev, unknown)
 		p.results <- result
@@ -75,6 +79,30 @@ func (p *preparer) finished(result prepared) {
 	}
 }
 
+func (p *preparer) busy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.underway != nil
+}
+
+func (p *preparer) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch
+}
+
+// quiet does what drops things that no set needs, unless a preparation began after the epoch: what that makes isn't in a set yet.
+func (p *preparer) quiet(epoch int, do func() error) error {
+	if !p.gate.TryLock() {
+		return nil // the conductor asks again once the preparation is done
+	}
+	defer p.gate.Unlock()
+	if p.busy() || p.count() != epoch {
+		return nil
+	}
+	return do()
+}
+
 func (p *preparer) tell(layer string) func(string) {
 	return func(says string) {
 		p.mu.Lock()
@@ -84,6 +112,8 @@ func (p *preparer) tell(layer string) func(string) {
 }
 
 func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map[string]bool) prepared {
+	p.gate.Lock()
+	defer p.gate.Unlock()
 	result := prepared{revision: rev, targets: map[string]Target{}, baseline: map[string]Target{}}
 	for _, part := range p.parts {
 		if !unknown[part.Name] {
