@@ -54,3 +54,17 @@ func (r Roots) List() (map[string]string, error) {
 	}
 	return roots, nil
 }
+
+// RemoveTree removes a tree, and what Guile compiled of it for us: by the tree's name, so that nobody would need it.
+func RemoveTree(tree string) error {
+	compiled, _ := filepath.Glob(filepath.Join(ownHome(), ".cache/guile/ccache/*"))
+	for _, version := range compiled {
+		if err := os.RemoveAll(filepath.Join(version, filepath.Clean("/"+tree))); err != nil {
+			return fmt.Errorf("removing what was compiled of a tree: %w", err)
+		}
+	}
+	if err := os.RemoveAll(tree); err != nil {
+		return fmt.Errorf("removing a tree: %w", err)
+	}
+	return nil
+}

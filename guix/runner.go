@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"example.org/collie/agent/crash"
 )
 
 const (
@@ -127,6 +129,11 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	}
 	open.Close() // without the word, the shell ends here
 	gate.Close()
+	if a.build {
+		crash.At("build.started")
+	} else {
+		crash.At("switch.started")
+	}
 
 	var followed sync.WaitGroup
 	ended := make(chan struct{})
@@ -274,11 +281,14 @@ func environment(as *User) []string {
 	if as != nil {
 		return append(env, "HOME="+as.Home, "USER="+as.Name, "LOGNAME="+as.Name, "XDG_RUNTIME_DIR="+as.Runtime)
 	}
-	home := os.Getenv("HOME")
-	if home == "" {
-		home = "/root"
+	return append(env, "HOME="+ownHome())
+}
+
+func ownHome() string {
+	if home := os.Getenv("HOME"); home != "" {
+		return home
 	}
-	return append(env, "HOME="+home)
+	return "/root" // a service has none
 }
 
 func readClean(log string) (string, error) {

@@ -100,6 +100,45 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+func TestFollow(t *testing.T) {
+	m := newMachine(t)
+	log := m.write("log", "building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-thing.drv...\n")
+	ended := make(chan struct{})
+	close(ended)
+	var told []string
+	follow(log, ended, func(err error) { t.Error(err) }, func(says string) { told = append(told, says) })
+	if len(told) != 1 || told[0] != "building thing" {
+		t.Errorf("told %q", told)
+	}
+	if err := os.Truncate(log, longestLog+1); err != nil { // it holds no blocks
+		t.Fatal(err)
+	}
+	var cause error
+	follow(log, ended, func(err error) { cause = err }, nil)
+	if cause == nil {
+		t.Error("a guix that fills the disk goes on")
+	}
+}
+
+func TestRemoveTree(t *testing.T) {
+	m := newMachine(t)
+	t.Setenv("HOME", m.path("home/me"))
+	tree := m.tree(m.item("a", "system"))
+	compiled := m.write("home/me/.cache/guile/ccache/3.0-LE-8-4.7"+tree+"/system.scm.go", "")
+	other := m.write("home/me/.cache/guile/ccache/3.0-LE-8-4.7/other.go", "")
+	if err := RemoveTree(tree); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{tree, compiled} {
+		if _, err := os.Stat(gone); err == nil {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNewestLogsAreKept(t *testing.T) {
 	m := newMachine(t)
 	r := m.runner()
