@@ -166,7 +166,7 @@ func (a *Agent) makeFolders() error {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("state folder: %w", err)
 		}
-		if err := os.Chmod(dir, mode); err != nil { // the umask of the service is 077
+		if err := os.Chmod(dir, mode); err != nil { // whatever the umask
 			return fmt.Errorf("state folder: %w", err)
 		}
 	}

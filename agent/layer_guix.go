@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,8 +29,20 @@ func guixTarget(layer, revision string, item guixItem) (Target, error) {
 	return encode(layer, kind+"-"+hash, revision, item)
 }
 
-// rootName is the GC root of what a tree made for a layer.
-func rootName(layer, tree string) string { return layer + ":" + filepath.Base(tree) }
+// rootName is the GC root of what the guix on PATH makes of a tree for a layer: the same files and the same guix need no
+// second build.
+func rootName(layer, tree string) string {
+	name := layer + ":" + filepath.Base(tree)
+	command, err := exec.LookPath("guix")
+	if err == nil {
+		command, err = filepath.EvalSymlinks(command)
+	}
+	if err != nil {
+		return name // guix itself will say so
+	}
+	sum := sha256.Sum256([]byte(command))
+	return fmt.Sprintf("%s:%x", name, sum[:4])
+}
 
 // seen is what was built of a tree before: the same files need no guix.
 func seen(roots guix.Roots, layer, tree string) (string, bool) {

@@ -62,7 +62,11 @@ func (l podsLayer) Switch(ctx context.Context, t Target) error {
 	if err := decode(t, &r); err != nil {
 		return err
 	}
-	return l.Podman.Switch(ctx, r)
+	err := l.Podman.Switch(ctx, r)
+	if silent := new(manifests.SilentError); errors.As(err, &silent) {
+		return &TransientError{err}
+	}
+	return err
 }
 
 func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {

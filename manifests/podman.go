@@ -80,13 +80,25 @@ func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	return conn, nil
 }
 
-// silent says that the API didn't answer, without the wrapping of HTTP, which tells a user nothing.
+// A SilentError says that the API didn't answer: no revision is to blame.
+type SilentError struct {
+	Socket string
+	Err    error
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("the Podman API at %s doesn't answer: %v", e.Socket, e.Err)
+}
+
+func (e *SilentError) Unwrap() error { return e.Err }
+
+// silent drops the wrapping of HTTP, which tells a user nothing.
 func (p *Podman) silent(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {
 		err = of.Err
 	}
-	return fmt.Errorf("the Podman API at %s doesn't answer: %w", p.socket, err)
+	return &SilentError{p.socket, err}
 }
 
 // once sends a writing request a single time. DoRequest repeats all that fails, twice; but a POST of which only the
