@@ -170,6 +170,9 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err != nil {
 		return err
 	}
+	if err := u.makeRuntime(); err != nil {
+		return &untouchedError{err}
+	}
 	var done struct{}
 	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
 		return &untouchedError{err}

@@ -425,6 +425,21 @@ func TestHomeForwardBackAndStaleSocket(t *testing.T) {
 	}
 }
 
+// Where nobody has logged in, there is no run-time directory for a Shepherd.
+func TestHomeBeforeTheFirstLogin(t *testing.T) {
+	m := newMachine(t)
+	a := m.item("a", "home")
+	if err := os.RemoveAll(m.path("runtime")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.home().Switch(t.Context(), a, m.tree(a)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(m.path("runtime")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("run-time directory: %v, %v", info, err)
+	}
+}
+
 func TestHomeOfNobody(t *testing.T) {
 	m := newMachine(t)
 	a := m.item("a", "home")

@@ -71,6 +71,25 @@ func Find(name string) (User, error) {
 
 func (u *User) socket() string { return u.Runtime + "/shepherd/socket" }
 
+// makeRuntime makes the run-time directory, as a login would: there may be none, and without it no Shepherd. Only root
+// can write the folder that it is in.
+func (u *User) makeRuntime() error {
+	err := os.Mkdir(u.Runtime, 0o700)
+	if errors.Is(err, fs.ErrNotExist) { // nobody has logged in yet
+		err = errors.Join(os.MkdirAll(filepath.Dir(u.Runtime), 0o755), os.Mkdir(u.Runtime, 0o700))
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Lchown(u.Runtime, int(u.UID), int(u.GID))
+	}
+	if err != nil {
+		return fmt.Errorf("making the run-time directory of %s: %w", u.Name, err)
+	}
+	return nil
+}
+
 // credential is what makes a child run as u; nothing is needed if the agent is u.
 func (u *User) credential() *syscall.Credential {
 	if u == nil || int(u.UID) == os.Geteuid() {
