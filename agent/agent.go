@@ -85,7 +85,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) 
 func newConductor(parts []Part, soak time.Duration, st store, j *journal, state State, log *slog.Logger) *conductor {
 	c := &conductor{
 		parts: parts, soak: soak, log: log, store: st, journal: j, state: state,
-		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()),
+		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
 		preparer: &preparer{parts: parts, results: make(chan prepared)},
 		drop:     func([]Target) {},

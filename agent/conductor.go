@@ -29,7 +29,8 @@ type conductor struct {
 	preparer *preparer
 	keepers  map[string]*keeper // by layer
 	reports  chan report
-	calls    chan func() // of the control socket, run here
+	calls    chan func()   // of the control socket, run here
+	gone     chan struct{} // closed when no call is taken any more
 
 	state   State
 	busy    string            // the layer that is being switched
@@ -69,6 +70,7 @@ func (c *conductor) run(ctx context.Context) error {
 	var keepers sync.WaitGroup
 	hands, dismiss := context.WithCancel(ctx) // preparations and keepers end before the conductor does
 	defer func() {
+		close(c.gone)
 		dismiss()
 		c.drain(&keepers)
 	}()
@@ -203,7 +205,7 @@ func (c *conductor) switchTo(layer string, set Set, because string) error {
 	}
 	c.busy = layer
 	c.seen[layer] = report{layer: layer}
-	c.order(layer, order{switchTo: true, target: target, since: c.state.Rollout.Since, every: c.pace()})
+	c.order(layer, order{switchTo: true, target: target, since: c.state.Rollout.Since, every: c.pace(layer)})
 	return nil
 }
 
@@ -428,10 +430,10 @@ func (c *conductor) returnAgain(now time.Time) error {
 		whys = append(whys, layer+": "+r.Refused[layer])
 	}
 	r.Attempts++
-	if r.Attempts < returnAttempts {
+	if r.Attempts < returnAttempts || !r.Blamed {
 		c.log.Warn("a layer didn't return; it is tried again", "reasons", whys)
 		r.Refused = nil
-		c.retryAt = now.Add(time.Duration(r.Attempts) * 5 * time.Second)
+		c.retryAt = now.Add(min(time.Duration(r.Attempts)*5*time.Second, retryMost))
 		c.wakeAt(c.retryAt)
 		return c.save()
 	}
@@ -483,7 +485,7 @@ func (c *conductor) keepAll(only map[string][]Target) error {
 }
 
 func (c *conductor) keep(layer string, only []Target) error {
-	o := order{every: c.pace(), only: only, epoch: c.preparer.count()}
+	o := order{every: c.pace(layer), only: only, epoch: c.preparer.count()}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 	}
@@ -498,11 +500,14 @@ func (c *conductor) keep(layer string, only []Target) error {
 }
 
 // pace is the time between two looks at a layer.
-func (c *conductor) pace() time.Duration {
-	if c.state.Rollout != nil {
+func (c *conductor) pace(layer string) time.Duration {
+	switch {
+	case c.state.Rollout != nil:
 		return min(max(c.soak/4, wakeBounce), 2*time.Second)
+	case c.keepers[layer].Heals:
+		return 5 * time.Second
 	}
-	return 5 * time.Second
+	return 30 * time.Second // it is only reported
 }
 
 // order puts o into the keeper's mailbox; the latest wins.
@@ -655,9 +660,12 @@ func (c *conductor) note(r report) error {
 	}
 	if ro.Phase == returning {
 		if ro.Refused == nil {
-			ro.Refused = map[string]string{}
+			ro.Refused, ro.Blamed = map[string]string{}, false
 		}
 		ro.Refused[r.layer] = r.err.Error()
+		if passing := new(TransientError); !errors.As(r.err, &passing) {
+			ro.Blamed = true
+		}
 		return c.save()
 	}
 	return c.fail(r.err.Error(), r.err)
@@ -715,6 +723,8 @@ func (c *conductor) ask(ctx context.Context, f func() error) error {
 	select {
 	case c.calls <- func() { done <- f() }:
 		return <-done
+	case <-c.gone:
+		return errors.New("the agent is stopping")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

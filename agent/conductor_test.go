@@ -418,6 +418,29 @@ func TestFailedReturnIsStuckUntilANewCommit(t *testing.T) {
 	})
 }
 
+func TestReturnThatNobodyHindersGoesOnUntilTheCauseIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[2].refuse["2"] = errors.New("no")
+		w.push("b", "system=2", "home=2", "pods=2")
+		w.layers[1].mu.Lock()
+		w.layers[1].refuse["1"] = &TransientError{errors.New("the disk is full")}
+		w.layers[1].mu.Unlock()
+		pass(10 * time.Minute)
+		w.is("1", "half 1", "1")
+		if s := w.state(); s.phase() != returning {
+			t.Errorf("phase %s, want returning", s.phase())
+		}
+		w.layers[1].mu.Lock()
+		delete(w.layers[1].refuse, "1")
+		w.layers[1].mu.Unlock()
+		pass(10 * time.Minute)
+		w.is("1", "1", "1")
+		w.good("a")
+	})
+}
+
 func TestSuspendedPreparesAndWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "pods=1")
@@ -476,6 +499,23 @@ func TestStreamOfCommitsStarvesNothing(t *testing.T) {
 		w.is("e", "old", "old")
 		if got := w.layers[0].switched(); got[0] != "c" {
 			t.Errorf("switched to %q, want c first", got)
+		}
+	})
+}
+
+func TestStopFinishesTheSwitchInFlight(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "pods=1")
+		pass(time.Second / 2) // the system is half switched
+		w.is("half 1", "old", "old")
+		w.stop()
+		w.is("1", "old", "old")
+		w.start()
+		pass(time.Minute)
+		w.is("1", "old", "1")
+		w.good("a")
+		if got := w.layers[0].switched(); !slices.Equal(got, []string{"1"}) {
+			t.Errorf("system was switched to %q: the first switch had returned", got)
 		}
 	})
 }

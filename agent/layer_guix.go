@@ -308,7 +308,7 @@ func keepTrees(dir string, ts []Target) error {
 	}
 	for _, tree := range trees {
 		if !needed[tree.Name()] {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, tree.Name())))
+			err = errors.Join(err, guix.RemoveTree(filepath.Join(dir, tree.Name())))
 		}
 	}
 	return err

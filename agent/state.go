@@ -78,6 +78,7 @@ type Rollout struct {
 	Changes  map[string][]Change `json:"changes,omitempty"`  // by layer
 	Attempts int                 `json:"attempts,omitempty"` // returning: how often it was tried
 	Refused  map[string]string   `json:"refused,omitempty"`  // returning: layers that wouldn't, with the reason
+	Blamed   bool                `json:"blamed,omitempty"`   // returning: for one of them the cause doesn't go away by itself
 }
 
 // Bad is why a revision isn't tried again.

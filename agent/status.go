@@ -39,6 +39,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		case s.Current.Targets[p.Name] == "":
 			l.Error = "nothing was deployed to it yet"
 		}
+		if s.Prepared.Revision != "" && s.Prepared.Targets[p.Name] == "" {
+			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
+		}
 		status.Layers = append(status.Layers, l)
 		status.Problems = append(status.Problems, seen.problems...)
 	}
