@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfigDefaults(t *testing.T) {
+	cfg, err := parseConfig("collie.yaml", []byte("source: {url: file:///srv/git/ops.git}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want Config
+	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
+	want.System, want.Soak, want.State = true, Duration(30*time.Second), "/var/lib/collie"
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+}
+
+func TestConfigTakesEveryKey(t *testing.T) {
+	cfg, err := parseConfig("collie.yaml", []byte(`# All that can be said.
+source:
+  url: http://127.0.0.1:8080/ops.git
+  branch: prod
+  interval: 1h30m
+  owner: ops
+host: web-1
+system: false
+homes:
+  - podman
+  - ann
+user: podman
+soak: 0s
+state: /tmp/state
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want Config
+	want.Source.URL, want.Source.Branch, want.Source.Owner = "http://127.0.0.1:8080/ops.git", "prod", "ops"
+	want.Source.Interval = Duration(90 * time.Minute)
+	want.Host, want.Homes, want.User, want.State = "web-1", []string{"podman", "ann"}, "podman", "/tmp/state"
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+}
+
+// Each mistake is told by file, line and the user's words.
+func TestConfigMistakes(t *testing.T) {
+	const good = "source: {url: file:///srv/git/ops.git}\n"
+	for _, row := range []struct{ name, text, want string }{
+		{"empty", "", "c.yaml: source.url is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"only a comment", "# nothing\n", "c.yaml: source.url is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"unknown key", good + "sytem: true\n", `c.yaml:2: unknown key "sytem"`},
+		{"unknown key below source", "source:\n  url: x\n  brnch: main\n", `c.yaml:3: unknown key "brnch"`},
+		{"a key twice", good + "user: a\nuser: b\n", `c.yaml:3: mapping key "user" already defined at line 2`},
+		{"a list", "- source\n", `c.yaml:1: "" isn't the kind of value this key takes`},
+		{"text for source", "source: ops.git\n", `c.yaml:1: "ops.git" isn't the kind of value this key takes`},
+		{"text for a truth", good + "system: maybe\n", `c.yaml:2: "maybe" isn't the kind of value this key takes`},
+		{"text for a list", good + "homes: podman\n", `c.yaml:2: "podman" isn't the kind of value this key takes`},
+		{"a list for a text", good + "user: [podman]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
+		{"soak without a unit", good + "soak: 30\n", `c.yaml:2: "30" is no duration: write 30s, 5m or 1h`},
+		{"soak in words", good + "soak: long\n", `c.yaml:2: "long" is no duration: write 30s, 5m or 1h`},
+		{"interval without a unit", "source:\n  url: x\n  interval: 5\n", `c.yaml:3: "5" is no duration: write 30s, 5m or 1h`},
+		{"a tab", "source:\n\turl: x\n", "c.yaml:2: found character that cannot start any token"},
+
+		{"interval too short", "source: {url: x, interval: 999ms}\n", "c.yaml: source.interval: at least 1s"},
+		{"negative soak", good + "soak: -1s\n", "c.yaml: soak: no negative duration"},
+		{"relative state", good + "state: var/lib\n", `c.yaml: state: "var/lib" is no absolute path`},
+		{"nothing to keep", good + "system: false\n", "c.yaml: nothing to keep: set system, homes or user"},
+		{"a path for a user", good + "user: ../root\n", `c.yaml: "../root" is no name of a user or host`},
+		{"a path for a home", good + "homes: [ann, a/b]\n", `c.yaml: "a/b" is no name of a user or host`},
+		{"an option for an owner", "source: {url: x, owner: -rf}\n", `c.yaml: "-rf" is no name of a user or host`},
+		{"dots for a host", good + "host: ..\n", `c.yaml: ".." is no name of a user or host`},
+		{"a very long host", good + "host: " + strings.Repeat("a", 64) + "\n", `c.yaml: "` + strings.Repeat("a", 64) + `" is no name of a user or host`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := parseConfig("c.yaml", []byte(row.text))
+			if err == nil {
+				t.Fatalf("it was taken, want %q", row.want)
+			}
+			if err.Error() != row.want {
+				t.Errorf("got  %s\nwant %s", err, row.want)
+			}
+		})
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if _, err := ReadConfig(file("good.yaml", "source: {url: x}\n")); err != nil {
+		t.Error(err)
+	}
+	huge := file("huge.yaml", "source: {url: x}\n"+strings.Repeat("#", configLimit))
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.yaml"): "configuration: open " + filepath.Join(dir, "none.yaml") + ": no such file or directory",
+		huge:                            huge + ": larger than 1048576 bytes",
+	} {
+		if _, err := ReadConfig(path); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{
+		"source: {url: file:///srv/git/ops.git}\n",
+		"source:\n  url: x\n  interval: 5m\nhomes: [a, b]\nsystem: false\nsoak: 1s\n",
+		"source: &a {url: x}\nhost: *a\n", "a: &a [*a]\n", "? x\n: y\n", "---\n---\n", "source:\n\turl\n", "soak: {a: b}\n", "!!binary x\n", "\xff\xfe",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		cfg, err := parseConfig("c.yaml", text)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "c.yaml") {
+				t.Errorf("the error doesn't name the file: %v", err)
+			}
+			return
+		}
+		if cfg.Source.URL == "" || time.Duration(cfg.Source.Interval) < time.Second || cfg.Soak < 0 || !filepath.IsAbs(cfg.State) {
+			t.Errorf("taken: %+v", cfg)
+		}
+		for _, name := range append(cfg.Homes, cfg.User, cfg.Host, cfg.Source.Owner) {
+			if strings.ContainsAny(name, "/\n\x00") || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+				t.Errorf("taken as a name: %q", name)
+			}
+		}
+	})
+}
