@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,10 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 		return fmt.Errorf("the agent at %s: %w", c.Socket, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return errors.New(string(bytes.TrimSpace(text)))
+		if text = bytes.TrimSpace(text); len(text) == 0 {
+			return fmt.Errorf("the agent at %s answered %s", c.Socket, resp.Status)
+		}
+		return errors.New(string(text))
 	}
 	if into == nil {
 		return nil
@@ -80,34 +84,40 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 
 // explain says what to do when nobody answers.
 func (c Client) explain(err error) error {
+	if asked := new(url.Error); errors.As(err, &asked) {
+		err = asked.Err // the URL is only ours
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no agent answers at %s: is it running? see `herd status collie`: %w", c.Socket, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is for root and the group collie: %w", c.Socket, err)
 	}
-	return err
+	return fmt.Errorf("asking the agent at %s: %w", c.Socket, err)
 }
 
-// Poll asks for the status until enough says so, an error stays for longer than a restart of the agent takes, or ctx ends.
+// Poll asks for the status until enough says so, an error stays for longer than a restart of the agent takes, or ctx
+// ends. It returns the last status that came.
 func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, error) {
 	const every, restart = 200 * time.Millisecond, 30 * time.Second
+	var last Status
 	var silent time.Time
 	for {
 		s, err := c.Status(ctx)
 		switch {
-		case err == nil && enough(s):
-			return s, nil
 		case err == nil:
-			silent = time.Time{}
+			last, silent = s, time.Time{}
+			if enough(s) {
+				return s, nil
+			}
 		case silent.IsZero():
 			silent = time.Now()
 		case time.Since(silent) > restart:
-			return s, err
+			return last, err
 		}
 		select {
 		case <-ctx.Done():
-			return s, ctx.Err()
+			return last, ctx.Err()
 		case <-time.After(every):
 		}
 	}

@@ -30,8 +30,14 @@ func initCmd(c *cli) *cobra.Command {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
-			if there, err := os.ReadDir(dir); err != nil || len(there) > 0 {
-				return errors.Join(err, fmt.Errorf("%s isn't empty: name a new folder", dir))
+			there, err := os.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			for _, f := range there {
+				if f.Name() != ".git" { // a clone of an empty repository
+					return fmt.Errorf("%s isn't empty: name a new folder", dir)
+				}
 			}
 			files, err := fs.Sub(template, "template")
 			if err != nil {

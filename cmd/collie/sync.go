@@ -53,8 +53,13 @@ func (c *cli) wait(ctx context.Context) error {
 				bad = &b
 			}
 		}
-		resting := s.Phase == "idle" || s.Phase == "stuck"
-		return resting && (bad != nil || s.Revisions.Good == s.Revisions.Newest || s.Phase == "stuck" || s.Suspended != nil && s.Preparing == nil)
+		switch s.Phase {
+		case "idle":
+			return bad != nil || s.Revisions.Good == s.Revisions.Newest || s.Suspended != nil && s.Preparing == nil
+		case "stuck":
+			return s.Preparing == nil // else what is prepared may mend it
+		}
+		return false
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -32,6 +33,9 @@ func validateCmd(c *cli) *cobra.Command {
 			}
 			for _, m := range mistakes {
 				fmt.Fprintln(c.err, m)
+			}
+			if len(mistakes) == 1 {
+				return errors.New("1 mistake")
 			}
 			return fmt.Errorf("%d mistakes", len(mistakes))
 		},

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"example.org/collie/agent/api"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"collie": main})
+}
+
+// Each script is a user's story, with the real main in it.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("COLLIE_SOCKET", filepath.Join(env.WorkDir, "collie.sock"))
+			env.Setenv("TZ", "UTC")
+			env.Setenv("COLUMNS", "100")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"agent":  serveAgent,
+			"exits":  exits,
+			"mode":   mode,
+			"lines":  lines,
+			"socket": socket,
+		},
+	})
+}
+
+// exits CODE COMMAND… runs a command that has to end with CODE.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// mode OCTAL FILE… looks at permissions.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mode OCTAL FILE…")
+	}
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	for _, name := range args[1:] {
+		info, err := os.Lstat(ts.MkAbs(name))
+		ts.Check(err)
+		if got := info.Mode().Perm(); got != fs.FileMode(want) {
+			ts.Fatalf("%s has mode %o, want %o", name, got, want)
+		}
+	}
+}
+
+// lines N says how many lines the last command wrote to stderr.
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: lines N")
+	}
+	if got := strings.Count(ts.ReadFile("stderr"), "\n"); strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%d lines on stderr, want %s", got, args[0])
+	}
+}
+
+// socket FILE leaves a socket behind that nobody listens at.
+func socket(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: socket FILE")
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[0])})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
+}
+
+// agent DIR stands in for a running agent until the script ends. What it answers is in DIR: sync.json, plan.json,
+// history.json, and one after the other status*.json, the last again and again; NAME.error is an error instead. What
+// it was told to do is written to the file asked.
+func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: agent DIR")
+	}
+	a := &cannedAgent{dir: ts.MkAbs(args[0]), asked: ts.MkAbs("asked")}
+	statuses, err := filepath.Glob(filepath.Join(a.dir, "status*.json"))
+	ts.Check(err)
+	slices.Sort(statuses)
+	a.statuses = statuses
+	l, err := net.Listen("unix", ts.Getenv("COLLIE_SOCKET"))
+	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- api.Serve(ctx, []net.Listener{l}, api.Agent{
+			Status: a.status,
+			Sync: func(context.Context) (s api.Synced, err error) {
+				return s, errors.Join(a.note("sync"), a.answer("sync", &s))
+			},
+			Plan: func(context.Context) (p api.Plan, err error) { return p, a.answer("plan", &p) },
+			History: func(context.Context) (d []api.Deployment, err error) {
+				return d, a.answer("history", &d)
+			},
+			Suspend: func(_ context.Context, why string) error { return a.do("suspend", why) },
+			Resume:  func(context.Context) error { return a.do("resume", "") },
+			Retry:   func(context.Context) error { return a.do("retry", "") },
+		}, slog.New(slog.DiscardHandler))
+	}()
+	ts.Defer(func() {
+		stop()
+		if err := <-ended; err != nil {
+			ts.Fatalf("the agent ended: %v", err)
+		}
+	})
+}
+
+type cannedAgent struct {
+	dir, asked string
+
+	mu       sync.Mutex
+	statuses []string // files; the first is next
+}
+
+func (a *cannedAgent) status(context.Context) (s api.Status, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.statuses) == 0 {
+		return s, a.answer("status", &s)
+	}
+	name := strings.TrimSuffix(filepath.Base(a.statuses[0]), ".json")
+	if len(a.statuses) > 1 {
+		a.statuses = a.statuses[1:]
+	}
+	return s, a.answer(name, &s)
+}
+
+// answer reads NAME.json into v, or returns what NAME.error says.
+func (a *cannedAgent) answer(name string, v any) error {
+	if says, err := os.ReadFile(filepath.Join(a.dir, name+".error")); err == nil {
+		return errors.New(strings.TrimSpace(string(says)))
+	}
+	b, err := os.ReadFile(filepath.Join(a.dir, name+".json"))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+func (a *cannedAgent) do(what, why string) error {
+	if says, err := os.ReadFile(filepath.Join(a.dir, what+".error")); err == nil {
+		return errors.New(strings.TrimSpace(string(says)))
+	}
+	return a.note(strings.TrimSpace(what + " " + why))
+}
+
+func (a *cannedAgent) note(line string) error {
+	f, err := os.OpenFile(a.asked, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, line)
+	return errors.Join(err, f.Close())
+}
