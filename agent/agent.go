@@ -52,9 +52,12 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) 
 	if err := a.lockState(); err != nil {
 		return nil, err
 	}
-	state, err := a.store.load()
+	state, aside, err := a.store.load()
 	if err != nil {
 		return nil, err
+	}
+	if aside != "" {
+		log.Error("the state makes no sense and is set aside; the machine is taken as it is", "file", aside)
 	}
 	if err := a.nameHost(&state); err != nil {
 		return nil, err

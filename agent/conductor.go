@@ -30,6 +30,7 @@ type conductor struct {
 	keepers  map[string]*keeper // by layer
 	reports  chan report
 	calls    chan func()   // of the control socket, run here
+	answers  []func()      // to calls, given once status tells what they did
 	gone     chan struct{} // closed when no call is taken any more
 
 	state   State
@@ -89,6 +90,10 @@ func (c *conductor) run(ctx context.Context) error {
 			return err
 		}
 		c.publish()
+		for _, answer := range c.answers {
+			answer()
+		}
+		c.answers = nil
 		alarm.Reset(time.Until(c.next))
 		select {
 		case <-ctx.Done():
@@ -189,7 +194,7 @@ func (c *conductor) behind(set Set, now time.Time) (string, bool) {
 func (c *conductor) switchTo(layer string, set Set, because string) error {
 	target, err := c.store.target(set.Targets[layer])
 	if err != nil {
-		return c.forget(set, err)
+		return c.forget(set, layer, err)
 	}
 	if r := c.state.Rollout; r == nil || r.Phase == soaking {
 		if err := c.begin(set, because); err != nil {
@@ -232,15 +237,19 @@ func (c *conductor) begin(set Set, because string) error {
 	return nil
 }
 
-// forget drops a set whose targets can't be read: it is made again.
-func (c *conductor) forget(set Set, why error) error {
-	c.log.Error("a target is gone; its revision is prepared again", "revision", set.Revision, "err", why)
+// forget drops a set whose target of a layer can't be read: it is made again.
+func (c *conductor) forget(set Set, layer string, why error) error {
+	c.log.Error("a target is gone; it is made again", "layer", layer, "revision", set.Revision, "err", why)
+	for _, s := range []*Set{&c.state.Prepared, &c.state.Current, &c.state.Good} {
+		if s.Targets[layer] == set.Targets[layer] {
+			delete(s.Targets, layer)
+		}
+	}
 	if c.state.Prepared.Revision == set.Revision {
 		c.state.Prepared = Set{}
-		c.state.Rollout = nil
-		return c.save()
 	}
-	return fmt.Errorf("going to revision %s: %w", set.Revision, why)
+	c.state.Rollout = nil
+	return c.save()
 }
 
 // judge decides once every layer is at its target.
@@ -717,14 +726,27 @@ func (c *conductor) publish() {
 	c.snapshot = s
 }
 
-// ask runs f on the conductor's own goroutine.
+var errStopping = errors.New("the agent is stopping: ask again once it runs")
+
+// ask runs f on the conductor's own goroutine, and returns once status tells what it did.
 func (c *conductor) ask(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
+	call := func() {
+		err := f()
+		c.answers = append(c.answers, func() { done <- err })
+	}
 	select {
-	case c.calls <- func() { done <- f() }:
-		return <-done
+	case c.calls <- call:
 	case <-c.gone:
-		return errors.New("the agent is stopping")
+		return errStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-c.gone:
+		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -173,7 +173,7 @@ const testSoak = 30 * time.Second
 func (w *world) start() {
 	w.t.Helper()
 	st := store{w.dir}
-	state, err := st.load()
+	state, _, err := st.load()
 	if err != nil {
 		w.t.Fatal(err)
 	}

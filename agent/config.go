@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,28 +72,80 @@ func parseConfig(file string, text []byte) (Config, error) {
 	if err := dec.Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
 		return Config{}, configError(file, err)
 	}
-	return cfg, cfg.check(file)
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%s: holds more than one document", file)
+	}
+	var lines yaml.Node
+	if err := yaml.Unmarshal(text, &lines); err != nil {
+		return Config{}, configError(file, err)
+	}
+	var mistakes []error
+	for _, m := range cfg.mistakes() {
+		at := file
+		if line := lineOf(&lines, m.key); line > 0 {
+			at = fmt.Sprintf("%s:%d", file, line)
+		}
+		mistakes = append(mistakes, fmt.Errorf("%s: %s", at, m.says))
+	}
+	return cfg, errors.Join(mistakes...)
 }
 
-func (cfg Config) check(file string) error {
-	switch {
-	case cfg.Source.URL == "":
-		return fmt.Errorf("%s: source.url is missing: name the repository to follow, as file:///srv/git/ops.git", file)
-	case time.Duration(cfg.Source.Interval) < time.Second:
-		return fmt.Errorf("%s: source.interval: at least 1s", file)
-	case cfg.Soak < 0:
-		return fmt.Errorf("%s: soak: no negative duration", file)
-	case !strings.HasPrefix(cfg.State, "/"):
-		return fmt.Errorf("%s: state: %q is no absolute path", file, cfg.State)
-	case !cfg.System && len(cfg.Homes) == 0 && cfg.User == "":
-		return fmt.Errorf("%s: nothing to keep: set system, homes or user", file)
+// A mistake is a value that makes no sense.
+type mistake struct{ key, says string }
+
+func (cfg Config) mistakes() (all []mistake) {
+	wrong := func(key, format string, args ...any) {
+		all = append(all, mistake{key, key + ": " + fmt.Sprintf(format, args...)})
 	}
-	for _, name := range append([]string{cfg.User, cfg.Host, cfg.Source.Owner}, cfg.Homes...) {
-		if name != "" && !plainName.MatchString(name) {
-			return fmt.Errorf("%s: %q is no name of a user or host", file, name)
+	if cfg.Source.URL == "" {
+		wrong("source.url", "is missing: name the repository to follow, as file:///srv/git/ops.git")
+	}
+	if time.Duration(cfg.Source.Interval) < time.Second {
+		wrong("source.interval", "at least 1s")
+	}
+	if cfg.Soak < 0 {
+		wrong("soak", "no negative duration")
+	}
+	if !strings.HasPrefix(cfg.State, "/") {
+		wrong("state", "%q is no absolute path", cfg.State)
+	}
+	if !cfg.System && len(cfg.Homes) == 0 && cfg.User == "" {
+		wrong("system", "nothing is followed: set system, homes or user")
+	}
+	for _, n := range []struct{ key, name string }{{"user", cfg.User}, {"host", cfg.Host}, {"source.owner", cfg.Source.Owner}} {
+		if n.name != "" && !plainName.MatchString(n.name) {
+			wrong(n.key, "%q is no name", n.name)
 		}
 	}
-	return nil
+	for i, name := range cfg.Homes {
+		if !plainName.MatchString(name) {
+			wrong("homes", "%q is no user's name", name)
+		}
+		if slices.Contains(cfg.Homes[:i], name) {
+			wrong("homes", "%q is there twice", name)
+		}
+	}
+	return all
+}
+
+// lineOf is the line of a key like source.url, or of the part of it that is there.
+func lineOf(n *yaml.Node, key string) int {
+	if n.Kind == yaml.DocumentNode {
+		n = n.Content[0]
+	}
+	first, rest, _ := strings.Cut(key, ".")
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value != first {
+			continue
+		}
+		if rest != "" {
+			if line := lineOf(n.Content[i+1], rest); line > 0 {
+				return line
+			}
+		}
+		return n.Content[i].Line
+	}
+	return 0
 }
 
 var (
@@ -101,20 +155,33 @@ var (
 	atLine       = regexp.MustCompile(`(?:yaml: )?line (\d+): (.*)`)
 )
 
-// configError says in the user's words what yaml.v3 says in Go's.
+// configError says in the user's words what yaml.v3 says in Go's, for all mistakes.
 func configError(file string, err error) error {
-	text := err.Error()
-	if wrong := new(yaml.TypeError); errors.As(err, &wrong) && len(wrong.Errors) > 0 {
-		text = wrong.Errors[0]
+	texts := []string{err.Error()}
+	if wrong := new(yaml.TypeError); errors.As(err, &wrong) {
+		texts = wrong.Errors
 	}
+	var all []error
+	for _, text := range texts {
+		all = append(all, errors.New(file+configMistake(text)))
+	}
+	return errors.Join(all...)
+}
+
+func configMistake(text string) string {
 	if m := unknownField.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s:%s: unknown key %q", file, m[1], m[2])
+		return fmt.Sprintf(":%s: unknown key %q", m[1], m[2])
 	}
 	if m := wrongValue.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s:%s: %q isn't the kind of value this key takes", file, m[1], strings.Trim(m[2], "` "))
+		return fmt.Sprintf(":%s: %q isn't the kind of value this key takes", m[1], strings.Trim(m[2], "` "))
 	}
-	if m := atLine.FindStringSubmatch(text); m != nil {
-		return fmt.Errorf("%s:%s: %s", file, m[1], m[2])
+	m := atLine.FindStringSubmatch(text)
+	if m == nil {
+		return ":1: " + strings.TrimPrefix(text, "yaml: ") // yaml.v3 names no line where it is the first
 	}
-	return fmt.Errorf("%s: %w", file, err)
+	line, _ := strconv.Atoi(m[1])
+	if strings.HasPrefix(m[2], "did not find expected") {
+		line++ // its parser counts from 0, its scanner from 1
+	}
+	return fmt.Sprintf(":%d: %s", line, m[2])
 }

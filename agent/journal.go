@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -92,10 +93,10 @@ func shortenJournal(name string) error {
 	if i := bytes.IndexByte(text, '\n'); i >= 0 {
 		text = text[i+1:]
 	}
-	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+	if err := replaceFile(name, text); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	return os.Rename(name+".new", name)
+	return nil
 }
 
 func (j *journal) write(e Entry) error {
@@ -123,15 +124,25 @@ func readJournal(name string) ([]Entry, error) {
 	}
 	defer f.Close()
 	var entries []Entry
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, journalLine)
-	for lines.Scan() {
+	lines := bufio.NewReaderSize(f, journalLine)
+	for tooLong := false; ; {
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			tooLong = true
+			continue
+		case err != nil && !errors.Is(err, io.EOF):
+			return entries, fmt.Errorf("journal: %w", err)
+		}
 		var e Entry
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
+		if !tooLong && json.Unmarshal(line, &e) == nil {
 			entries = append(entries, e)
 		}
+		tooLong = false
+		if err != nil {
+			return entries, nil
+		}
 	}
-	return entries, lines.Err()
 }
 
 // history tells the deployments in entries, newest first.
@@ -155,20 +166,27 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 		}
 		delete(open, e.Revision)
 	}
-	deploying := "" // the revision whose rollout is underway
+	overtake := func(e Entry, older func(revision string, d *api.Deployment) bool) {
+		for revision, d := range open {
+			if revision != e.Revision && older(revision, d) {
+				d.Outcome, d.Duration = "superseded", e.At.Sub(d.Started)
+				delete(open, revision)
+			}
+		}
+	}
+	made := map[string]bool{} // revisions that were prepared
+	deploying := ""           // the revision whose rollout is underway
 	for _, e := range entries {
 		switch e.Event {
 		case evPreparing:
+			overtake(e, func(revision string, _ *api.Deployment) bool { return revision != deploying && !made[revision] })
 			begin(e)
+		case evPrepared:
+			made[e.Revision] = true
 		case evSwitching:
 			d := begin(e)
 			d.Because = e.Because
-			for revision, older := range open { // those that this one overtook
-				if revision != e.Revision && !older.Started.After(d.Started) {
-					older.Outcome, older.Duration = "superseded", e.At.Sub(older.Started)
-					delete(open, revision)
-				}
-			}
+			overtake(e, func(_ string, older *api.Deployment) bool { return !older.Started.After(d.Started) })
 			deploying = e.Revision
 		case evLayer:
 			if d := open[deploying]; d != nil && !slices.Contains(d.Layers, e.Layer) {
@@ -179,6 +197,10 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			d.Reason = e.Because
 			if deploying != e.Revision { // it failed in prepare: nothing to take back
 				end(e, "bad")
+			}
+		case evReturning:
+			if d := open[e.Revision]; d != nil && d.Reason == "" {
+				d.Reason = e.Because
 			}
 		case evLater:
 			begin(e).Reason = e.Because

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -106,40 +105,4 @@ func (l podsLayer) Pods(ctx context.Context, t Target) ([]api.Pod, error) {
 		all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision})
 	}
 	return all, err
-}
-
-// Validate checks a repository's files as far as that can be done without Guix and Podman. It returns notes, and all
-// mistakes, in the order of files and lines.
-func Validate(files fs.FS) (notes, mistakes []string) {
-	if err := unsupported(files); err != nil {
-		mistakes = append(mistakes, err.Error())
-	}
-	if !has(files, "system.scm") {
-		notes = append(notes, "no system.scm: the operating system is left alone")
-	}
-	if !has(files, "home.scm") && !has(files, "home") {
-		notes = append(notes, "no home.scm: homes are left alone")
-	}
-	if !has(files, podsDir) {
-		return append(notes, "no pods/: pods are left alone"), mistakes
-	}
-	all, err := manifests.Load(files, podsDir)
-	var wrong manifests.Errors
-	switch {
-	case errors.As(err, &wrong):
-		for _, e := range wrong {
-			line := e.Error()
-			if e.Hint != "" {
-				line += "\n  hint: " + e.Hint
-			}
-			mistakes = append(mistakes, line)
-		}
-	case err != nil:
-		mistakes = append(mistakes, err.Error())
-	default:
-		for _, n := range all.Notes {
-			notes = append(notes, n.String())
-		}
-	}
-	return notes, mistakes
 }

@@ -128,7 +128,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 	}
 	files, err := p.files(ctx, rev.ID)
 	if err != nil {
-		result.err = fmt.Errorf("revision %s: %w", short(rev.ID), err)
+		result.err = unreadable(rev, err)
 		return result
 	}
 	if err := unsupported(files); err != nil {
@@ -137,7 +137,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 	}
 	tree, err := p.export(files)
 	if err != nil {
-		result.err = fmt.Errorf("revision %s: %w", short(rev.ID), err)
+		result.err = unreadable(rev, err)
 		return result
 	}
 	crash.At("preparing.exported")
@@ -159,6 +159,14 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		result.err = &BadError{errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
 	}
 	return result
+}
+
+// unreadable sorts the errors of reading a revision's files: some are the commit's fault.
+func unreadable(rev source.Revision, err error) error {
+	if blamed := new(source.TreeError); errors.As(err, &blamed) {
+		return &BadError{err}
+	}
+	return fmt.Errorf("revision %s: %w", short(rev.ID), err)
 }
 
 func short(revision string) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -131,27 +132,31 @@ type store struct{ dir string }
 func (st store) stateFile() string           { return filepath.Join(st.dir, "state.json") }
 func (st store) targetFile(id string) string { return filepath.Join(st.dir, "targets", id+".json") }
 
-// load reads the state; one that isn't there, or can't be read, is new: the machine is then adopted as it is.
-func (st store) load() (State, error) {
-	var s State
-	err := readJSON(st.stateFile(), &s)
-	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, nil
-	}
-	if broken := new(json.SyntaxError); errors.As(err, &broken) {
-		aside := st.stateFile() + ".broken"
+// load reads the state. One that isn't there is new, and one that makes no sense is set aside: the machine is then
+// adopted as it is. aside names that file.
+func (st store) load() (s State, aside string, err error) {
+	err = readJSON(st.stateFile(), &s)
+	var access *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return State{}, "", nil
+	case errors.As(err, &access):
+		return State{}, "", fmt.Errorf("state: %w", err)
+	case err != nil:
+		aside = st.stateFile() + ".broken"
 		if err := os.Rename(st.stateFile(), aside); err != nil {
-			return State{}, fmt.Errorf("state: set the broken one aside: %w", err)
+			return State{}, "", fmt.Errorf("state: set the broken one aside: %w", err)
 		}
-		return State{}, nil
+		return State{}, aside, nil
 	}
-	if err != nil {
-		return State{}, fmt.Errorf("state: %w", err)
+	gone := func(id string) bool {
+		_, err := st.target(id)
+		return err != nil
 	}
-	// A set whose targets are gone can't be switched to: forget it, it is made again.
+	// A set whose targets are gone can't be switched to: what is missing is made again.
 	for _, set := range []*Set{&s.Prepared, &s.Current, &s.Good} {
 		for layer, id := range set.Targets {
-			if _, err := st.target(id); err != nil {
+			if gone(id) {
 				delete(set.Targets, layer)
 				if set == &s.Prepared {
 					*set = Set{}
@@ -159,7 +164,10 @@ func (st store) load() (State, error) {
 			}
 		}
 	}
-	return s, nil
+	if s.Rollout != nil && slices.ContainsFunc(slices.Collect(maps.Values(s.Rollout.To.Targets)), gone) {
+		s.Rollout = nil
+	}
+	return s, "", nil
 }
 
 func (st store) save(s State) error { return writeJSON(st.stateFile(), s) }
@@ -223,18 +231,22 @@ func readJSON(file string, v any) error {
 	return nil
 }
 
-// writeJSON replaces file wholly or not at all, and what it returned from survives a power cut.
 func writeJSON(file string, v any) error {
 	b, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	return replaceFile(file, append(b, '\n'))
+}
+
+// replaceFile replaces file wholly or not at all, and what it returned from survives a power cut.
+func replaceFile(file string, text []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // in vain once renamed
-	_, err = tmp.Write(append(b, '\n'))
+	_, err = tmp.Write(text)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,17 +57,17 @@ func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
 			}
 			return nil
 		case badName(e.Name()) != "":
-			return &nameError{at, badName(e.Name())}
+			return &TreeError{strconv.Quote(at), badName(e.Name())}
 		case strings.Count(at, "/") > maxDepth:
-			return fmt.Errorf("%s is deeper than %d folders", at, maxDepth)
+			return &TreeError{at, fmt.Sprintf("is deeper than %d folders", maxDepth)}
 		case e.IsDir():
 			return nil // made for what is in it
 		case e.Type()&fs.ModeSymlink != 0:
-			return fmt.Errorf("%s is a symbolic link: put the file itself in its place", at)
+			return &TreeError{at, "is a symbolic link: put the file itself in its place"}
 		case !e.Type().IsRegular():
-			return fmt.Errorf("%s is no regular file: remove it", at)
+			return &TreeError{at, "is no regular file: remove it"}
 		case len(paths) == maxEntries:
-			return fmt.Errorf("there are more than %d files", maxEntries)
+			return &TreeError{Says: fmt.Sprintf("there are more than %d files", maxEntries)}
 		}
 		paths = append(paths, at)
 		return nil

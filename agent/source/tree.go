@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (s *Source) Tree(ctx context.Context, id string) (fs.FS, error) {
 		return nil, fmt.Errorf("reading revision %s: %w", id, err)
 	}
 	t.when = commit.Committer.When.UTC()
-	var bad *nameError
+	var bad *TreeError
 	err = walkTree(t.sto, commit.TreeHash, func(at string, e object.TreeEntry) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -54,7 +55,9 @@ func (s *Source) Tree(ctx context.Context, id string) (fs.FS, error) {
 	switch {
 	case err == nil:
 		return t, nil
-	case ctx.Err() != nil, errors.Is(err, errTooMuch), errors.As(err, &bad): // the clone is well
+	case errors.Is(err, errTooMuch):
+		err = &TreeError{Says: err.Error()}
+	case ctx.Err() != nil, errors.As(err, &bad): // the clone is well
 	default:
 		t.damaged()
 	}
@@ -81,17 +84,22 @@ type node struct {
 	files []*node // of a folder, by name
 }
 
-// A nameError is a name in a commit that can't be a file's.
-type nameError struct{ path, says string }
+// A TreeError blames a commit: it has a file that Collie doesn't read, or too many.
+type TreeError struct{ Path, Says string }
 
-func (e *nameError) Error() string { return fmt.Sprintf("%q: %s", e.path, e.says) }
+func (e *TreeError) Error() string {
+	if e.Path == "" {
+		return e.Says
+	}
+	return e.Path + " " + e.Says
+}
 
 func (t *tree) add(at string, e object.TreeEntry) error {
 	if says := badName(e.Name); says != "" {
-		return &nameError{at, says}
+		return &TreeError{strconv.Quote(at), says}
 	}
 	if t.nodes[at] != nil {
-		return &nameError{at, "is there twice"}
+		return &TreeError{strconv.Quote(at), "is there twice"}
 	}
 	n := &node{name: e.Name, id: e.Hash}
 	switch e.Mode {
@@ -206,9 +214,9 @@ func (t *tree) content(op, name string, n *node) ([]byte, error) {
 	case n.mode.IsDir():
 		return bad(errors.New("is a folder"))
 	case n.mode&fs.ModeSymlink != 0:
-		return bad(errors.New("is a symbolic link, and Collie follows none: put the file itself in its place"))
+		return bad(&TreeError{Says: "is a symbolic link, and Collie follows none: put the file itself in its place"})
 	case !n.mode.IsRegular():
-		return bad(errors.New("is a submodule, and Collie fetches none: put its files in its place"))
+		return bad(&TreeError{Says: "is a submodule, and Collie fetches none: put its files in its place"})
 	}
 	var data []byte
 	var limit error
@@ -218,11 +226,11 @@ func (t *tree) content(op, name string, n *node) ([]byte, error) {
 			return err
 		}
 		if size > maxFile {
-			limit = fmt.Errorf("has %d bytes, and Collie reads files of up to %d MiB", size, maxFile>>20)
+			limit = &TreeError{Says: fmt.Sprintf("has %d bytes, and Collie reads files of up to %d MiB", size, maxFile>>20)}
 			return nil
 		}
 		if !n.read && size > t.left {
-			limit = fmt.Errorf("is where the revision goes beyond the %d MiB that Collie reads of one", maxTotal>>20)
+			limit = &TreeError{Says: fmt.Sprintf("is where the revision goes beyond the %d MiB that Collie reads of one", maxTotal>>20)}
 			return nil
 		}
 		if data, err = blob(sto, n.id); err != nil {
