@@ -82,6 +82,14 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 	return nil
 }
 
+// errAway is what each awayError is: the agent may come back.
+var errAway = errors.New("no agent answers")
+
+type awayError struct{ error }
+
+func (e *awayError) Unwrap() error        { return e.error }
+func (e *awayError) Is(target error) bool { return target == errAway }
+
 // explain says what to do when nobody answers.
 func (c Client) explain(err error) error {
 	if asked := new(url.Error); errors.As(err, &asked) {
@@ -89,7 +97,9 @@ func (c Client) explain(err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no agent answers at %s: is it running? see `herd status collie`: %w", c.Socket, err)
+		return &awayError{fmt.Errorf("no agent answers at %s: is it running? see `herd status collie`: %w", c.Socket, err)}
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET): // it ended in mid-answer
+		return &awayError{fmt.Errorf("the agent at %s ended before it answered: %w", c.Socket, err)}
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s is for root and the group collie: %w", c.Socket, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // Text is the status as a person reads it.
@@ -13,7 +14,8 @@ func (s Status) Text() string {
 	var b strings.Builder
 	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(rows, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		text := strings.ReplaceAll(plain(fmt.Sprintf(format, args...)), "\n", "\n\t") // what goes on stays in its column
+		fmt.Fprintf(rows, "%s\t%s\n", plain(name), text)
 	}
 	row("host", "%s", s.Host)
 	row("phase", "%s", s.Phase)
@@ -26,7 +28,7 @@ func (s Status) Text() string {
 		row("", "%s", s.Source.Error)
 	}
 	if s.Suspended != nil {
-		row("suspended", "%s %s", ago(s.Suspended.Since), s.Suspended.Why)
+		row("suspended", "%s%s", ago(s.Suspended.Since), colon(s.Suspended.Why))
 	}
 	if p := s.Preparing; p != nil && p.Error == "" {
 		row("preparing", "%s for %s: %s", Short(p.Revision), time.Since(p.Since).Round(time.Second), p.Progress)
@@ -66,6 +68,26 @@ func (s Status) Text() string {
 	return b.String()
 }
 
+// plain takes the control characters out of what commits, services and pods say: a terminal obeys them.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r != '\n' && unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+func colon(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
 // Text is the plan as a person reads it.
 func (p Plan) Text() string {
 	if p.Revision == "" {
@@ -80,7 +102,7 @@ func (p Plan) Text() string {
 		}
 		fmt.Fprintf(&b, "%s:\n", l.Name)
 		for _, c := range l.Changes {
-			fmt.Fprintf(&b, "  %s\n", c)
+			fmt.Fprintf(&b, "  %s\n", strings.ReplaceAll(plain(c.String()), "\n", "\n    "))
 		}
 	}
 	return b.String()
@@ -96,12 +118,12 @@ func HistoryText(all []Deployment) string {
 	fmt.Fprintln(rows, "STARTED\tREVISION\tOUTCOME\tTOOK\tLAYERS\tAUTHOR\tSUBJECT")
 	for _, d := range all {
 		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Started.Local().Format(time.DateTime), Short(d.Revision), d.Outcome,
-			d.Duration.Round(100*time.Millisecond), strings.Join(d.Layers, ","), d.Author, d.Subject)
+			d.Duration.Round(100*time.Millisecond), strings.Join(d.Layers, ","), plain(d.Author), plain(d.Subject))
 	}
 	rows.Flush()
 	for _, d := range slices.Backward(all) {
 		if d.Reason != "" {
-			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, d.Reason)
+			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, strings.ReplaceAll(plain(d.Reason), "\n", "\n  "))
 		}
 	}
 	return b.String()

@@ -22,13 +22,15 @@ func syncCmd(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			synced, err := c.agent.Sync(ctx)
-			if err != nil {
+			if !wait {
+				synced, err := c.agent.Sync(ctx)
+				if err == nil {
+					fmt.Fprint(c.out, synced.Text())
+				}
 				return err
 			}
-			if !wait {
-				fmt.Fprint(c.out, synced.Text())
-				return nil
+			if _, err := c.agent.SyncPatiently(ctx); err != nil {
+				return err
 			}
 			return c.wait(ctx)
 		},
@@ -67,7 +69,7 @@ func (c *cli) wait(ctx context.Context) error {
 	case err != nil:
 		return err
 	case s.Phase == "stuck":
-		return fmt.Errorf("stuck: %s", s.Wanted.Because)
+		return errors.New(s.Wanted.Because)
 	case bad != nil:
 		return &exitError{exitBad, fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)}
 	case s.Revisions.Good != s.Revisions.Newest:
