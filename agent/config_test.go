@@ -54,8 +54,9 @@ state: /tmp/state
 func TestConfigMistakes(t *testing.T) {
 	const good = "source: {url: file:///srv/git/ops.git}\n"
 	for _, row := range []struct{ name, text, want string }{
-		{"empty", "", "c.yaml: source.url is missing: name the repository to follow, as file:///srv/git/ops.git"},
-		{"only a comment", "# nothing\n", "c.yaml: source.url is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"empty", "", "c.yaml: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"only a comment", "# nothing\n", "c.yaml: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"nothing below source", "host: a\nsource:\n", "c.yaml:2: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
 		{"unknown key", good + "sytem: true\n", `c.yaml:2: unknown key "sytem"`},
 		{"unknown key below source", "source:\n  url: x\n  brnch: main\n", `c.yaml:3: unknown key "brnch"`},
 		{"a key twice", good + "user: a\nuser: b\n", `c.yaml:3: mapping key "user" already defined at line 2`},
@@ -66,18 +67,27 @@ func TestConfigMistakes(t *testing.T) {
 		{"a list for a text", good + "user: [podman]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
 		{"soak without a unit", good + "soak: 30\n", `c.yaml:2: "30" is no duration: write 30s, 5m or 1h`},
 		{"soak in words", good + "soak: long\n", `c.yaml:2: "long" is no duration: write 30s, 5m or 1h`},
+		{"a list for soak", good + "soak: [1s]\n", `c.yaml:2: "" is no duration: write 30s, 5m or 1h`},
 		{"interval without a unit", "source:\n  url: x\n  interval: 5\n", `c.yaml:3: "5" is no duration: write 30s, 5m or 1h`},
 		{"a tab", "source:\n\turl: x\n", "c.yaml:2: found character that cannot start any token"},
+		{"a bracket that doesn't close", good + "homes: [a\n", "c.yaml:2: did not find expected ',' or ']'"},
+		{"two documents", good + "---\n" + good, "c.yaml: holds more than one document"},
+		{"not UTF-8", good + "host: \xff\n", "c.yaml:1: invalid leading UTF-8 octet"},
+		{"several unknown keys", good + "sytem: true\nhsot: a\nsoak: 5s\nusre: b\n", "c.yaml:2: unknown key \"sytem\"\nc.yaml:3: unknown key \"hsot\"\nc.yaml:5: unknown key \"usre\""},
 
-		{"interval too short", "source: {url: x, interval: 999ms}\n", "c.yaml: source.interval: at least 1s"},
-		{"negative soak", good + "soak: -1s\n", "c.yaml: soak: no negative duration"},
-		{"relative state", good + "state: var/lib\n", `c.yaml: state: "var/lib" is no absolute path`},
-		{"nothing to keep", good + "system: false\n", "c.yaml: nothing to keep: set system, homes or user"},
-		{"a path for a user", good + "user: ../root\n", `c.yaml: "../root" is no name of a user or host`},
-		{"a path for a home", good + "homes: [ann, a/b]\n", `c.yaml: "a/b" is no name of a user or host`},
-		{"an option for an owner", "source: {url: x, owner: -rf}\n", `c.yaml: "-rf" is no name of a user or host`},
-		{"dots for a host", good + "host: ..\n", `c.yaml: ".." is no name of a user or host`},
-		{"a very long host", good + "host: " + strings.Repeat("a", 64) + "\n", `c.yaml: "` + strings.Repeat("a", 64) + `" is no name of a user or host`},
+		{"interval too short", "source: {url: x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
+		{"negative soak", good + "soak: -1s\n", "c.yaml:2: soak: no negative duration"},
+		{"relative state", good + "state: var/lib\n", `c.yaml:2: state: "var/lib" is no absolute path`},
+		{"nothing to keep", good + "system: false\n", "c.yaml:2: system: nothing is followed: set system, homes or user"},
+		{"a path for a user", good + "user: ../root\n", `c.yaml:2: user: "../root" is no name`},
+		{"a path for a home", good + "homes: [ann, a/b]\n", `c.yaml:2: homes: "a/b" is no user's name`},
+		{"nobody's home", good + "homes: [\"\"]\n", `c.yaml:2: homes: "" is no user's name`},
+		{"a home twice", good + "homes:\n- ann\n- bob\n- ann\n", `c.yaml:2: homes: "ann" is there twice`},
+		{"an option for an owner", "source:\n  url: x\n  owner: -rf\n", `c.yaml:3: source.owner: "-rf" is no name`},
+		{"dots for a host", good + "host: ..\n", `c.yaml:2: host: ".." is no name`},
+		{"a very long host", good + "host: " + strings.Repeat("a", 64) + "\n", `c.yaml:2: host: "` + strings.Repeat("a", 64) + `" is no name`},
+		{"many mistakes", "source: {interval: 1ms}\nsoak: -1s\nstate: x\nuser: a b\n", "c.yaml:1: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git\n" +
+			"c.yaml:1: source.interval: at least 1s\nc.yaml:2: soak: no negative duration\nc.yaml:3: state: \"x\" is no absolute path\nc.yaml:4: user: \"a b\" is no name"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := parseConfig("c.yaml", []byte(row.text))
@@ -125,8 +135,10 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		cfg, err := parseConfig("c.yaml", text)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "c.yaml") {
-				t.Errorf("the error doesn't name the file: %v", err)
+			for line := range strings.Lines(err.Error()) {
+				if !strings.HasPrefix(line, "c.yaml") {
+					t.Errorf("this line doesn't name the file: %q", line)
+				}
 			}
 			return
 		}

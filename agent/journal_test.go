@@ -126,6 +126,17 @@ func TestJournalPassesOverWhatIsNoEntry(t *testing.T) {
 	}
 }
 
+func TestJournalPassesOverALineThatIsTooLong(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "journal")
+	text := `{"event":"good","revision":"a"}` + "\n" + `{"event":"good","revision":"` + strings.Repeat("x", 2*journalLine) + "\"}\n" + `{"event":"good","revision":"b"}` + "\n"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := revisionsIn(t, name), []string{"a", "b"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestJournalDropsItsOlderHalf(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "journal")
 	var text strings.Builder
@@ -164,8 +175,8 @@ func TestJournalDropsItsOlderHalf(t *testing.T) {
 		if info, err := os.Stat(name); err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s: mode %v (%v), want 0600", row.name, info.Mode(), err)
 		}
-		if _, err := os.Stat(name + ".new"); err == nil {
-			t.Errorf("%s: journal.new is left", row.name)
+		if left, err := os.ReadDir(filepath.Dir(name)); err != nil || len(left) != 1 {
+			t.Errorf("%s: beside the journal is %v (%v)", row.name, left, err)
 		}
 	}
 }
@@ -207,6 +218,11 @@ func TestHistory(t *testing.T) {
 		{"superseded in its soak", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "preparing b", "prepared b",
 			"switching b: newest", "layer b system", "soaking b", "good b")},
 		{"superseded while it was prepared", tell("preparing a", "preparing b", "prepared b", "switching b: newest", "layer b system", "soaking b", "good b")},
+		{"overtaken while it was prepared, by a bad one", tell("preparing a", "preparing b", "bad b: no")},
+		{"overtaken while it waited to be tried again", tell("preparing a", "later a: no route to host", "preparing b", "bad b: no")},
+		{"prepared, then a bad one", tell("preparing a", "prepared a", "preparing b", "bad b: no")},
+		{"nobody's fault, returned and tried again", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "returning a: the last good: no space left", "layer z pods", "returned a",
+			"switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"stuck", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "bad a: no", "returning a: the last good: no", "layer z system", "stuck a: revision a failed, and the return did too")},
 		{"stuck, then a fix", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "bad a: no", "returning a: the last good: no", "stuck a: home won't",
 			"preparing b", "prepared b", "switching b: newest", "layer b system", "soaking b", "good b")},

@@ -71,9 +71,9 @@ func TestStateSurvives(t *testing.T) {
 	if err := st.save(want); err != nil {
 		t.Fatal(err)
 	}
-	got, err := st.load()
-	if err != nil {
-		t.Fatal(err)
+	got, aside, err := st.load()
+	if err != nil || aside != "" {
+		t.Fatalf("set aside as %q: %v", aside, err)
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -122,7 +122,7 @@ func TestStateIsReplacedWhollyOrNotAtAll(t *testing.T) {
 	if err := writeJSON(filepath.Join(st.dir, "targets"), State{}); err == nil {
 		t.Error("a folder was replaced by a file")
 	}
-	if got, err := st.load(); err != nil || got.Host != "new" {
+	if got, _, err := st.load(); err != nil || got.Host != "new" {
 		t.Errorf("after saves that failed: host %q (%v), want new", got.Host, err)
 	}
 	left, err := filepath.Glob(filepath.Join(st.dir, ".new-*"))
@@ -148,30 +148,37 @@ func TestLoadState(t *testing.T) {
 		{"empty", "", "", true},
 		{"zeroes, as after a power cut", strings.Repeat("\x00", 512), "", true},
 		{"no JSON", "host: guest", "", true},
+		{"another kind of JSON", "[]", "", true},
+		{"a number for a set", `{"host": "guest", "good": 3}`, "", true},
+		{"no time", `{"host": "guest", "newest": {"time": "yesterday"}}`, "", true},
+		{"huge", strings.Repeat(" ", stateLimit) + "{}", "", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			st := newStore(t)
 			if err := os.WriteFile(st.stateFile(), []byte(row.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err := st.load()
+			s, aside, err := st.load()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if s.Host != row.host {
 				t.Errorf("host %q, want %q", s.Host, row.host)
 			}
-			kept, err := os.ReadFile(st.stateFile() + ".broken")
-			if got := err == nil; got != row.aside {
-				t.Errorf("set aside: %v (%v), want %v", got, err, row.aside)
+			want := ""
+			if row.aside {
+				want = st.stateFile() + ".broken"
 			}
-			if row.aside && string(kept) != row.text {
-				t.Errorf("set aside was %q, want what was there", kept)
+			if aside != want {
+				t.Errorf("set aside as %q, want %q", aside, want)
+			}
+			if kept, err := os.ReadFile(st.stateFile() + ".broken"); row.aside && string(kept) != row.text {
+				t.Errorf("set aside were %d bytes (%v), want what was there", len(kept), err)
 			}
 			if err := st.save(State{Host: "next"}); err != nil {
 				t.Fatal(err)
 			}
-			if s, err := st.load(); err != nil || s.Host != "next" {
+			if s, _, err := st.load(); err != nil || s.Host != "next" {
 				t.Errorf("after the next save: host %q (%v)", s.Host, err)
 			}
 		})
@@ -179,8 +186,8 @@ func TestLoadState(t *testing.T) {
 }
 
 func TestLoadStateOfANewMachine(t *testing.T) {
-	s, err := newStore(t).load()
-	if err != nil || !reflect.DeepEqual(s, State{}) {
+	s, aside, err := newStore(t).load()
+	if err != nil || aside != "" || !reflect.DeepEqual(s, State{}) {
 		t.Errorf("got %+v, %v, want an empty state", s, err)
 	}
 }
@@ -190,7 +197,7 @@ func TestLoadStateThatCannotBeRead(t *testing.T) {
 	if err := os.Mkdir(st.stateFile(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.load(); err == nil || !strings.HasPrefix(err.Error(), "state: ") {
+	if _, _, err := st.load(); err == nil || !strings.HasPrefix(err.Error(), "state: ") {
 		t.Errorf("a folder for a state: %v", err)
 	}
 }
@@ -213,11 +220,12 @@ func TestLoadStateForgetsWhatItsTargetsAreGoneOf(t *testing.T) {
 		Prepared: set("b", "system-2", "pods-2"),
 		Current:  set("a", "system-1", "home-1", "pods-1"),
 		Good:     set("a", "system-1", "home-1", "pods-1"),
+		Rollout:  &Rollout{Phase: switching, To: set("b", "system-2", "pods-2")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := st.load()
+	s, _, err := st.load()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +235,9 @@ func TestLoadStateForgetsWhatItsTargetsAreGoneOf(t *testing.T) {
 	want := set("a", "system-1", "pods-1")
 	if !reflect.DeepEqual(s.Current, want) || !reflect.DeepEqual(s.Good, want) {
 		t.Errorf("current %v, good %v, want both %v: the torn home is unknown", s.Current, s.Good, want)
+	}
+	if s.Rollout != nil {
+		t.Errorf("rollout %+v goes on, want none: its pods are missing", s.Rollout)
 	}
 }
 
