@@ -27,7 +27,7 @@ import (
 type Agent struct {
 	cfg       Config
 	version   string
-	runtime   string // folder of socket and pid file
+	runtime   string // folder of the control socket, and of Podman's
 	log       *slog.Logger
 	store     store
 	lock      *os.File
@@ -44,7 +44,7 @@ type podLister interface {
 const treesDir = "trees"
 
 // New takes the state folder, alone, and prepares to run; nothing on the machine changes yet.
-func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) {
+func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {
 	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{cfg.State}}
 	if err := a.makeFolders(); err != nil {
 		return nil, err
@@ -52,6 +52,11 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (*Agent, error) 
 	if err := a.lockState(); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			a.lock.Close()
+		}
+	}()
 	state, aside, err := a.store.load()
 	if err != nil {
 		return nil, err
@@ -107,9 +112,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.lock.Close() // ends the lock
 	listeners, err := a.listen()
 	if err != nil {
-		return err
-	}
-	if err := a.writePID(); err != nil {
 		return err
 	}
 	a.log.Info("collie runs", "version", a.version, "host", a.conductor.state.Host, "url", a.cfg.Source.URL, "branch", a.cfg.Source.Branch)
@@ -236,22 +238,6 @@ func (a *Agent) listen() ([]net.Listener, error) {
 		}
 	}
 	return []net.Listener{l}, nil
-}
-
-// writePID tells Shepherd that the agent is ready.
-func (a *Agent) writePID() error {
-	if err := os.MkdirAll(a.runtime, 0o755); err != nil {
-		return fmt.Errorf("pid file: %w", err)
-	}
-	file := filepath.Join(a.runtime, "collie.pid")
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return fmt.Errorf("pid file: %w", err)
-	}
-	if err := os.Rename(tmp, file); err != nil {
-		return fmt.Errorf("pid file: %w", err)
-	}
-	return nil
 }
 
 // export writes what Guix sees of this host's files; Guix has no use for pods, and secrets never become readable.

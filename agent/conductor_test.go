@@ -134,6 +134,13 @@ func (l *fakeLayer) Keep(_ context.Context, ts []Target) error {
 	return nil
 }
 
+// set changes what the layer does from now on.
+func (l *fakeLayer) set(change func(l *fakeLayer)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(l)
+}
+
 func (l *fakeLayer) is() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,6 +158,7 @@ type world struct {
 	t       *testing.T
 	dir     string
 	layers  []*fakeLayer
+	mu      sync.Mutex
 	commits map[string]fstest.MapFS
 	c       *conductor
 	stop    func()
@@ -186,7 +194,11 @@ func (w *world) start() {
 		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
 	}
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
-	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) { return w.commits[id], nil }
+	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.commits[id], nil
+	}
 	w.c.preparer.export = func(fs.FS) (string, error) { return "", nil }
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
@@ -207,7 +219,9 @@ func (w *world) push(id string, layers ...string) {
 		name, value, _ := strings.Cut(l, "=")
 		files[name] = &fstest.MapFile{Data: []byte(value)}
 	}
+	w.mu.Lock()
 	w.commits[id] = files
+	w.mu.Unlock()
 	w.c.source <- source.Revision{ID: id, Author: "ann", Subject: "commit " + id}
 }
 
@@ -277,7 +291,7 @@ func TestFailureOfTheLastLayerReturnsAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
 		pass(time.Minute)
-		w.layers[2].refuse["2"] = errors.New("pods/web.yaml:3: no")
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = errors.New("pods/web.yaml:3: no") })
 		w.push("b", "system=2", "home=2", "pods=2")
 		pass(time.Minute)
 		w.is("1", "1", "1")
@@ -308,7 +322,7 @@ func TestProblemInTheSoakReturnsAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
 		pass(time.Minute)
-		w.layers[0].ill["2"] = 10 * time.Second
+		w.layers[0].set(func(l *fakeLayer) { l.ill["2"] = 10 * time.Second })
 		w.push("b", "system=2", "home=1", "pods=2")
 		pass(time.Minute)
 		w.is("1", "1", "1")
@@ -323,7 +337,7 @@ func TestProblemThatWasThereBeforeDoesNotCount(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "pods=1")
 		pass(time.Minute)
-		w.layers[0].always = []Problem{{Subject: "service old", Says: "stopped"}}
+		w.layers[0].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "service old", Says: "stopped"}} })
 		pass(time.Minute)
 		w.push("b", "system=1", "pods=2")
 		pass(time.Minute)
@@ -381,16 +395,14 @@ func TestTransientSwitchReturnsAndIsTriedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "pods=1")
 		pass(time.Minute)
-		w.layers[2].refuse["2"] = &TransientError{errors.New("no space left")}
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = &TransientError{errors.New("no space left")} })
 		w.push("b", "system=2", "pods=2")
 		pass(10 * time.Second)
 		w.is("1", "old", "1")
 		if len(w.state().Bad) != 0 {
 			t.Errorf("blamed: %v", w.state().Bad)
 		}
-		w.layers[2].mu.Lock()
-		delete(w.layers[2].refuse, "2")
-		w.layers[2].mu.Unlock()
+		w.layers[2].set(func(l *fakeLayer) { delete(l.refuse, "2") })
 		pass(2 * time.Minute)
 		w.is("2", "old", "2")
 		w.good("b")
@@ -401,11 +413,9 @@ func TestFailedReturnIsStuckUntilANewCommit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
 		pass(time.Minute)
-		w.layers[2].refuse["2"] = errors.New("no")
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = errors.New("no") })
 		w.push("b", "system=2", "home=2", "pods=2")
-		w.layers[1].mu.Lock()
-		w.layers[1].refuse["1"] = errors.New("home won't")
-		w.layers[1].mu.Unlock()
+		w.layers[1].set(func(l *fakeLayer) { l.refuse["1"] = errors.New("home won't") })
 		pass(2 * time.Minute)
 		if s := w.state(); s.Stuck == nil || !strings.Contains(s.Stuck.Why, "home won't") {
 			t.Fatalf("stuck: %+v", s.Stuck)
@@ -422,19 +432,15 @@ func TestReturnThatNobodyHindersGoesOnUntilTheCauseIsGone(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
 		pass(time.Minute)
-		w.layers[2].refuse["2"] = errors.New("no")
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = errors.New("no") })
 		w.push("b", "system=2", "home=2", "pods=2")
-		w.layers[1].mu.Lock()
-		w.layers[1].refuse["1"] = &TransientError{errors.New("the disk is full")}
-		w.layers[1].mu.Unlock()
+		w.layers[1].set(func(l *fakeLayer) { l.refuse["1"] = &TransientError{errors.New("the disk is full")} })
 		pass(10 * time.Minute)
 		w.is("1", "half 1", "1")
 		if s := w.state(); s.phase() != returning {
 			t.Errorf("phase %s, want returning", s.phase())
 		}
-		w.layers[1].mu.Lock()
-		delete(w.layers[1].refuse, "1")
-		w.layers[1].mu.Unlock()
+		w.layers[1].set(func(l *fakeLayer) { delete(l.refuse, "1") })
 		pass(10 * time.Minute)
 		w.is("1", "1", "1")
 		w.good("a")
@@ -468,13 +474,10 @@ func TestHealingDoesNotWaitForAPreparation(t *testing.T) {
 		w.push("a", "system=1", "pods=1")
 		pass(time.Minute)
 		block := make(chan struct{})
-		w.layers[0].block = block
+		w.layers[0].set(func(l *fakeLayer) { l.block = block })
 		w.push("b", "system=2", "pods=1")
 		pass(time.Second)
-		pods := w.layers[2]
-		pods.mu.Lock()
-		pods.live = "killed"
-		pods.mu.Unlock()
+		w.layers[2].set(func(l *fakeLayer) { l.live = "killed" })
 		pass(10 * time.Second)
 		w.is("1", "old", "1")
 		close(block)
@@ -486,12 +489,14 @@ func TestHealingDoesNotWaitForAPreparation(t *testing.T) {
 func TestStreamOfCommitsStarvesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		block := make(chan struct{})
-		w.layers[0].block = block
+		w.layers[0].set(func(l *fakeLayer) { l.block = block })
 		for _, id := range []string{"a", "b", "c", "d", "e"} {
 			w.push(id, "system="+id)
 			pass(time.Second)
 		}
-		if got := w.layers[0].prepares; got != 3 {
+		got := 0
+		w.layers[0].set(func(l *fakeLayer) { got = l.prepares })
+		if got != 3 {
 			t.Errorf("%d preparations began, want 3: the third may finish", got)
 		}
 		close(block)
@@ -527,7 +532,7 @@ func TestNewerRevisionEndsTheSoakByItsSwitchOnly(t *testing.T) {
 		w.push("b", "system=2")
 		pass(10 * time.Second)
 		w.is("2", "old", "old")
-		w.layers[0].ill["2"] = 0
+		w.layers[0].set(func(l *fakeLayer) { l.ill["2"] = 0 })
 		pass(time.Minute)
 		w.is("old", "old", "old") // a was never good
 		w.good(baseline)
@@ -580,14 +585,14 @@ func TestKilledAnywhereIsResumed(t *testing.T) {
 	var moments []moment
 	base := t.TempDir()
 	story := func(w *world) {
-		w.layers[2].refuse["2"] = errors.New("no")
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = errors.New("no") })
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		story(w)
 		w.start()
 		for _, l := range w.layers {
-			l.onSwitch = func(when string) {
+			hook := func(when string) {
 				m := moment{dir: filepath.Join(base, l.name+when+string(rune('a'+len(moments)))), name: l.name + " " + when}
 				if err := os.CopyFS(m.dir, os.DirFS(w.dir)); err != nil {
 					t.Error(err)
@@ -597,6 +602,7 @@ func TestKilledAnywhereIsResumed(t *testing.T) {
 				}
 				moments = append(moments, m)
 			}
+			l.set(func(l *fakeLayer) { l.onSwitch = hook })
 		}
 		w.push("a", "system=1", "home=1", "pods=1")
 		pass(time.Minute)
@@ -651,7 +657,7 @@ func TestKeepNamesWhatAReturnNeeds(t *testing.T) {
 		if kept := last(); !slices.Contains(kept, "system-2") || slices.Contains(kept, "system-1") {
 			t.Errorf("kept %q, want system-2 alone", kept)
 		}
-		w.layers[0].refuse["3"] = errors.New("no")
+		w.layers[0].set(func(l *fakeLayer) { l.refuse["3"] = errors.New("no") })
 		w.push("c", "system=3")
 		pass(time.Minute)
 		if kept := last(); slices.Contains(kept, "system-3") {
@@ -666,7 +672,7 @@ func TestNothingIsDroppedBesideAPreparation(t *testing.T) {
 		w.push("a", "system=1")
 		pass(10 * time.Second)
 		block := make(chan struct{})
-		w.layers[1].block = block
+		w.layers[1].set(func(l *fakeLayer) { l.block = block })
 		w.push("b", "system=2", "home=2")
 		kept := func() int {
 			w.layers[0].mu.Lock()

@@ -149,10 +149,12 @@ func readJournal(name string) ([]Entry, error) {
 func history(entries []Entry, now time.Time) []api.Deployment {
 	var all []*api.Deployment
 	open := map[string]*api.Deployment{} // by revision
+	commits := map[string]Entry{}        // what is known of them, by revision
 	begin := func(e Entry) *api.Deployment {
 		d := open[e.Revision]
 		if d == nil {
-			d = &api.Deployment{Revision: e.Revision, Author: e.Author, Subject: e.Subject, Started: e.At, Layers: []string{}, Outcome: "underway"}
+			commit := commits[e.Revision]
+			d = &api.Deployment{Revision: e.Revision, Author: commit.Author, Subject: commit.Subject, Started: e.At, Layers: []string{}, Outcome: "underway"}
 			open[e.Revision] = d
 			all = append(all, d)
 		}
@@ -179,6 +181,7 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 	for _, e := range entries {
 		switch e.Event {
 		case evPreparing:
+			commits[e.Revision] = e
 			overtake(e, func(revision string, _ *api.Deployment) bool { return revision != deploying && !made[revision] })
 			begin(e)
 		case evPrepared:
@@ -205,6 +208,7 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 		case evLater:
 			begin(e).Reason = e.Because
 		case evGood:
+			begin(e).Reason = "" // of an earlier try
 			end(e, "good")
 			deploying = ""
 		case evReturned:

@@ -106,29 +106,60 @@ func (c Client) explain(err error) error {
 	return fmt.Errorf("asking the agent at %s: %w", c.Socket, err)
 }
 
-// Poll asks for the status until enough says so, an error stays for longer than a restart of the agent takes, or ctx
+const (
+	pollEvery   = 200 * time.Millisecond
+	restartTime = 15 * time.Second // in which an agent that ended answers again
+)
+
+// Poll asks for the status until enough says so, nobody answers for longer than a restart of the agent takes, or ctx
 // ends. It returns the last status that came.
 func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, error) {
-	const every, restart = 200 * time.Millisecond, 30 * time.Second
 	var last Status
-	var silent time.Time
 	for {
-		s, err := c.Status(ctx)
-		switch {
-		case err == nil:
-			last, silent = s, time.Time{}
-			if enough(s) {
-				return s, nil
+		err := patiently(ctx, func() error {
+			s, err := c.Status(ctx)
+			if err == nil {
+				last = s
 			}
-		case silent.IsZero():
-			silent = time.Now()
-		case time.Since(silent) > restart:
+			return err
+		})
+		if err != nil || enough(last) {
 			return last, err
 		}
-		select {
-		case <-ctx.Done():
-			return last, ctx.Err()
-		case <-time.After(every):
+		if err := pause(ctx); err != nil {
+			return last, err
 		}
+	}
+}
+
+// SyncPatiently is Sync of an agent that may be about to start again.
+func (c Client) SyncPatiently(ctx context.Context) (s Synced, err error) {
+	err = patiently(ctx, func() error {
+		s, err = c.Sync(ctx)
+		return err
+	})
+	return s, err
+}
+
+// patiently asks again while nobody answers, for as long as a restart of the agent takes.
+func patiently(ctx context.Context, ask func() error) error {
+	until := time.Now().Add(restartTime)
+	for {
+		err := ask()
+		if !errors.Is(err, errAway) || time.Now().After(until) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pollEvery):
+		return nil
 	}
 }

@@ -57,7 +57,7 @@ func (c *cli) wait(ctx context.Context) error {
 		}
 		switch s.Phase {
 		case "idle":
-			return bad != nil || s.Revisions.Good == s.Revisions.Newest || s.Suspended != nil && s.Preparing == nil
+			return bad != nil || isGood(s) || s.Suspended != nil && s.Preparing == nil
 		case "stuck":
 			return s.Preparing == nil // else what is prepared may mend it
 		}
@@ -72,11 +72,15 @@ func (c *cli) wait(ctx context.Context) error {
 		return errors.New(s.Wanted.Because)
 	case bad != nil:
 		return &exitError{exitBad, fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)}
-	case s.Revisions.Good != s.Revisions.Newest:
+	case !isGood(s):
 		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
 	}
 	fmt.Fprintf(c.out, "revision %s is good\n", api.Short(s.Revisions.Good))
 	return nil
+}
+
+func isGood(s api.Status) bool {
+	return s.Revisions.Newest != "" && s.Revisions.Good == s.Revisions.Newest
 }
 
 func progress(s api.Status) string {

@@ -25,6 +25,7 @@
           (service rootless-podman-service-type)
           (service collie-service-type
                    (collie-configuration
-                    (repository "file:///srv/git/ops.git")
-                    (repository-owner "ops")))
+                    (source (collie-source
+                             (url "file:///srv/git/ops.git")
+                             (owner "ops")))))
           %base-services)))

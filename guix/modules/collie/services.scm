@@ -348,7 +348,7 @@ events_logger = \"file\"
              #:log-file "/var/log/collie.log"
              #:directory #$(collie-configuration-state config)
              #:file-creation-mask #o022         ;guix inherits it, and an activation makes /etc/hosts under it
-             #:pid-file "/run/collie/collie.pid"        ;written when the agent is ready
+             ;; No #:pid-file: a service that ends before Shepherd has read that isn't respawned.
              #:environment-variables
              (list #$@(collie-configuration-environment-variables config)       ;of two of a name, Go takes the first
                    "HOME=/root" "USER=root" "LOGNAME=root" "LANG=C.UTF-8"
