@@ -1,0 +1,239 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// prefix is of the names of our guests: the rest is the script's.
+const prefix = "lt-"
+
+// patience is how long wait-for waits.
+const patience = 60 * time.Second
+
+func TestGuest(t *testing.T) {
+	if os.Getenv("COLLIE_LAB") == "" {
+		t.Skip("COLLIE_LAB isn't set: these take ten minutes, in a guest that `make lab` makes")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("guests need root")
+	}
+	l, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata",
+		Setup:              l.setup,
+		RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"push":        l.push,
+			"revert":      l.revert,
+			"guest":       l.guest,
+			"collie":      l.inGuest("collie"),
+			"status":      l.inGuest("status"),
+			"history":     l.inGuest("history"),
+			"fetch":       l.fetch,
+			"exit-code":   exitCode,
+			"wait-for":    l.waitFor,
+			"pids":        l.saved("pids"),
+			"pod-ids":     l.saved("pod-ids"),
+			"generations": l.saved("generations"),
+			"crash-at":    l.crashAt,
+			"crashed":     l.crashed,
+		},
+	})
+}
+
+// A lab is where the guests are, and the command to work with them.
+type lab struct{ dir, command string }
+
+// open finds the lab, and removes what a killed run left in it.
+func open() (*lab, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	l := &lab{dir: filepath.Join(cache, "collie-lab")}
+	if dir := os.Getenv("LAB"); dir != "" {
+		l.dir = dir
+	}
+	if l.command, err = filepath.Abs("lab"); err != nil {
+		return nil, err
+	}
+	left, err := filepath.Glob(l.file(prefix + "*"))
+	for _, dir := range left {
+		err = errors.Join(err, l.run("wipe", filepath.Base(dir)))
+	}
+	return l, err
+}
+
+// file is a file on the disk of a guest, as long as that is down.
+func (l *lab) file(guest string, path ...string) string {
+	return filepath.Join(append([]string{l.dir, "guests", guest}, path...)...)
+}
+
+func (l *lab) run(args ...string) error {
+	out, err := exec.Command(l.command, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("lab %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// out is what a command prints in a guest, whether it succeeds or not.
+func (l *lab) out(guest string, args ...string) string {
+	out, _ := exec.Command(l.command, append([]string{"in", guest}, args...)...).CombinedOutput()
+	return string(out)
+}
+
+type guestKey struct{}
+type exitKey struct{}
+
+func guestOf(ts *testscript.TestScript) string { return ts.Value(guestKey{}).(string) }
+
+// setup gives a script a guest of its own, in which its commands run.
+func (l *lab) setup(env *testscript.Env) error {
+	name := prefix + strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	env.Setenv("LAB", l.dir)
+	env.Values[guestKey{}] = name
+	env.Values[exitKey{}] = new(int)
+	t := env.T().(testing.TB)
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.report(t, name)
+		}
+		if err := l.run("wipe", name); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.run("copy", "guest", name); err != nil {
+		return err
+	}
+	upper := l.file(name, "upper")
+	for from, to := range map[string]string{"testdata/bin/.": "usr/bin", "testdata/lab.scm": "usr/share/guile/site/3.0"} {
+		if out, err := exec.Command("cp", "-r", from, filepath.Join(upper, to)).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	if err := l.run("up", name); err != nil {
+		return err
+	}
+	return l.run("in", name, "sh", "-c", "git init -q /root/ops && git -C /root/ops remote add origin ssh://ops@127.0.0.1/srv/git/ops.git")
+}
+
+// report tells what the agent of a failed script thought and did.
+func (l *lab) report(t testing.TB, guest string) {
+	for _, command := range []string{
+		"collie status",
+		"collie history",
+		"tail -n 40 /var/log/collie.log",
+		"tail -n 40 $(ls -t /var/lib/collie/logs/* | head -n 1)",
+		"herd status",
+	} {
+		t.Logf("[%s] %s\n%s", guest, command, l.out(guest, "sh", "-c", command))
+	}
+}
+
+// guest runs a command in the guest; its output and exit code are there for stdout, stderr and exit-code.
+func (l *lab) guest(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(l.command, append([]string{"in", guestOf(ts)}, args...)...)
+	code := 0
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	*ts.Value(exitKey{}).(*int) = code
+	if neg == (code == 0) {
+		ts.Fatalf("%s: exit code %d", strings.Join(args, " "), code)
+	}
+}
+
+func (l *lab) inGuest(command string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		l.guest(ts, neg, append([]string{command}, args...))
+	}
+}
+
+// exitCode N: the last command in the guest ended with N.
+func exitCode(ts *testscript.TestScript, _ bool, args []string) {
+	if code := fmt.Sprint(*ts.Value(exitKey{}).(*int)); len(args) != 1 || code != args[0] {
+		ts.Fatalf("exit code %s, not %s", code, args)
+	}
+}
+
+// saved is a command that writes what a tool in the guest prints to a file of the script.
+func (l *lab) saved(tool string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		if len(args) != 1 {
+			ts.Fatalf("usage: %s FILE", tool)
+		}
+		out, err := exec.Command(l.command, "in", guestOf(ts), tool).Output()
+		if err != nil || len(out) == 0 && tool != "pod-ids" {
+			ts.Fatalf("%s: %v", tool, err)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o644))
+	}
+}
+
+// push DIR...: push a commit of these folders, one laid over the other; nothing else is in it.
+func (l *lab) push(ts *testscript.TestScript, _ bool, args []string) {
+	guest := guestOf(ts)
+	ts.Check(l.run("in", guest, "sh", "-c", "cd /root/ops && git rm -rq --ignore-unmatch ."))
+	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guest, "pid")), " ")
+	for _, dir := range args {
+		ts.Check(exec.Command("cp", "-r", ts.MkAbs(dir)+"/.", "/proc/"+pid+"/root/root/ops").Run())
+	}
+	ts.Check(ts.Exec(l.command, "in", guest, "sh", "-c",
+		`cd /root/ops && git add . && git commit -q --allow-empty -m "$1" && git push -q origin main`, "push", strings.Join(args, " ")))
+}
+
+// revert [N]: push a commit that takes the last one back, or the last N.
+func (l *lab) revert(ts *testscript.TestScript, _ bool, args []string) {
+	commits := "HEAD~" + strings.Join(append(args, "1")[:1], "") + "..HEAD"
+	ts.Check(ts.Exec(l.command, "in", guestOf(ts), "sh", "-c", `cd /root/ops && git revert --no-edit "$1" && git push -q origin main`, "revert", commits))
+}
+
+// fetch PORT: what a web server in the guest answers.
+func (l *lab) fetch(ts *testscript.TestScript, neg bool, args []string) {
+	l.guest(ts, neg, []string{"curl", "-sS", "--fail", "--max-time", "5", "http://127.0.0.1:" + args[0]})
+}
+
+// waitFor CMD...: wait until the command succeeds in the guest.
+func (l *lab) waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		out, err := exec.CommandContext(ctx, l.command, append([]string{"in", guestOf(ts)}, args...)...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("waited %v for: %s\n%s", patience, strings.Join(args, " "), out)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+const crashFile = "/run/collie-crash"
+
+// crashAt POINT: the agent is killed as soon as it is there.
+func (l *lab) crashAt(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(l.run("in", guestOf(ts), "sh", "-c", "echo "+args[0]+" >"+crashFile))
+}
+
+// crashed: wait until the agent was killed where it was to be.
+func (l *lab) crashed(ts *testscript.TestScript, _ bool, _ []string) {
+	l.waitFor(ts, false, []string{"sh", "-c", "! grep . " + crashFile})
+}

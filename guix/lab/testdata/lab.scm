@@ -1,0 +1,43 @@
+;; What the repositories of the tests are written with.
+(define-module (lab)
+  #:use-module (collie services)
+  #:use-module (gnu)
+  #:use-module (gnu home)
+  #:use-module (gnu home services)
+  #:use-module (gnu home services shepherd)
+  #:use-module (gnu services shepherd)
+  #:use-module (guix gexp)
+  #:use-module (ice-9 match)
+  #:export (guest machine home daemon texts))
+
+(define guest (load "/share/guest.scm"))
+
+(define* (daemon name command #:key (requirement '()))
+  "Return a Shepherd service that runs the shell's COMMAND."
+  (shepherd-service
+   (provision (list name))
+   (requirement requirement)
+   (start #~(make-forkexec-constructor '("/bin/sh" "-c" #$command)))
+   (stop #~(make-kill-destructor))))
+
+(define (texts files)
+  "Return FILES, an alist of names and texts (or what Guix makes files of), as Guix wants them."
+  (map (match-lambda
+         ((name . (? string? text)) (list name (plain-file "text" text)))
+         ((name . file) (list name file)))
+       files))
+
+(define* (machine #:key (daemons '()) (etc '()) (collie identity))
+  "Return the guest with DAEMONS, the files ETC in /etc, and Collie's configuration as the procedure COLLIE returns it."
+  (operating-system
+    (inherit guest)
+    (services (cons* (simple-service 'daemons shepherd-root-service-type daemons)
+                     (simple-service 'texts etc-service-type (texts etc))
+                     (modify-services (operating-system-user-services guest)
+                       (collie-service-type config => (collie config)))))))
+
+(define* (home #:key (daemons '()) (files '()))
+  "Return a home with DAEMONS of the user's Shepherd, and FILES."
+  (home-environment
+    (services (list (simple-service 'daemons home-shepherd-service-type daemons)
+                    (simple-service 'texts home-files-service-type (texts files))))))
