@@ -726,8 +726,6 @@ func (c *conductor) publish() {
 	c.snapshot = s
 }
 
-var errStopping = errors.New("the agent is stopping: ask again once it runs")
-
 // ask runs f on the conductor's own goroutine, and returns once status tells what it did.
 func (c *conductor) ask(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
@@ -738,7 +736,7 @@ func (c *conductor) ask(ctx context.Context, f func() error) error {
 	select {
 	case c.calls <- call:
 	case <-c.gone:
-		return errStopping
+		return api.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -746,7 +744,7 @@ func (c *conductor) ask(ctx context.Context, f func() error) error {
 	case err := <-done:
 		return err
 	case <-c.gone:
-		return errStopping
+		return api.ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}

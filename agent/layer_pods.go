@@ -3,11 +3,16 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"example.org/collie/agent/api"
 	"example.org/collie/manifests"
 )
+
+// toldMistakes is how many a reason names; `collie validate` names all.
+const toldMistakes = 20
 
 // podsDir is where a repository has its pods.
 const podsDir = "pods"
@@ -28,7 +33,11 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 	}
 	all, err := manifests.Load(rev.Files, podsDir)
 	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
-		return Target{}, &BadError{err}
+		lines := withHints(mistakes)
+		if len(lines) > toldMistakes {
+			lines = append(lines[:toldMistakes], fmt.Sprintf("and %d more", len(lines)-toldMistakes))
+		}
+		return Target{}, &BadError{errors.New(strings.Join(lines, "\n"))}
 	}
 	if err != nil {
 		return Target{}, err

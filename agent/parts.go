@@ -61,6 +61,7 @@ func unsupported(files fs.FS) error {
 		{"channels.scm", "pinned channels aren't supported yet: remove the file; the machine's own guix builds the revision"},
 		{"hosts", "folders of hosts aren't supported yet: give this machine a repository or a branch of its own"},
 		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
+		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},
 		{"collie.yaml", "checks and hooks of a repository aren't supported yet: remove the file"},
 	} {
 		if has(files, u.name) {

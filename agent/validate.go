@@ -27,13 +27,7 @@ func Validate(files fs.FS) (notes, mistakes []string) {
 	var wrong manifests.Errors
 	switch {
 	case errors.As(err, &wrong):
-		for _, e := range wrong {
-			line := e.Error()
-			if e.Hint != "" {
-				line += "\n  hint: " + e.Hint
-			}
-			mistakes = append(mistakes, line)
-		}
+		mistakes = append(mistakes, withHints(wrong)...)
 	case err != nil:
 		mistakes = append(mistakes, err.Error())
 	default:
@@ -63,4 +57,17 @@ func links(files fs.FS) (mistakes []string) {
 		mistakes = append(mistakes, err.Error())
 	}
 	return mistakes
+}
+
+// withHints tells each mistake with what to do.
+func withHints(mistakes manifests.Errors) []string {
+	var all []string
+	for _, e := range mistakes {
+		line := e.Error()
+		if e.Hint != "" {
+			line += "\n  hint: " + e.Hint
+		}
+		all = append(all, line)
+	}
+	return all
 }

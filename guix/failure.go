@@ -39,6 +39,8 @@ func (o outcome) failure(tree, file string) error {
 		e.File = at[1]
 		e.Line, _ = strconv.Atoi(at[2])
 		e.Column, _ = strconv.Atoi(at[3])
+	} else if file != "" && !strings.Contains(says, file) { // Guix named no file: it is, or is loaded by, the one it was given
+		e.Says = file + ": " + says
 	}
 	return e
 }

@@ -34,7 +34,7 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 				says = "didn't succeed"
 			}
 		case f.Starts && live.Status != "running":
-			says = "is " + live.Status
+			says = live.Status
 		case since.IsZero():
 		default:
 			if n := count(live.Respawns, since); n > 0 {

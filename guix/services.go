@@ -18,8 +18,8 @@ type Change struct {
 
 // What a Change does that no switch can make, because it would take down what runs the machine.
 const (
-	nextBoot = "next boot"  // takes effect then
-	OwnExit  = "agent exit" // of the agent's own service: Shepherd starts the new definition once the agent has ended
+	nextBoot = "next boot" // takes effect then
+	OwnExit  = "replace"   // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 
 // Waits tells whether c is none that a switch makes: a target is live although such a change is left.
@@ -38,7 +38,7 @@ type Problem struct {
 //	file changed, runs                          restarted, with what depends on it
 //	file changed, one-shot                      run again
 //	file changed, essential or below such       "next boot"
-//	file changed, the agent's own               "agent exit"
+//	file changed, the agent's own               "replace"
 //	should run and doesn't                      started; first enabled, if the file changed or Shepherd had given up
 //	ran before, and was stopped on the way      started
 //	left the configuration                      stopped and unloaded, unless it is essential
@@ -148,7 +148,7 @@ func (s *services) changed(files []ServiceFile, all []shepherd.Service, kept sta
 		subject, says := "service "+live.Name, "its definition changed"
 		switch {
 		case live.Name == s.self && live.Status == "running":
-			steps = append(steps, step{Change{OwnExit, subject, says}, live.Name, file})
+			steps = append(steps, step{Change{OwnExit, subject, says + "; the agent ends once all is quiet, and starts anew"}, live.Name, file})
 		case live.OneShot && wanted(files, live) && !failed(live):
 			steps = append(steps, step{Change{"run", subject, says}, live.Name, file})
 		case live.Status != "running" || live.OneShot:

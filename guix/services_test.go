@@ -506,10 +506,10 @@ func TestConverge(t *testing.T) {
 		{
 			name: "the agent doesn't stop itself",
 			from: []string{"one collie", "one db"}, to: []string{"two collie", "two db"},
-			diff:    []string{"agent exit collie", "restart db"},
+			diff:    []string{"replace collie", "restart db"},
 			forward: []string{"stop db one", "start db two"},
 			back:    []string{"stop db two", "start db one"},
-			left:    []string{"agent exit collie"},
+			left:    []string{"replace collie"},
 		},
 		{
 			name: "nor what it requires",
@@ -706,12 +706,12 @@ func TestTheAgentExitsOnce(t *testing.T) {
 	g.system("B", "two collie")
 	g.boots("A")
 	g.goes("B")
-	g.wants("after the switch", g.differs("B"), "agent exit collie")
+	g.wants("after the switch", g.differs("B"), "replace collie")
 	g.clock++
 	stopStart(g, "collie")
 	g.wants("in its next life", g.differs("B"))
 	g.returns("A")
-	g.wants("after the return", g.differs("A"), "agent exit collie")
+	g.wants("after the return", g.differs("A"), "replace collie")
 	g.clock++
 	stopStart(g, "collie")
 	g.wants("in its next life", g.differs("A"))
@@ -823,11 +823,11 @@ func TestProblems(t *testing.T) {
 	}
 	want := []Problem{
 		{"service web", "died since " + since.Format(time.TimeOnly) + " and was started again, 1×"},
-		{"service falls", "is stopped: did not start"},
-		{"service dies", "is stopped: disabled, died 2 times"},
+		{"service falls", "stopped: did not start"},
+		{"service dies", "stopped: disabled, died 2 times"},
 		{"service twice", "didn't succeed: did not start"},
 		{"service odd", "Shepherd doesn't know it: its definition couldn't be loaded"},
-		{"service raises", "is stopped: misc-error: no such thing"},
+		{"service raises", "stopped: misc-error: no such thing"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)

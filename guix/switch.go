@@ -80,7 +80,7 @@ func (s *services) follow(ctx context.Context, item string, ill []Problem) error
 	var says []string
 	for _, p := range now {
 		if !slices.ContainsFunc(ill, func(old Problem) bool { return old.Subject == p.Subject }) {
-			says = append(says, p.Subject+" "+p.Says)
+			says = append(says, p.Subject+": "+p.Says)
 		}
 	}
 	if len(says) > 0 {

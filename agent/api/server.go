@@ -24,6 +24,9 @@ type Agent struct {
 	Retry   func(ctx context.Context) error
 }
 
+// ErrStopping says that the agent ends, and does no more.
+var ErrStopping = errors.New("the agent is stopping: ask again once it runs")
+
 // answerLimit is for one request, a poll of a slow repository included.
 const answerLimit = 2 * time.Minute
 
@@ -86,6 +89,10 @@ func (d done) Text() string { return string(d) }
 func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
+		if errors.Is(err, ErrStopping) {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
