@@ -107,13 +107,6 @@ func (a *Agent) plan(ctx context.Context) (api.Plan, error) {
 	return plan, nil
 }
 
-// look is the conductor's last word.
-func (c *conductor) look() snapshot {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.snapshot
-}
-
 // status tells of the preparation in flight, or of the one that is tried again later.
 func (p *preparer) status(later *Later) *api.Preparing {
 	p.mu.Lock()

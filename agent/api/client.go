@@ -149,10 +149,7 @@ func patiently(ctx context.Context, ask func() error) error {
 	until := time.Now().Add(restartTime)
 	for {
 		err := ask()
-		if !errors.Is(err, errAway) || time.Now().After(until) {
-			return err
-		}
-		if err := pause(ctx); err != nil {
+		if !errors.Is(err, errAway) || time.Now().After(until) || pause(ctx) != nil {
 			return err
 		}
 	}

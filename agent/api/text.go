@@ -42,7 +42,7 @@ func (s Status) Text() string {
 		case l.InSync:
 			row(l.Name, "in sync")
 		default:
-			row(l.Name, "%d changes from its target", len(l.Changes))
+			row(l.Name, "differs from its target")
 		}
 		for _, c := range l.Changes {
 			row("", "%s", c)

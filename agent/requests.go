@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"example.org/collie/agent/api"
+)
+
+func (c *conductor) publish() {
+	s := snapshot{state: c.state.clone(), seen: maps.Clone(c.seen)}
+	s.wanted, s.because = wanted(c.state, time.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshot = s
+}
+
+// ask runs f on the conductor's own goroutine, and returns once status tells what it did.
+func (c *conductor) ask(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	call := func() {
+		err := f()
+		c.answers = append(c.answers, func() { done <- err })
+	}
+	select {
+	case c.calls <- call:
+	case <-c.gone:
+		return api.ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-c.gone:
+		return api.ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *conductor) suspend(why string) error {
+	if err := c.write(Entry{Event: evSuspended, Because: why}); err != nil {
+		return err
+	}
+	c.state.Suspended = &api.Suspended{Since: time.Now(), Why: why}
+	return c.save()
+}
+
+func (c *conductor) resumeDeploying() error {
+	if err := c.write(Entry{Event: evResumed}); err != nil {
+		return err
+	}
+	c.state.Suspended = nil
+	return c.save()
+}
+
+// retry gives the newest revision another chance.
+func (c *conductor) retry() error {
+	if err := c.write(Entry{Event: evRetry, Revision: c.state.Newest.ID}); err != nil {
+		return err
+	}
+	if c.state.bad(c.state.Prepared.Revision) != nil {
+		c.state.Prepared = Set{} // its targets may be gone
+	}
+	delete(c.state.Bad, c.state.Newest.ID)
+	c.state.Later, c.state.Stuck = nil, nil
+	return c.save()
+}
+
+// look is the conductor's last word.
+func (c *conductor) look() snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snapshot
+}

@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"example.org/collie/agent/crash"
+)
+
+// judge decides once every layer is at its target.
+func (c *conductor) judge(set Set, because string, now time.Time) error {
+	r := c.state.Rollout
+	switch {
+	case r == nil && c.state.Current.Revision == set.Revision:
+		return c.replaceSelf()
+	case r == nil, r.Phase == soaking && r.To.Revision != set.Revision:
+		return c.rename(set, because)
+	case r.Phase == switching:
+		return c.soakNow(now)
+	case r.Phase == returning:
+		return c.returned(now)
+	}
+	return c.verdict(now)
+}
+
+// rename takes a revision none of whose targets differs from what is there already.
+func (c *conductor) rename(set Set, because string) error {
+	if err := c.begin(set, because); err != nil {
+		return err
+	}
+	if set.same(c.state.Good) {
+		return c.good()
+	}
+	return c.soakNow(time.Now())
+}
+
+func (c *conductor) soakNow(now time.Time) error {
+	r := c.state.Rollout
+	if err := c.write(Entry{Event: evSoaking, Revision: r.To.Revision}); err != nil {
+		return err
+	}
+	r.Phase = soaking
+	c.well = now
+	crash.At("soaking.begun")
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.keepAll(nil)
+}
+
+// verdict looks whether all was well for the soak: then the revision is good. A problem that counts ends it.
+func (c *conductor) verdict(now time.Time) error {
+	r := c.state.Rollout
+	if c.well.IsZero() { // a restart: the soak begins anew
+		c.well = now
+		return c.keepAll(nil)
+	}
+	last := now
+	for _, p := range c.parts {
+		id, current := c.state.Current.Targets[p.Name]
+		if !current {
+			continue
+		}
+		seen := c.seen[p.Name]
+		if seen.target != id {
+			last = time.Time{} // not looked at yet
+			continue
+		}
+		if seen.err != nil {
+			if now.Sub(r.Since) > c.patience() {
+				return c.fail(p.Name+" could not be looked at: "+seen.err.Error(), nil)
+			}
+			c.well, last = now, time.Time{}
+			continue
+		}
+		for _, problem := range seen.problems {
+			if r.counts(problem) {
+				return c.fail(problem.String(), nil)
+			}
+		}
+		if seen.at.Before(last) {
+			last = seen.at
+		}
+	}
+	if last.Sub(c.well) < c.soak {
+		c.wakeAt(c.well.Add(c.soak))
+		return nil
+	}
+	return c.good()
+}
+
+// patience is how long the live state may stay unknown during a soak.
+func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
+
+// counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
+func (r *Rollout) counts(p Problem) bool {
+	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject }) {
+		return true
+	}
+	return !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
+}
+
+// good ends a rollout well.
+func (c *conductor) good() error {
+	r := c.state.Rollout
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision}); err != nil {
+		return err
+	}
+	c.state.Good = c.state.Current.over(c.state.Good)
+	c.state.Rollout = nil
+	c.state.Later = nil
+	c.log.Info("good", "revision", c.state.Good.Revision)
+	c.untidy = true
+	if err := c.save(); err != nil {
+		return err
+	}
+	crash.At("soaking.good")
+	return c.keepAll(nil)
+}
+
+// fail ends a rollout badly: the revision is remembered, unless the failure was nobody's fault, and every layer returns.
+func (c *conductor) fail(reason string, err error) error {
+	r := c.state.Rollout
+	if transient := new(TransientError); errors.As(err, &transient) {
+		return c.returnFor(r.To.Revision, reason)
+	}
+	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason}); err != nil {
+		return err
+	}
+	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)
+	c.markBad(r.To.Revision, reason)
+	return c.returnFor(r.To.Revision, reason)
+}
+
+// returnFor turns the rollout round: all layers go to good.
+func (c *conductor) returnFor(failed, reason string) error {
+	if c.state.bad(failed) == nil {
+		c.state.Later = c.state.Later.again(failed, reason)
+	}
+	because := "the last good: " + reason
+	if err := c.write(Entry{Event: evReturning, Revision: failed, Because: because}); err != nil {
+		return err
+	}
+	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, Since: time.Now(), Before: c.state.Rollout.Before}
+	c.state.Current.Revision = c.state.Good.Revision
+	crash.At("returning.begun")
+	return c.save()
+}
+
+func (c *conductor) markBad(revision, reason string) {
+	if c.state.Bad == nil {
+		c.state.Bad = map[string]Bad{}
+	}
+	c.state.Bad[revision] = Bad{Reason: reason, At: time.Now()}
+	for len(c.state.Bad) > 100 { // the oldest are forgotten
+		oldest := ""
+		for id, b := range c.state.Bad {
+			if oldest == "" || b.At.Before(c.state.Bad[oldest].At) {
+				oldest = id
+			}
+		}
+		delete(c.state.Bad, oldest)
+	}
+}
+
+// returned ends a return: the machine is at good again, or stuck.
+func (c *conductor) returned(now time.Time) error {
+	r := c.state.Rollout
+	if now.Before(c.retryAt) {
+		c.wakeAt(c.retryAt)
+		return nil
+	}
+	if len(r.Refused) > 0 {
+		return c.returnAgain(now)
+	}
+	if err := c.write(Entry{Event: evReturned, Revision: r.Failed}); err != nil {
+		return err
+	}
+	crash.At("returning.done")
+	c.state.Rollout = nil
+	c.untidy = true
+	c.log.Info("returned", "to", c.state.Good.Revision)
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.keepAll(nil)
+}
+
+// returnAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.
+func (c *conductor) returnAgain(now time.Time) error {
+	r := c.state.Rollout
+	var whys []string
+	for _, layer := range slices.Sorted(maps.Keys(r.Refused)) {
+		whys = append(whys, layer+": "+r.Refused[layer])
+	}
+	r.Attempts++
+	if r.Attempts < returnAttempts || !r.Blamed {
+		c.log.Warn("a layer didn't return; it is tried again", "reasons", whys)
+		r.Refused = nil
+		c.retryAt = now.Add(min(time.Duration(r.Attempts)*5*time.Second, retryMost))
+		c.wakeAt(c.retryAt)
+		return c.save()
+	}
+	why := fmt.Sprintf("revision %s failed, and the return to %s did too: %v", short(r.Failed), short(r.To.Revision), whys)
+	if err := c.write(Entry{Event: evStuck, Revision: r.Failed, Because: why}); err != nil {
+		return err
+	}
+	c.log.Error("stuck: push a commit that mends it, or mend it by hand and run `collie retry`", "why", why)
+	c.state.Stuck = &Stuck{Prepared: c.state.Prepared.Revision, Why: why, At: now}
+	c.state.Rollout = nil
+	return c.save()
+}
+
+// problems are those of the last looks.
+func (c *conductor) problems() []Problem {
+	var all []Problem
+	for _, p := range c.parts {
+		all = append(all, c.seen[p.Name].problems...)
+	}
+	return all
+}
+
+// again is the next try of a revision, later each time.
+func (l *Later) again(revision, why string) *Later {
+	next := Later{Revision: revision, Why: why, Attempts: 1}
+	if l != nil && l.Revision == revision {
+		next.Attempts = l.Attempts + 1
+	}
+	next.Next = time.Now().Add(min(retryFirst<<min(next.Attempts-1, 10), retryMost))
+	return &next
+}
