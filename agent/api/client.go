@@ -67,14 +67,15 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 	if err != nil {
 		return fmt.Errorf("the agent at %s: %w", c.Socket, err)
 	}
-	if resp.StatusCode == http.StatusServiceUnavailable {
-		return &awayError{ErrStopping}
-	}
 	if resp.StatusCode != http.StatusOK {
-		if text = bytes.TrimSpace(text); len(text) == 0 {
+		switch says := string(bytes.TrimSpace(text)); says {
+		case ErrStopping.Error():
+			return &awayError{ErrStopping}
+		case "":
 			return fmt.Errorf("the agent at %s answered %s", c.Socket, resp.Status)
+		default:
+			return errors.New(says)
 		}
-		return errors.New(string(text))
 	}
 	if into == nil {
 		return nil

@@ -90,7 +90,7 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
 		if errors.Is(err, ErrStopping) {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			http.Error(w, ErrStopping.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		if err != nil {
