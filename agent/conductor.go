@@ -139,12 +139,7 @@ func (c *conductor) resume() error {
 	if r := c.state.Rollout; r != nil {
 		c.log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
 	}
-	for _, p := range c.parts {
-		if err := c.keep(p.Name, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.keepAll(nil)
 }
 
 // step takes the next step towards what is wanted, or none.
