@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A strangeLayer is a fakeLayer whose live state looks as strange says, while it says something.
+type strangeLayer struct {
+	*fakeLayer
+	strange func(t Target) ([]Change, error)
+}
+
+func (l strangeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
+	if changes, err := l.strange(t); changes != nil || err != nil {
+		return changes, err
+	}
+	return l.fakeLayer.Diff(ctx, t)
+}
+
+// startStrange begins a life of an agent whose system is strange; ended tells how it ended.
+func (w *world) startStrange(strange func(t Target) ([]Change, error)) (ended chan error) {
+	w.t.Helper()
+	j, err := openJournal(filepath.Join(w.dir, "journal"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var parts []Part
+	for _, l := range w.layers {
+		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
+	}
+	parts[0].Layer = strangeLayer{w.layers[0], strange}
+	w.c = newConductor(parts, testSoak, store{w.dir}, j, State{}, slog.New(slog.DiscardHandler))
+	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.commits[id], nil
+	}
+	w.c.preparer.export = func(fs.FS) (string, error) { return "", nil }
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended = make(chan error, 1)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		ended <- w.c.run(ctx)
+	}()
+	w.stop = func() {
+		cancel()
+		<-gone
+		j.close()
+	}
+	return ended
+}
+
+// While a layer can't be looked at, the soak doesn't count; in the end that is the revision's fault.
+func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		blind time.Duration
+		good  bool
+	}{
+		{"for a while", 2 * time.Minute, true},
+		{"for good", time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				var mu sync.Mutex
+				var until time.Time
+				w.startStrange(func(t Target) ([]Change, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if t.Revision == "b" && time.Now().Before(until) {
+						return nil, errors.New("Shepherd doesn't answer")
+					}
+					return nil, nil
+				})
+				defer w.stop()
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				w.good("a")
+				mu.Lock()
+				until = time.Now().Add(row.blind)
+				mu.Unlock()
+				w.push("b", "system=2", "home=2", "pods=2")
+				pass(row.blind)
+				if row.good {
+					pass(testSoak - time.Second)
+					if s := w.state(); s.phase() != soaking {
+						t.Errorf("%s a second before the soak can be over", s.phase())
+					}
+					pass(4 * time.Second)
+					w.is("2", "2", "2")
+					w.good("b")
+					return
+				}
+				w.is("1", "1", "1")
+				w.good("a")
+				if b := w.state().Bad["b"]; b.Reason != "system could not be looked at: Shepherd doesn't answer" {
+					t.Errorf("bad: %+v", b)
+				}
+			})
+		})
+	}
+}
+
+// Collie ends for its own new definition, but not before the revision with it is good.
+func TestCollieReplacesItselfOnceAllIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ended := w.startStrange(func(t Target) ([]Change, error) {
+			if t.Revision == "b" && w.layers[0].is() == "2" {
+				return []Change{{Does: doesReplaceSelf, Subject: "service collie", Says: "its definition changed", Waits: true}}, nil
+			}
+			return nil, nil
+		})
+		defer w.stop()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.push("b", "system=2", "home=2", "pods=2")
+		pass(testSoak)
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended in the soak: %v", err)
+		default:
+		}
+		pass(time.Minute)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errReplaced) {
+				t.Errorf("it ended with %v", err)
+			}
+		default:
+			t.Fatalf("it didn't end: %+v", w.state())
+		}
+		s, _, err := store{w.dir}.load()
+		if err != nil || s.Good.Revision != "b" || s.Rollout != nil {
+			t.Errorf("it ended with the state %+v (%v)", s, err)
+		}
+		entries, err := readJournal(filepath.Join(w.dir, "journal"))
+		if last := entries[len(entries)-1]; err != nil || last.Event != evReplaced || last.Because != "its definition changed" {
+			t.Errorf("the journal ends with %+v (%v)", last, err)
+		}
+	})
+}
+
+// A target whose file is gone is made again, whichever set it is of.
+func TestTargetThatIsGoneIsMadeAgain(t *testing.T) {
+	gone := func(t *testing.T, w *world, ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			if err := os.Remove(store{w.dir}.targetFile(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Run("of the next", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.push("a", "system=1", "home=1", "pods=1")
+			pass(time.Minute)
+			if err := w.c.ask(t.Context(), func() error { return w.c.suspend("") }); err != nil {
+				t.Fatal(err)
+			}
+			w.push("b", "system=2", "home=2", "pods=2")
+			pass(time.Minute)
+			gone(t, w, "system-2", "pods-2")
+			if err := w.c.ask(t.Context(), w.c.resumeDeploying); err != nil {
+				t.Fatal(err)
+			}
+			pass(2 * time.Minute)
+			w.is("2", "2", "2")
+			w.good("b")
+		})
+	})
+	t.Run("of the good one, on the way back", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.push("a", "system=1", "home=1", "pods=1")
+			pass(time.Minute)
+			w.layers[2].set(func(l *fakeLayer) {
+				l.refuse["2"] = errors.New("no")
+				l.onSwitch = func(when string) {
+					if _, err := os.Stat(store{w.dir}.targetFile("home-1")); when == "before" && err == nil {
+						gone(t, w, "home-1")
+					}
+				}
+			})
+			w.push("b", "system=2", "home=2", "pods=2")
+			pass(5 * time.Minute)
+			if s := w.state(); s.phase() != idle {
+				t.Errorf("phase %s, stuck %+v", s.phase(), s.Stuck)
+			}
+			w.layers[2].set(func(l *fakeLayer) { l.onSwitch = nil })
+			w.push("c", "system=3", "home=3", "pods=3")
+			pass(2 * time.Minute)
+			w.is("3", "3", "3")
+			w.good("c")
+		})
+	})
+}
+
+// What is held against a revision: what it changed, and what wasn't there before.
+func TestCounts(t *testing.T) {
+	r := &Rollout{
+		Before:  []Problem{{Layer: "system", Subject: "service old", Says: "stopped"}, {Layer: "pods", Subject: "pod web", Says: "exited"}},
+		Changes: map[string][]Change{"pods": {{Does: "replace", Subject: "pod web"}}, "system": {}},
+	}
+	for _, row := range []struct {
+		name string
+		p    Problem
+		want bool
+	}{
+		{"new", Problem{Layer: "system", Subject: "service new"}, true},
+		{"there before", Problem{Layer: "system", Subject: "service old"}, false},
+		{"there before, in other words", Problem{Layer: "system", Subject: "service old", Says: "failed"}, false},
+		{"there before, but changed", Problem{Layer: "pods", Subject: "pod web"}, true},
+		{"of another layer", Problem{Layer: "home", Subject: "service old"}, true},
+	} {
+		if got := r.counts(row.p); got != row.want {
+			t.Errorf("%s counts: %v, want %v", row.name, got, row.want)
+		}
+	}
+	if got := short(strings.Repeat("a", 40)); got != strings.Repeat("a", 12) {
+		t.Errorf("short is %q", got)
+	}
+	if got := short(baseline); got != baseline {
+		t.Errorf("short is %q", got)
+	}
+}
