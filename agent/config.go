@@ -38,7 +38,8 @@ type Duration time.Duration
 func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	v, err := time.ParseDuration(node.Value)
 	if err != nil {
-		return fmt.Errorf("line %d: %q is no duration: write 30s, 5m or 1h", node.Line, node.Value)
+		// The one kind of error of which yaml.v3 collects several.
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no duration: write 30s, 5m or 1h", node.Line, node.Value)}}
 	}
 	*d = Duration(v)
 	return nil

@@ -38,6 +38,8 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 			status.Problems = append(status.Problems, Problem{Layer: p.Name, Subject: p.Name, Says: l.Error})
 		case s.Current.Targets[p.Name] == "":
 			l.Error = "nothing was deployed to it yet"
+		case !looked:
+			l.Error = "not looked at yet"
 		}
 		if s.Prepared.Revision != "" && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
@@ -53,7 +55,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	slices.SortFunc(status.Bad, func(x, y api.Bad) int { return y.At.Compare(x.At) })
 	pods, err := a.listPods(ctx, s)
-	if err != nil {
+	if err != nil && snap.seen["pods"].err == nil { // else the problem says the same
 		status.Notes = append(status.Notes, "pods: "+err.Error())
 	}
 	status.Pods = append(status.Pods, pods...)
