@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"example.org/collie/guix"
 	"example.org/collie/manifests"
 )
 
@@ -13,6 +14,11 @@ func Validate(files fs.FS) (notes, mistakes []string) {
 	mistakes = links(files)
 	if err := unsupported(files); err != nil {
 		mistakes = append(mistakes, err.Error())
+	}
+	if text, err := fs.ReadFile(files, "channels.scm"); err == nil {
+		if err := guix.CheckChannels(string(text)); err != nil {
+			mistakes = append(mistakes, err.Error())
+		}
 	}
 	if !has(files, "system.scm") {
 		notes = append(notes, "no system.scm: the operating system is left alone")
