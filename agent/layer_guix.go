@@ -331,6 +331,17 @@ func keepPins(roots guix.Roots, ts []Target) error {
 	return roots.KeepPins(needed)
 }
 
+// wentBack says which channels a rollout takes to earlier commits: the history is to tell that.
+func (r *Rollout) wentBack() string {
+	var says []string
+	for _, c := range r.Changes["system"] {
+		if c.Does == guix.Downgrade || c.Does == guix.Sidestep {
+			says = append(says, c.Does+" of "+c.Subject+", "+c.Says)
+		}
+	}
+	return strings.Join(says, "; ")
+}
+
 // unpinned tells whether the guix on PATH made t of a revision, whichever that is.
 func unpinned(t Target) bool {
 	var item guixItem

@@ -254,6 +254,9 @@ func builtFrom(item string) map[string]string {
 	return channelsOf(text)
 }
 
+// compares is how guix fails where it can't compare the channels.
+var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
+
 // CheckForward asks how the channels that tree names lie to those of the running system, unless that is known. Where a
 // channel goes back, and Downgrades is off, it refuses with a *BuildError.
 func (s *System) CheckForward(ctx context.Context, tree string, tell func(string)) error {
@@ -282,7 +285,7 @@ func (s *System) CheckForward(ctx context.Context, tree string, tell func(string
 		return nil
 	}
 	for _, m := range moves {
-		if m.is == back || m.is == aside {
+		if m.is == Downgrade || m.is == Sidestep {
 			line := s.lineOf(tree, m.to)
 			return &BuildError{File: channelsFile, Line: line, Says: fmt.Sprintf("%s:%d: channel %s goes from %s to %s, which doesn't descend from it, "+
 				"and the guest's configuration has downgrades: false\nhint: pin %s or a commit after it", channelsFile, line, m.name, m.from, m.to, m.from)}
@@ -306,11 +309,12 @@ type move struct {
 	is             string
 }
 
+// What a Change does to a channel.
 const (
-	ahead   = "update"
-	back    = "downgrade"
-	aside   = "move"   // to a commit that is neither before nor after
-	changed = "change" // not known which
+	Downgrade = "downgrade"
+	Sidestep  = "move" // to a commit that is neither before nor after
+	advance   = "update"
+	changed   = "change" // not known which
 )
 
 // relations is what is known of commits: what "FROM TO" is.
@@ -359,14 +363,14 @@ func (s *System) learn(known map[string]string, moves []move, says string) []mov
 		if m.is != changed {
 			continue
 		}
-		moves[i].is = ahead // guix warns of all else
+		moves[i].is = advance // guix warns of all else
 		for _, w := range wentBack.FindAllStringSubmatch(says, -1) {
 			if w[2] == m.name && w[3] == m.from && w[4] == m.to {
-				moves[i].is = map[string]string{"rolling back": back, "moving": aside}[w[1]]
+				moves[i].is = map[string]string{"rolling back": Downgrade, "moving": Sidestep}[w[1]]
 			}
 		}
 		known[m.from+" "+m.to] = moves[i].is
-		known[m.to+" "+m.from] = map[string]string{ahead: back, back: ahead, aside: aside}[moves[i].is]
+		known[m.to+" "+m.from] = map[string]string{advance: Downgrade, Downgrade: advance, Sidestep: Sidestep}[moves[i].is]
 	}
 	return moves
 }

@@ -251,6 +251,21 @@ func TestWhatGuixSaysOfChannels(t *testing.T) {
 	}
 }
 
+// All that a switch needs is in the store: the clones of channels may be gone, and the network.
+func TestSwitchWithoutTheClonesOfChannels(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.from(m.item("a", "system"), commitA), m.from(m.item("b", "system"), commitB)
+	s := m.system(a)
+	m.now("early", `[ "$2" = reconfigure ] && { echo "Git error: failed to resolve address for example.org"; exit 1; }`)
+	if err := s.Switch(t.Context(), b, m.tree(b)); err != nil {
+		t.Fatal(err)
+	}
+	wantDiff(t, s, b)
+	if got := m.calls()[len(m.calls())-1]; got != "system switch-generation 2" {
+		t.Errorf("the last call was %q", got)
+	}
+}
+
 // A user's guix would clone the channels into the user's own cache to learn whether they go back.
 func TestHomeOfOtherChannelsIsNotEvaluatedAgain(t *testing.T) {
 	m := newMachine(t)
