@@ -209,7 +209,7 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	var out outcome
 	if number == 0 && tree != "" {
 		out, err = s.forward(ctx, live, item, tree)
-		if passing := (*TransientError)(nil); errors.As(err, &passing) && compares.MatchString(out.text) {
+		if err != nil && compares.MatchString(out.text) {
 			out, n.Boot, err = s.back(ctx, item) // the clones that CheckForward made are gone, and so is the network
 		}
 	} else {
