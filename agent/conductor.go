@@ -139,12 +139,7 @@ func (c *conductor) resume() error {
 	if r := c.state.Rollout; r != nil {
 		c.log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
 	}
-	for _, p := range c.parts {
-		if err := c.keep(p.Name, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.keepAll(nil)
 }
 
 // step takes the next step towards what is wanted, or none.
@@ -166,9 +161,22 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	if layer, ok := c.behind(set, now); ok {
+		if c.state.Rollout == nil && !c.looked() {
+			return nil // what is ill already isn't known yet
+		}
 		return c.switchTo(layer, set, because)
 	}
 	return c.judge(set, because, now)
+}
+
+// looked tells whether each layer was looked at since the agent runs.
+func (c *conductor) looked() bool {
+	for _, p := range c.parts {
+		if id := c.state.Current.Targets[p.Name]; id != "" && c.seen[p.Name].target != id {
+			return false
+		}
+	}
+	return true
 }
 
 // behind is the first layer, in order, that isn't at its target in set.
@@ -435,7 +443,10 @@ func (c *conductor) adopt(live map[string]Target) error {
 	if err := c.write(Entry{Event: evBaseline, Revision: baseline}); err != nil {
 		return err
 	}
-	return c.save()
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.keepAll(nil)
 }
 
 // note takes a keeper's report.

@@ -346,6 +346,24 @@ func TestProblemThatWasThereBeforeDoesNotCount(t *testing.T) {
 	})
 }
 
+func TestProblemBeforeTheFirstRevisionDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.layers[0].always = []Problem{{Subject: "service old", Says: "stopped"}}
+		w.start()
+		w.push("a", "pods=1")
+		pass(time.Minute)
+		w.is("old", "old", "1")
+		w.good("a")
+		w.stop()
+		w.start()
+		w.push("b", "pods=2")
+		pass(time.Minute)
+		w.good("b")
+		w.stop()
+	})
+}
+
 func TestForwardBackAndForward(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")

@@ -22,6 +22,7 @@ type guixItem struct {
 	Tree string `json:"tree,omitempty"` // from which it was built
 	File string `json:"file,omitempty"` // the home's, in the tree
 	Guix string `json:"guix,omitempty"` // the profile of the guix that built it; empty: the one on PATH
+	None bool   `json:"none,omitempty"` // there was no home, which is as good as this empty one
 }
 
 func guixTarget(layer, revision string, item guixItem) (Target, error) {
@@ -240,10 +241,11 @@ func (l homeLayer) by(profile, file string) *guix.Home {
 func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error) {
 	root := rootName(l.name, baseline, "")
 	item, err := l.Live(ctx)
+	none := item == ""
 	switch {
 	case err != nil:
 		return Target{}, err
-	case item == "":
+	case none:
 		item, err = l.BuildEmpty(ctx, root, tell)
 	default:
 		err = l.Roots.Keep(root, item)
@@ -251,13 +253,25 @@ func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error
 	if err != nil {
 		return Target{}, err
 	}
-	return guixTarget(l.name, baseline, guixItem{Item: item})
+	return guixTarget(l.name, baseline, guixItem{Item: item, None: none})
+}
+
+// stillNone tells whether there was no home, and is none.
+func (l homeLayer) stillNone(ctx context.Context, item guixItem) bool {
+	if !item.None {
+		return false
+	}
+	live, err := l.Live(ctx)
+	return err == nil && live == ""
 }
 
 func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return nil, err
+	}
+	if l.stillNone(ctx, item) {
+		return nil, nil
 	}
 	changes, err := l.Home.Diff(ctx, item.Item)
 	return guixChanges(changes), err
@@ -278,6 +292,9 @@ func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return nil, err
+	}
+	if l.stillNone(ctx, item) {
+		return nil, nil
 	}
 	problems, err := l.Home.Problems(ctx, item.Item, since)
 	return guixProblems(problems), err

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -56,7 +55,7 @@ func (a *Agent) parts() ([]Part, error) {
 }
 
 // unsupported names what a repository has that this version would pass over in silence, with what follows from it.
-func unsupported(files fs.FS) error {
+func unsupported(files fs.FS) []error {
 	var all []error
 	for _, u := range []struct{ name, says string }{
 		{"hosts", "folders of hosts aren't supported yet: give this machine a repository or a branch of its own"},
@@ -68,5 +67,5 @@ func unsupported(files fs.FS) error {
 			all = append(all, fmt.Errorf("%s: %s", u.name, u.says))
 		}
 	}
-	return errors.Join(all...)
+	return all
 }

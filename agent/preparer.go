@@ -131,8 +131,8 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		result.err = unreadable(rev, err)
 		return result
 	}
-	if err := unsupported(files); err != nil {
-		result.err = &BadError{err}
+	if mistakes := unsupported(files); len(mistakes) > 0 {
+		result.err = &BadError{errors.Join(mistakes...)}
 		return result
 	}
 	tree, err := p.export(files)

@@ -1,18 +1,22 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
+	"go/importer"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -99,38 +103,24 @@ func TestEachPackageHasOneDoc(t *testing.T) {
 	}
 }
 
-// Guix 1.5.0 packages Go 1.25; go.mod says 1.26 because go-git does.
-func TestNothingNewerThanGo125(t *testing.T) {
-	newer := symbolsSince(t, "go1.26.txt")
+// "failed to x: failed to y" tells a person nothing: an error says what was attempted, on what, and what to do.
+func TestErrorsSayMoreThanThatItFailed(t *testing.T) {
+	empty := regexp.MustCompile(`(?i)^"(failed|failure|could ?n[o']t|cannot|can't|unable|error)\b`)
 	for _, p := range packages(t) {
-		for _, name := range append(p.GoFiles, p.TestGoFiles...) {
+		for _, name := range p.GoFiles {
 			fset := token.NewFileSet()
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, 0)
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
 			if err != nil {
 				t.Fatal(err)
 			}
-			paths := map[string]string{} // by the name in this file
-			for _, i := range f.Imports {
-				path, _ := strconv.Unquote(i.Path.Value)
-				local := path[strings.LastIndexByte(path, '/')+1:]
-				if i.Name != nil {
-					local = i.Name.Name
-				}
-				paths[local] = path
-			}
 			ast.Inspect(f, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.SelectorExpr:
-					if x, is := n.X.(*ast.Ident); is && newer[paths[x.Name]+"."+n.Sel.Name] {
-						t.Errorf("%s: %s.%s came with Go 1.26", fset.Position(n.Pos()), paths[x.Name], n.Sel.Name)
-					}
-				case *ast.CallExpr:
-					if f, is := n.Fun.(*ast.Ident); is && f.Name == "new" && len(n.Args) == 1 {
-						switch n.Args[0].(type) {
-						case *ast.BasicLit, *ast.CallExpr, *ast.BinaryExpr, *ast.UnaryExpr, *ast.CompositeLit:
-							t.Errorf("%s: new with a value came with Go 1.26", fset.Position(n.Pos()))
-						}
-					}
+				call, is := n.(*ast.CallExpr)
+				if !is || len(call.Args) == 0 {
+					return true
+				}
+				text, is := call.Args[0].(*ast.BasicLit)
+				if sel, ok := call.Fun.(*ast.SelectorExpr); ok && is && (sel.Sel.Name == "Errorf" || sel.Sel.Name == "New") && empty.MatchString(text.Value) {
+					t.Errorf("%s: an error begins with %s", fset.Position(text.Pos()), text.Value)
 				}
 				return true
 			})
@@ -138,26 +128,230 @@ func TestNothingNewerThanGo125(t *testing.T) {
 	}
 }
 
-// A type's new methods and fields come after one more comma.
-var symbol = regexp.MustCompile(`(?m)^pkg (\S+), (?:(?:func|const|var) (\w+)|type (\w+) [^\s,]+(?: \{.*\})? #)`)
+// Only main ends the process, so that whoever began something can end it.
+func TestOnlyMainExits(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, exit := range []string{"os.Exit(", "log.Fatal", "syscall.Exit("} {
+				if strings.Contains(string(text), exit) && p.ImportPath+"/"+name != module+"/cmd/collie/main.go" {
+					t.Errorf("%s/%s calls %s", p.ImportPath, name, exit)
+				}
+			}
+		}
+	}
+}
 
-// symbolsSince are the functions, types and values that a release of Go added, as its own list says.
-func symbolsSince(t *testing.T, list string) map[string]bool {
+func TestNothingIsLeftToDo(t *testing.T) {
+	left := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
+	files := 0
+	err := filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // an editor's, gone meanwhile
+			return nil
+		case err != nil:
+			return err
+		case e.IsDir() && (e.Name() == ".git" || e.Name() == "bin" || e.Name() == "vendor"):
+			return fs.SkipDir
+		case !e.Type().IsRegular() || !slices.Contains([]string{".go", ".scm", ".md", ".sh", ".txt", ".yaml", ""}, filepath.Ext(path)):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if m := left.Find(text); m != nil {
+			t.Errorf("%s: %s", path, m)
+		}
+		files++
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || files < 50 {
+		t.Errorf("%d files were looked at: %v", files, err)
+	}
+}
+
+// Guix 1.5.0 packages Go 1.25; go.mod says 1.26 because go-git does.
+func TestNothingNewerThanGo125(t *testing.T) {
+	check := newGo125(t)
+	for _, p := range packages(t) {
+		var files []string
+		for _, name := range append(p.GoFiles, p.TestGoFiles...) {
+			files = append(files, filepath.Join(p.Dir, name))
+		}
+		for _, m := range check.mistakes(t, p.ImportPath, files, nil) {
+			t.Error(m)
+		}
+	}
+}
+
+func TestWhatIsNewerThanGo125IsSeen(t *testing.T) {
+	check := newGo125(t)
+	for body, want := range map[string]string{
+		"_ = new(int)":   "",
+		"_ = new(n)":     "requires go1.26",
+		"_ = new(n + 1)": "requires go1.26",
+		"_, _ = errors.AsType[*fs.PathError](nil)":           "errors.AsType came after Go 1.25",
+		"_ = errors.AsType[*fs.PathError]":                   "errors.AsType came after Go 1.25",
+		"_, _ = new(bytes.Buffer).Peek(1)":                   "bytes.Buffer.Peek came after Go 1.25",
+		"var b struct{ *bytes.Buffer }; b.Peek(1)":           "bytes.Buffer.Peek came after Go 1.25",
+		"_ = new(bytes.Buffer).Len()":                        "",
+		"_ = tls.ConnectionState{HelloRetryRequest: true}":   "tls.ConnectionState.HelloRetryRequest came after Go 1.25",
+		"var s tls.ConnectionState; _ = s.HelloRetryRequest": "tls.ConnectionState.HelloRetryRequest came after Go 1.25",
+		"_ = tls.ConnectionState{Version: 1}.Version":        "",
+	} {
+		file := "package x\nimport (\"bytes\"; \"crypto/tls\"; \"errors\"; \"io/fs\")\nvar _ tls.Config; var _ bytes.Buffer; var _ fs.FS; var _ = errors.New\nfunc f(n int) { " + body + " }\n"
+		got := strings.Join(check.mistakes(t, "x", []string{"x.go"}, []byte(file)), "\n")
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
+	}
+}
+
+// A go125 checks types as Go 1.25 would, and knows what the standard library got later.
+type go125 struct {
+	exports map[string]string // what the compiler exported of each package we use
+	newer   map[string]bool
+}
+
+func newGo125(t *testing.T) go125 {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-test", "-export", "-json=ImportPath,Export", module+"/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exports := map[string]string{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct{ ImportPath, Export string }
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		exports[p.ImportPath] = p.Export // of a test's own build the path has more than an import can name
+	}
+	return go125{exports, symbolsAfter(t, 25)}
+}
+
+// mistakes names what of a package isn't Go 1.25. Of a single file, src is the text.
+func (g go125) mistakes(t *testing.T, path string, files []string, src []byte) (all []string) {
+	t.Helper()
+	fset := token.NewFileSet()
+	var parsed []*ast.File
+	for _, name := range files {
+		var text any // parser.ParseFile takes no typed nil
+		if src != nil {
+			text = src
+		}
+		f, err := parser.ParseFile(fset, name, text, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, f)
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}, Types: map[ast.Expr]types.TypeAndValue{}}
+	cfg := types.Config{
+		GoVersion: "go1.25",
+		Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+			file, known := g.exports[path]
+			if !known || file == "" {
+				return nil, fmt.Errorf("%s: not exported", path)
+			}
+			return os.Open(file)
+		}),
+		Error: func(err error) { all = append(all, err.Error()) },
+	}
+	_, _ = cfg.Check(path, fset, parsed, info) // Error was told
+	for id, used := range info.Uses {
+		if name := symbolOf(used); g.newer[name] {
+			all = append(all, fmt.Sprintf("%s: %s came after Go 1.25", fset.Position(id.Pos()), name))
+		}
+	}
+	field := func(owner types.Type, id *ast.Ident) {
+		if named, is := deref(owner).(*types.Named); is && named.Obj().Pkg() != nil {
+			if name := named.Obj().Pkg().Path() + "." + named.Obj().Name() + "." + id.Name; g.newer[name] {
+				all = append(all, fmt.Sprintf("%s: %s came after Go 1.25", fset.Position(id.Pos()), name))
+			}
+		}
+	}
+	for sel, s := range info.Selections {
+		if s.Kind() == types.FieldVal {
+			field(s.Recv(), sel.Sel)
+		}
+	}
+	for e, t := range info.Types {
+		literal, is := e.(*ast.CompositeLit)
+		if !is {
+			continue
+		}
+		for _, el := range literal.Elts {
+			if pair, is := el.(*ast.KeyValueExpr); is {
+				if key, is := pair.Key.(*ast.Ident); is {
+					field(t.Type, key)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// symbolOf is bytes.NewBuffer, or bytes.Buffer.Len of a method.
+func symbolOf(o types.Object) string {
+	if o.Pkg() == nil {
+		return ""
+	}
+	if f, is := o.(*types.Func); is && f.Signature().Recv() != nil {
+		if owner, is := deref(f.Signature().Recv().Type()).(*types.Named); is {
+			return o.Pkg().Path() + "." + owner.Obj().Name() + "." + o.Name()
+		}
+		return ""
+	}
+	if o.Parent() != o.Pkg().Scope() {
+		return ""
+	}
+	return o.Pkg().Path() + "." + o.Name()
+}
+
+func deref(t types.Type) types.Type {
+	if p, is := types.Unalias(t).(*types.Pointer); is {
+		t = p.Elem()
+	}
+	return types.Unalias(t)
+}
+
+var deprecated = regexp.MustCompile(`(?m)^.* //deprecated.*$`)
+
+var symbol = regexp.MustCompile(`(?m)^pkg (\S+)(?: \([^)]*\))?, (?:(?:func|const|var) (\w+)|method \(\*?(\w+)(?:\[[^\]]*\])?\) (\w+)|type (\w+) (?:struct|interface), (\w+)|type (\w+) )`)
+
+// symbolsAfter is what the releases of Go after 1.minor added, as their own lists say.
+func symbolsAfter(t *testing.T, minor int) map[string]bool {
 	t.Helper()
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "api", list))
-	if err != nil {
-		t.Fatalf("what Go added isn't known: %v", err)
-	}
 	symbols := map[string]bool{}
-	for _, m := range symbol.FindAllStringSubmatch(string(text), -1) {
-		symbols[m[1]+"."+m[2]+m[3]] = true
+	for minor++; ; minor++ {
+		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "api", fmt.Sprintf("go1.%d.txt", minor)))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range symbol.FindAllStringSubmatch(deprecated.ReplaceAllString(string(text), ""), -1) {
+			name := m[1] + "." + m[2] + m[3] + m[5] + m[7]
+			if member := m[4] + m[6]; member != "" {
+				name += "." + member
+			}
+			symbols[name] = true
+		}
 	}
-	if !symbols["errors.AsType"] {
-		t.Fatalf("%s doesn't name errors.AsType: is it read rightly?", list)
+	if !symbols["errors.AsType"] || !symbols["bytes.Buffer.Peek"] {
+		t.Fatalf("of %d symbols none is errors.AsType: are Go's lists read rightly?", len(symbols))
 	}
 	return symbols
 }

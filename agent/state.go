@@ -92,6 +92,7 @@ type Bad struct {
 type Later struct {
 	Revision string    `json:"revision"`
 	Why      string    `json:"why"`
+	Since    time.Time `json:"since"` // when it failed first
 	Attempts int       `json:"attempts"`
 	Next     time.Time `json:"next"`
 }

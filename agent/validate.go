@@ -3,6 +3,9 @@ package agent
 import (
 	"errors"
 	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
@@ -12,7 +15,7 @@ import (
 // mistakes, in the order of files and lines.
 func Validate(files fs.FS) (notes, mistakes []string) {
 	mistakes = links(files)
-	if err := unsupported(files); err != nil {
+	for _, err := range unsupported(files) {
 		mistakes = append(mistakes, err.Error())
 	}
 	if text, err := fs.ReadFile(files, "channels.scm"); err == nil {
@@ -52,6 +55,7 @@ func links(files fs.FS) (mistakes []string) {
 			return err
 		case e.IsDir() && e.Name() == ".git":
 			return fs.SkipDir
+		case strings.HasPrefix(path, podsDir+"/") && slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)): // read, and refused, below
 		case e.Type()&fs.ModeSymlink != 0:
 			mistakes = append(mistakes, path+": is a symbolic link: put the file itself in its place")
 		case !e.IsDir() && !e.Type().IsRegular():

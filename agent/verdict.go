@@ -225,9 +225,9 @@ func (c *conductor) problems() []Problem {
 
 // again is the next try of a revision, later each time.
 func (l *Later) again(revision, why string) *Later {
-	next := Later{Revision: revision, Why: why, Attempts: 1}
+	next := Later{Revision: revision, Why: why, Since: time.Now(), Attempts: 1}
 	if l != nil && l.Revision == revision {
-		next.Attempts = l.Attempts + 1
+		next.Since, next.Attempts = l.Since, l.Attempts+1
 	}
 	next.Next = time.Now().Add(min(retryFirst<<min(next.Attempts-1, 10), retryMost))
 	return &next

@@ -260,12 +260,16 @@ var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
 // CheckForward asks how the channels that tree names lie to those of the running system, unless that is known. Where a
 // channel goes back, and Downgrades is off, it refuses with a *BuildError.
 func (s *System) CheckForward(ctx context.Context, tree string, tell func(string)) error {
+	next := builtFrom(tree)
+	if len(next) == 0 {
+		return nil // it stays at the channels that it has
+	}
 	live, err := s.Live(ctx)
 	if err != nil {
 		return err
 	}
 	known := s.relations()
-	moves := movesOf(builtFrom(live), builtFrom(tree), known)
+	moves := movesOf(builtFrom(live), next, known)
 	if slices.ContainsFunc(moves, func(m move) bool { return m.is == changed }) {
 		// It compares the commits in its clones of the channels, and fetches what it lacks now rather than in the switch.
 		out, err := s.Runner.run(ctx, attempt{what: "system-check", command: guixOf(s.Guix), build: true, tell: tell,

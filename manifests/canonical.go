@@ -24,7 +24,7 @@ func newObject(d *document) *Object {
 	return &Object{
 		Kind: d.kind, Name: d.name, File: d.file, Line: d.line,
 		Hash: sum(contentOf(d.kind, body))[:8],
-		Doc:  Redacted{&body},
+		Doc:  redact(body),
 	}
 }
 

@@ -70,15 +70,17 @@ type HostPort struct {
 
 // Redacted holds a document that may be secret: it can't be printed, logged or marshalled, not even by accident.
 type Redacted struct {
-	doc *map[string]any // a pointer: where this sits in an unexported field, fmt prints no more than the address
+	doc func() map[string]any // a function: where this sits in an unexported field, fmt prints no more than its address
 }
+
+func redact(doc map[string]any) Redacted { return Redacted{func() map[string]any { return doc }} }
 
 // Reveal returns the document itself, to be handed to Podman and nobody else.
 func (r Redacted) Reveal() map[string]any {
 	if r.doc == nil {
 		return nil
 	}
-	return *r.doc
+	return r.doc()
 }
 
 func (Redacted) String() string                { return "[redacted]" }

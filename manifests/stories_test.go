@@ -207,7 +207,7 @@ func newPod(name string, changes ...change) *Pod {
 
 func object(kind, name string, data map[string]any) *Object {
 	doc := map[string]any{"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"name": name}, "data": data}
-	return &Object{Kind: kind, Name: name, Hash: fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, doc)))[:8], Doc: Redacted{&doc}}
+	return &Object{Kind: kind, Name: name, Hash: fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, doc)))[:8], Doc: redact(doc)}
 }
 
 func TestAPodIsMadeOnce(t *testing.T) {

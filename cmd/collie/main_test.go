@@ -6,9 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +18,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -39,7 +43,12 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("COLLIE_SOCKET", filepath.Join(env.WorkDir, "collie.sock"))
 			env.Setenv("TZ", "UTC")
-			env.Setenv("COLUMNS", "100")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // of each process: else a second
+			user := "nobody"
+			if os.Getuid() == 0 {
+				user = "daemon" // git runs as the owner of a repository: root, who may not be the pod user
+			}
+			env.Setenv("POD_USER", user)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -48,6 +57,10 @@ func TestScripts(t *testing.T) {
 			"mode":   mode,
 			"lines":  lines,
 			"socket": socket,
+			"podman": servePodman,
+			"push":   push,
+			"expand": expand,
+			"term":   term,
 		},
 	})
 }
@@ -106,6 +119,80 @@ func socket(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	l.SetUnlinkOnClose(false)
 	ts.Check(l.Close())
+}
+
+// push DIR makes what is in DIR the newest commit of ops.git, which it makes at first; its id is then in $HEAD.
+func push(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: push DIR")
+	}
+	repo := ts.MkAbs("ops.git")
+	git := func(what ...string) string {
+		cmd := exec.Command("git", what...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null",
+			"GIT_AUTHOR_NAME=ann", "GIT_AUTHOR_EMAIL=ann@example.org", "GIT_COMMITTER_NAME=ann", "GIT_COMMITTER_EMAIL=ann@example.org",
+			"GIT_DIR="+repo, "GIT_WORK_TREE="+ts.MkAbs(args[0]))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			ts.Fatalf("git %v: %v\n%s", what, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if _, err := os.Stat(repo); err != nil {
+		ts.Check(exec.Command("git", "init", "-q", "--bare", "-b", "main", repo).Run())
+	}
+	git("add", "--all", ".")
+	git("commit", "-q", "--allow-empty", "-m", "make it "+args[0])
+	ts.Setenv("HEAD", git("rev-parse", "HEAD"))
+}
+
+// term sends SIGTERM to what runs in the background.
+func term(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: term")
+	}
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+// expand FILE puts the values of $VARIABLES into it.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// podman SOCKET stands in for a Podman that has nothing.
+func servePodman(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: podman SOCKET")
+	}
+	socket := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(socket), 0o700))
+	l, err := net.Listen("unix", socket)
+	ts.Check(err)
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Libpod-API-Version", "5.8.0")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/_ping"):
+		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "s/json"): // all there are
+			_, _ = io.WriteString(w, "[]")
+		default:
+			http.Error(w, `{"message": "nothing of that name"}`, http.StatusNotFound)
+		}
+	})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(l)
+	}()
+	ts.Defer(func() {
+		_ = server.Close()
+		<-ended
+	})
 }
 
 // agent DIR stands in for a running agent until the script ends. What it answers is in DIR: sync.json, plan.json,

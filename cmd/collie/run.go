@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,10 @@ func runCmd(c *cli) *cobra.Command {
 			}
 			log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
 			cfg, err := agent.ReadConfig(config)
+			if err != nil {
+				return err
+			}
+			runtime, err := filepath.Abs(runtime) // Podman's address takes no other
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// prefix is of the names of our guests: the rest is the script's.
+// prefix is of the names of all guests of tests. It is followed by the PID of the test, and the script's name.
 const prefix = "lt-"
 
 // patience is how long wait-for waits.
@@ -50,6 +50,7 @@ func TestGuest(t *testing.T) {
 			"generations": l.saved("generations"),
 			"crash-at":    l.crashAt,
 			"crashed":     l.crashed,
+			"stories":     l.stories,
 		},
 	})
 }
@@ -70,9 +71,12 @@ func open() (*lab, error) {
 	if l.command, err = filepath.Abs("lab"); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(l.file(prefix + "*"))
+	left, err := filepath.Glob(l.file(prefix + "*-*"))
 	for _, dir := range left {
-		err = errors.Join(err, l.run("wipe", filepath.Base(dir)))
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
+		if _, gone := os.Stat("/proc/" + pid); gone != nil {
+			err = errors.Join(err, l.run("wipe", filepath.Base(dir)))
+		}
 	}
 	return l, err
 }
@@ -103,7 +107,7 @@ func guestOf(ts *testscript.TestScript) string { return ts.Value(guestKey{}).(st
 
 // setup gives a script a guest of its own, in which its commands run.
 func (l *lab) setup(env *testscript.Env) error {
-	name := prefix + strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+	name := fmt.Sprint(prefix, os.Getpid(), "-", strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 	env.Setenv("LAB", l.dir)
 	env.Values[guestKey{}] = name
 	env.Values[exitKey{}] = new(int)

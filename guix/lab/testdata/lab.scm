@@ -8,7 +8,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (guest machine home daemon texts))
+  #:export (machine home daemon polling soaking))
 
 (define guest (load "/share/guest.scm"))
 
@@ -41,3 +41,15 @@
   (home-environment
     (services (list (simple-service 'daemons home-shepherd-service-type daemons)
                     (simple-service 'texts home-files-service-type (texts files))))))
+
+(define (polling interval)
+  "Return a procedure for `machine' that sets the seconds between two polls."
+  (lambda (config)
+    (collie-configuration
+     (inherit config)
+     (source (collie-source (inherit (collie-configuration-source config)) (interval interval))))))
+
+(define (soaking soak)
+  "Return a procedure for `machine' that sets the seconds of the soak."
+  (lambda (config)
+    (collie-configuration (inherit config) (soak soak))))

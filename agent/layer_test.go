@@ -1,0 +1,464 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"example.org/collie/agent/source"
+	"example.org/collie/guix"
+	"example.org/collie/manifests"
+)
+
+// A workshop is a folder with a guix that refuses whatever it is asked, and roots of what was made before.
+type workshop struct {
+	t      *testing.T
+	dir    string
+	roots  guix.Roots
+	runner *guix.Runner
+}
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	w := &workshop{t: t, dir: t.TempDir()}
+	w.roots = guix.Roots(filepath.Join(w.dir, "roots"))
+	w.runner = &guix.Runner{Command: "guix", Logs: w.folder("logs")}
+	w.guix("old")
+	return w
+}
+
+func (w *workshop) folder(name string) string {
+	w.t.Helper()
+	dir := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	return dir
+}
+
+// guix puts another guix on PATH.
+func (w *workshop) guix(name string) {
+	w.t.Helper()
+	dir := w.folder("guix-" + name)
+	script := "#!/bin/sh\necho \"$@\" >>" + w.asked() + "\necho 'system.scm:7:2: error: foo: unbound variable' >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "guix"), []byte(script), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Setenv("PATH", dir+":/bin:/usr/bin")
+}
+
+func (w *workshop) asked() string { return filepath.Join(w.dir, "asked") }
+
+// made keeps an item that was made of tree for layer.
+func (w *workshop) made(layer, tree, item string) string {
+	w.t.Helper()
+	path := w.folder(item)
+	if err := w.roots.Keep(rootName(layer, tree, ""), path); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+func (w *workshop) kept() []string {
+	w.t.Helper()
+	all, err := w.roots.List()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var items []string
+	for _, item := range all {
+		items = append(items, filepath.Base(item))
+	}
+	slices.Sort(items)
+	return items
+}
+
+func revisionOf(tree string, files ...string) Revision {
+	all := fstest.MapFS{}
+	for _, f := range files {
+		all[f] = &fstest.MapFile{}
+	}
+	return Revision{Revision: source.Revision{ID: "abc"}, Files: all, Tree: tree}
+}
+
+func quiet(string) {}
+
+func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
+	w := newWorkshop(t)
+	tree := w.folder("trees/t1")
+	item := w.made("system", tree, "aaaa-system")
+	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}}
+	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
+		t.Errorf("without system.scm: %v, want it left alone", err)
+	}
+	got, err := l.Prepare(t.Context(), revisionOf(tree, "system.scm"), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data guixItem
+	if err := decode(got, &data); err != nil || got.ID != "system-aaaa" || got.Layer != "system" || got.Revision != "abc" || data != (guixItem{Item: item, Tree: tree}) {
+		t.Errorf("target %+v with %+v (%v)", got, data, err)
+	}
+	if _, err := os.Stat(w.asked()); err == nil {
+		t.Error("guix was asked")
+	}
+
+	// Another tree, another guix, or an item that was collected: then it is.
+	blamed := new(BadError)
+	refused := func(name string, tree string) {
+		t.Helper()
+		_ = os.Remove(w.asked())
+		_, err := l.Prepare(t.Context(), revisionOf(tree, "system.scm"), quiet)
+		if !errors.As(err, &blamed) || !strings.Contains(err.Error(), "system.scm:7") || !strings.Contains(err.Error(), "foo: unbound variable") {
+			t.Errorf("%s: %v, want what guix said, as the commit's fault", name, err)
+		}
+		if asked, err := os.ReadFile(w.asked()); err != nil || !strings.Contains(string(asked), "system build") {
+			t.Errorf("%s: guix was asked %q (%v)", name, asked, err)
+		}
+	}
+	refused("another tree", w.folder("trees/t2"))
+	if err := os.RemoveAll(item); err != nil {
+		t.Fatal(err)
+	}
+	refused("an item that is gone", tree)
+	w.made("system", tree, "aaaa-system")
+	w.guix("new")
+	refused("another guix", tree)
+}
+
+func TestWhichFileIsAHome(t *testing.T) {
+	w := newWorkshop(t)
+	tree := w.folder("trees/t1")
+	w.made("home:ann", tree, "bbbb-home")
+	for _, row := range []struct {
+		name  string
+		main  bool
+		files []string
+		want  string // none: left alone
+	}{
+		{"its own", false, []string{"home/ann.scm"}, "home/ann.scm"},
+		{"its own before the general one", true, []string{"home/ann.scm", "home.scm"}, "home/ann.scm"},
+		{"the general one", true, []string{"home.scm"}, "home.scm"},
+		{"the general one is the pod user's", false, []string{"home.scm"}, ""},
+		{"another's", true, []string{"home/bob.scm"}, ""},
+		{"none", true, []string{"system.scm"}, ""},
+	} {
+		l := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, "home:ann", row.main}
+		got, err := l.Prepare(t.Context(), revisionOf(tree, row.files...), quiet)
+		if row.want == "" {
+			if !errors.Is(err, errAbsent) {
+				t.Errorf("%s: %+v, %v; want it left alone", row.name, got, err)
+			}
+			continue
+		}
+		var data guixItem
+		if err := errors.Join(err, decode(got, &data)); err != nil || data.File != row.want || got.ID != "home-bbbb" {
+			t.Errorf("%s: %+v with file %q (%v), want %s", row.name, got, data.File, err, row.want)
+		}
+		if l.Home.File != "" {
+			t.Errorf("%s: the layer itself took the file %s", row.name, l.Home.File)
+		}
+	}
+}
+
+func TestOnlyWhatATargetNeedsIsKept(t *testing.T) {
+	w := newWorkshop(t)
+	t1, t2, t3 := w.folder("trees/t1"), w.folder("trees/t2"), w.folder("trees/t3")
+	first, second := w.made("system", t1, "aaaa-system"), w.made("system", t2, "bbbb-system")
+	w.made("home:ann", t1, "cccc-home")
+	w.made("home:anna", t1, "dddd-home")
+	target := func(layer string, item guixItem) Target {
+		t.Helper()
+		target, err := guixTarget(layer, "r", item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return target
+	}
+	system := systemLayer{System: &guix.System{Roots: w.roots}}
+	if err := system.Keep(t.Context(), []Target{target("system", guixItem{Item: first, Tree: t1}), target("system", guixItem{Item: second})}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.kept(), []string{"aaaa-system", "bbbb-system", "cccc-home", "dddd-home"}; !slices.Equal(got, want) {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+	if err := system.Keep(t.Context(), []Target{target("system", guixItem{Item: second})}); err != nil {
+		t.Fatal(err)
+	}
+	home := homeLayer{Home: &guix.Home{Roots: w.roots}, name: "home:ann"}
+	if err := home.Keep(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.kept(), []string{"bbbb-system", "dddd-home"}; !slices.Equal(got, want) {
+		t.Errorf("kept %q, want %q: each layer drops only its own", got, want)
+	}
+	if err := system.Keep(t.Context(), []Target{{ID: "system-x", Layer: "system", Data: []byte("7")}}); err == nil {
+		t.Error("something was dropped though a target couldn't be read")
+	}
+	if got := w.kept(); len(got) != 2 {
+		t.Errorf("kept %q after a target that couldn't be read", got)
+	}
+
+	if err := keepTrees(filepath.Dir(t1), []Target{target("system", guixItem{Item: first, Tree: t2}), target("system", guixItem{Item: second}), {ID: "pods-x", Data: []byte(`{"pods":[]}`)}}); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{t1: false, t2: true, t3: false} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
+		}
+	}
+	if err := keepTrees(filepath.Join(w.dir, "none"), nil); err == nil {
+		t.Error("a folder of trees that isn't there is no error")
+	}
+}
+
+func TestTreeIsGivenOnlyWhileItIsThere(t *testing.T) {
+	dir := t.TempDir()
+	for tree, want := range map[string]string{dir: dir, filepath.Join(dir, "gone"): "", "": ""} {
+		if got := treeOf(guixItem{Tree: tree}); got != want {
+			t.Errorf("tree of %q is %q, want %q", tree, got, want)
+		}
+	}
+}
+
+// Who is to blame decides between bad and tried again.
+func TestBlame(t *testing.T) {
+	refused := fmt.Errorf("building: %w", &guix.BuildError{Says: "no such package"})
+	passing := fmt.Errorf("building: %w", &guix.TransientError{Err: errors.New("the disk is full")})
+	other := errors.New("guix isn't there")
+	for _, err := range []error{refused, passing, other} {
+		bad := new(BadError)
+		if got := errors.As(blame(err), &bad); got != errors.Is(err, refused) {
+			t.Errorf("preparing, %v blames the commit: %v", err, got)
+		}
+		later := new(TransientError)
+		if got := errors.As(forgive(err), &later); got != errors.Is(err, passing) {
+			t.Errorf("switching, %v is tried again: %v", err, got)
+		}
+		if blame(err).Error() != err.Error() || forgive(err).Error() != err.Error() {
+			t.Errorf("%v is told as %v and %v", err, blame(err), forgive(err))
+		}
+		if !errors.Is(blame(err), err) || !errors.Is(forgive(err), err) {
+			t.Errorf("%v got lost", err)
+		}
+	}
+	if forgive(nil) != nil || blame(nil) != nil {
+		t.Error("no error became one")
+	}
+	tree := unreadable(source.Revision{ID: "abc"}, fmt.Errorf("reading: %w", &source.TreeError{Path: "x", Says: "is a symbolic link"}))
+	if bad := new(BadError); !errors.As(tree, &bad) {
+		t.Errorf("%v doesn't blame the commit", tree)
+	}
+	damaged := unreadable(source.Revision{ID: "abc"}, errors.New("the clone is damaged"))
+	if bad := new(BadError); errors.As(damaged, &bad) || damaged.Error() != "revision abc: the clone is damaged" {
+		t.Errorf("%v blames the commit", damaged)
+	}
+}
+
+func TestTargetThatCannotBeReadIsNamed(t *testing.T) {
+	torn := Target{Layer: "pods", ID: "pods-1", Data: []byte("[")}
+	ctx := t.Context()
+	for name, l := range map[string]Layer{
+		"system": systemLayer{System: &guix.System{}}, "home": homeLayer{Home: &guix.Home{}}, "pods": podsLayer{manifests.Connect(filepath.Join(t.TempDir(), "s"))},
+	} {
+		_, diff := l.Diff(ctx, torn)
+		_, problems := l.Problems(ctx, torn, start)
+		for what, err := range map[string]error{"diff": diff, "problems": problems, "switch": l.Switch(ctx, torn), "keep": l.Keep(ctx, []Target{torn})} {
+			if err == nil || !strings.HasPrefix(err.Error(), "target pods-1 of pods: ") {
+				t.Errorf("%s of %s: %v", what, name, err)
+			}
+		}
+	}
+}
+
+const goodPod = `apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+spec:
+  containers:
+    - name: httpd
+      image: localhost/web:1
+`
+
+func TestPodsAtFaultAndPodmanAway(t *testing.T) {
+	l := podsLayer{manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
+	files := func(pods ...string) Revision {
+		all := fstest.MapFS{"system.scm": {}}
+		for i, p := range pods {
+			all[fmt.Sprintf("pods/%c.yaml", 'a'+i)] = &fstest.MapFile{Data: []byte(p)}
+		}
+		return Revision{Revision: source.Revision{ID: "abc"}, Files: all}
+	}
+	bad := new(BadError)
+
+	if _, err := l.Prepare(t.Context(), files(), quiet); !errors.Is(err, errAbsent) {
+		t.Errorf("without pods/: %v, want it left alone", err)
+	}
+	_, err := l.Prepare(t.Context(), files(strings.Replace(goodPod, "image", "imagee", 1), "kind: Podd\n"), quiet)
+	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "pods/a.yaml:8: spec.containers[0].imagee: there is no such field\n  hint: did you mean image?") || !strings.Contains(err.Error(), "\npods/b.yaml:1: ") {
+		t.Errorf("mistakes in YAML: %v, want all of them, with hints, as the commit's fault", err)
+	}
+	if _, err := l.Prepare(t.Context(), files(slices.Repeat([]string{"kind: Podd\n"}, 26)...), quiet); !errors.As(err, &bad) || !strings.HasSuffix(err.Error(), " more") {
+		t.Errorf("many mistakes: %v, want a few, and how many more", err)
+	} else if got := strings.Count(err.Error(), "\npods/"); got != toldMistakes-1 {
+		t.Errorf("%d mistakes are told, want %d", got+1, toldMistakes)
+	}
+	for name, rev := range map[string]Revision{"a good pod": files(goodPod), "the baseline": {Revision: source.Revision{ID: baseline}}} {
+		if _, err := l.Prepare(t.Context(), rev, quiet); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), "Podman") {
+			t.Errorf("%s, without Podman: %v, want to hear of Podman, and nobody blamed", name, err)
+		}
+	}
+}
+
+func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	server, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	defer func() {
+		server.Close()
+		<-gone
+	}()
+	l := podsLayer{manifests.Connect(socket)}
+	rev := Revision{Revision: source.Revision{ID: "abc"}, Files: fstest.MapFS{"pods/a.yaml": {Data: []byte(goodPod)}}}
+	if _, err := l.Prepare(t.Context(), rev, quiet); err == nil {
+		t.Error("pods were prepared")
+	} else if bad := new(BadError); errors.As(err, &bad) {
+		t.Errorf("the commit is blamed: %v", err)
+	}
+}
+
+func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
+	for _, row := range []struct {
+		files []string
+		want  int
+	}{
+		{[]string{"system.scm", "home.scm", "modules/x.scm", "pods/hosts.yaml", "home/secrets.scm", "README.md"}, 0},
+		{[]string{"channels.scm"}, 0},
+		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 4},
+	} {
+		if got := unsupported(revisionOf("", row.files...).Files); len(got) != row.want {
+			t.Errorf("of %q: %v, want %d", row.files, got, row.want)
+		}
+	}
+}
+
+func TestWhatGuixSeesOfARevision(t *testing.T) {
+	cfg := localConfig(t)
+	files := fstest.MapFS{
+		"system.scm": {Data: []byte("s")}, "modules/x.scm": {Data: []byte("x")}, "home/ann.scm": {Data: []byte("h")}, "modules/pods/y.scm": {Data: []byte("y")},
+		"pods/web.yaml": {Data: []byte("p")}, "secrets/x.age": {Data: []byte("secret")}, "hosts/a/system.scm": {}, "collie.yaml": {},
+	}
+	a := &Agent{cfg: cfg}
+	if tree, err := a.export(files); tree != "" || err != nil {
+		t.Errorf("without system and homes: %q, %v; want no tree", tree, err)
+	}
+	a.cfg.System = true
+	if err := os.MkdirAll(filepath.Join(cfg.State, treesDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := a.export(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err = fs.WalkDir(os.DirFS(tree), ".", func(path string, e fs.DirEntry, err error) error {
+		if !e.IsDir() {
+			got = append(got, path)
+		}
+		return err
+	})
+	if want := []string{"home/ann.scm", "modules/pods/y.scm", "modules/x.scm", "system.scm"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Guix sees %q (%v), want %q", got, err, want)
+	}
+	files["pods/web.yaml"] = &fstest.MapFile{Data: []byte("another")}
+	if again, err := a.export(files); again != tree || err != nil {
+		t.Errorf("another pod made another tree: %s (%v), not %s", again, err, tree)
+	}
+	files["modules/x.scm"] = &fstest.MapFile{Data: []byte("another")}
+	if again, err := a.export(files); again == tree || err != nil {
+		t.Errorf("another module made the same tree (%v)", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(name string, notes, mistakes []string) { // each by its beginning
+		t.Helper()
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		gotNotes, gotMistakes := Validate(root.FS())
+		if !slices.EqualFunc(gotNotes, notes, strings.HasPrefix) {
+			t.Errorf("%s: notes %q, want %q", name, gotNotes, notes)
+		}
+		if !slices.EqualFunc(gotMistakes, mistakes, strings.HasPrefix) {
+			t.Errorf("%s: mistakes %q, want %q", name, gotMistakes, mistakes)
+		}
+	}
+	check("empty", []string{"no system.scm: the operating system is left alone", "no home.scm: homes are left alone", "no pods/: pods are left alone"}, nil)
+	write("system.scm", "")
+	write("home/ann.scm", "")
+	write("pods/web.yaml", goodPod)
+	write(".git/config", "")
+	if err := os.Symlink("config", filepath.Join(dir, ".git/link")); err != nil {
+		t.Fatal(err)
+	}
+	check("good", nil, nil)
+	write("pods/web.yaml", goodPod+"  nodeSelector: {disk: fast}\n")
+	check("with what has no meaning here", []string{"pods/web.yaml:9: spec.nodeSelector: "}, nil)
+	write("pods/web.yaml", goodPod)
+	for link, to := range map[string]string{"home.scm": "home/ann.scm", "modules": "/etc"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: "})
+}
+
+// A settler waits once for what a former life left, and again if that went wrong.
+func TestSettlerSettlesOnce(t *testing.T) {
+	s := &settler{runner: &guix.Runner{Command: "guix", Logs: t.TempDir()}}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	_ = s.settle(ctx)
+	if err := s.settle(t.Context()); err != nil || !s.done {
+		t.Errorf("settled: %v, %v", s.done, err)
+	}
+	s.runner = nil // it isn't asked again
+	if err := s.settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,333 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
+)
+
+// agentOf is an agent of the world's machine, without sockets; its repository can't be reached.
+func (w *world) agentOf(t *testing.T) *Agent {
+	t.Helper()
+	src, err := source.Open(source.Config{URL: filepath.Join(w.dir, "ops.git"), Dir: filepath.Join(t.TempDir(), "repo.git"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Agent{version: "1.2.3", cfg: Config{State: w.dir}, store: store{w.dir}, source: src, conductor: w.c, pods: fakePods{}}
+}
+
+type fakePods struct{ err error }
+
+func (p fakePods) Pods(_ context.Context, t Target) ([]api.Pod, error) {
+	return []api.Pod{{Name: "web", Ready: true, Revision: t.Revision}}, p.err
+}
+
+// status is what a program sees: after JSON, so that what is missing there is noticed.
+func (w *world) status(t *testing.T, a *Agent) (s api.Status) {
+	t.Helper()
+	s, err := a.answers().Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range []string{"layers", "pods", "bad", "problems"} {
+		if strings.Contains(string(b), `"`+list+`":null`) {
+			t.Errorf("%s is null, want a list", list)
+		}
+	}
+	return s
+}
+
+func TestStatusTellsAllOfARollout(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		pass(time.Second)
+		s := w.status(t, a)
+		if s.Version != "1.2.3" || s.Phase != "idle" || s.Revisions != (api.Revisions{}) || len(s.Layers) != 3 || s.Layers[0].InSync || s.Layers[0].Error != "nothing was deployed to it yet" {
+			t.Errorf("before the first commit: %+v", s)
+		}
+
+		block := make(chan struct{})
+		w.layers[0].mu.Lock()
+		w.layers[0].block = block
+		w.layers[0].mu.Unlock()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		s = w.status(t, a)
+		if p := s.Preparing; p == nil || p.Revision != "a" || time.Since(p.Since) != time.Minute || p.Error != "" || s.Revisions.Newest != "a" {
+			t.Errorf("preparing: %+v", s)
+		}
+		close(block)
+		pass(3*time.Second + testSoak/2)
+		s = w.status(t, a)
+		if want := (api.Revisions{Newest: "a", Current: "a", Good: baseline}); s.Phase != "soaking" || s.Revisions != want || s.Wanted.Revision != "a" || s.Wanted.Because == "" {
+			t.Errorf("soaking: %+v", s)
+		}
+		pass(testSoak)
+		s = w.status(t, a)
+		if want := (api.Revisions{Newest: "a", Current: "a", Good: "a"}); s.Phase != "idle" || s.Revisions != want || s.Preparing != nil || len(s.Problems) != 0 {
+			t.Errorf("good: %+v", s)
+		}
+		for _, l := range s.Layers {
+			if !l.InSync || l.Error != "" || len(l.Changes) != 0 {
+				t.Errorf("good, and layer %+v isn't in sync", l)
+			}
+		}
+		if want := []api.Pod{{Name: "web", Ready: true, Revision: "a"}}; !reflect.DeepEqual(s.Pods, want) {
+			t.Errorf("pods %+v, want %+v", s.Pods, want)
+		}
+
+		w.push("b", "system=bad b", "home=1", "pods=1")
+		pass(time.Second)
+		w.push("c", "system=unreachable", "home=1", "pods=1")
+		pass(time.Second)
+		w.layers[0].mu.Lock()
+		w.layers[0].live, w.layers[0].always = "by hand", []Problem{{Subject: "service ntpd", Says: "stopped"}}
+		w.layers[0].mu.Unlock()
+		pass(40 * time.Second)
+		s = w.status(t, a)
+		if len(s.Bad) != 1 || s.Bad[0].Revision != "b" || s.Bad[0].Reason != "system:1: bad b" || s.Bad[0].At.IsZero() {
+			t.Errorf("bad: %+v", s.Bad)
+		}
+		if p := s.Preparing; p == nil || p.Revision != "c" || p.Error != "unreachable" || !p.Retry.After(time.Now()) {
+			t.Errorf("tried again: %+v", p)
+		}
+		if l := s.Layers[0]; l.InSync || len(l.Changes) != 1 || l.Changes[0].Says != "by hand → 1" {
+			t.Errorf("drift: %+v", l)
+		}
+		if want := []Problem{{Layer: "system", Subject: "service ntpd", Says: "stopped"}}; !reflect.DeepEqual(s.Problems, want) {
+			t.Errorf("problems %+v, want %+v", s.Problems, want)
+		}
+	})
+}
+
+func TestStatusComesThoughPodmanDoesNot(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		a.pods = fakePods{errors.New("Podman doesn't answer")}
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		if s := w.status(t, a); !slices.Equal(s.Notes, []string{"pods: Podman doesn't answer"}) || s.Revisions.Good != "a" {
+			t.Errorf("status %+v", s)
+		}
+		a.pods = nil
+		if s := w.status(t, a); len(s.Pods) != 0 || s.Notes != nil {
+			t.Errorf("without pods: %+v", s)
+		}
+		w.push("b", "system=2")
+		pass(time.Minute)
+		if s := w.status(t, a); !slices.Equal(s.Notes, []string{"home: revision b doesn't name it; it is left alone", "pods: revision b doesn't name it; it is left alone"}) {
+			t.Errorf("layers that a revision doesn't name: notes %q", s.Notes)
+		}
+	})
+}
+
+func TestStatusSaysStuck(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		for i, value := range map[int]string{2: "2", 1: "1"} {
+			w.layers[i].mu.Lock()
+			w.layers[i].refuse[value] = fmt.Errorf("%s won't", w.layers[i].name)
+			w.layers[i].mu.Unlock()
+		}
+		w.push("b", "system=2", "home=2", "pods=2")
+		pass(2 * time.Minute)
+		s := w.status(t, a)
+		i := slices.IndexFunc(s.Problems, func(p Problem) bool { return p.Subject == "collie" })
+		if s.Phase != "stuck" || i < 0 || !strings.HasPrefix(s.Problems[i].Says, "stuck: ") || !strings.Contains(s.Problems[i].Says, "home won't") {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestPlanIsWhatWaits(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		ask := func(name string, want api.Plan) {
+			t.Helper()
+			got, err := a.answers().Plan(t.Context())
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v (%v), want %+v", name, got, err, want)
+			}
+		}
+		nothing := api.Plan{Layers: []api.PlanLayer{}}
+		ask("at first", nothing)
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		ask("deployed", nothing)
+		if err := a.answers().Suspend(t.Context(), "disks"); err != nil {
+			t.Fatal(err)
+		}
+		w.push("b", "system=1", "pods=2")
+		pass(time.Second)
+		ask("suspended", api.Plan{Revision: "b", Because: "suspended: disks", Layers: []api.PlanLayer{
+			{Name: "system", Changes: []Change{}},
+			{Name: "pods", Changes: []Change{{Does: "update", Subject: "pods", Says: "1 → 2"}}},
+		}})
+		if err := a.answers().Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		ask("resumed", nothing)
+		if past, err := a.answers().History(t.Context()); err != nil || len(past) != 2 || past[0].Revision != "b" || past[0].Outcome != "good" {
+			t.Errorf("history %+v (%v)", past, err)
+		}
+		w.push("c", "system=bad c", "pods=2")
+		pass(time.Second)
+		ask("after a bad one", nothing)
+	})
+}
+
+func TestRetryTriesABadRevisionAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		w.push("a", "system=1", "pods=1")
+		pass(time.Minute)
+		refuse := func(err error) {
+			w.layers[2].mu.Lock()
+			defer w.layers[2].mu.Unlock()
+			w.layers[2].refuse["2"] = err
+		}
+		refuse(errors.New("no"))
+		w.push("b", "system=2", "pods=2")
+		pass(time.Hour)
+		w.is("1", "old", "1")
+		refuse(nil)
+		if err := a.answers().Retry(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.is("2", "old", "2")
+		w.good("b")
+		if s := w.status(t, a); len(s.Bad) != 0 {
+			t.Errorf("bad: %+v", s.Bad)
+		}
+		var outcomes []string
+		past, err := a.answers().History(t.Context())
+		for _, d := range past {
+			outcomes = append(outcomes, d.Revision+" "+d.Outcome+" "+d.Author)
+		}
+		if want := []string{"b good ann", "b returned ann", "a good ann"}; err != nil || !slices.Equal(outcomes, want) {
+			t.Errorf("history %q (%v), want %q", outcomes, err, want)
+		}
+	})
+}
+
+// Whoever asks while the agent ends is told to ask again, and isn't left waiting.
+func TestWhatIsAskedOfAnAgentThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		a := w.agentOf(t)
+		w.stop()
+		for name, err := range map[string]error{
+			"suspend": a.answers().Suspend(t.Context(), ""), "resume": a.answers().Resume(t.Context()), "retry": a.answers().Retry(t.Context()),
+		} {
+			if !errors.Is(err, api.ErrStopping) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		c := &conductor{calls: make(chan func()), gone: make(chan struct{})}
+		if err := c.ask(ctx, func() error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("asked by somebody who left: %v", err)
+		}
+	})
+}
+
+// What was answered is what the next status tells: `collie sync --wait` relies on it.
+func TestAnAnswerComesAfterItsStatus(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		for i := range 50 {
+			why := fmt.Sprint(i)
+			if err := a.answers().Suspend(t.Context(), why); err != nil {
+				t.Fatal(err)
+			}
+			if s := w.c.look().state; s.Suspended == nil || s.Suspended.Why != why {
+				t.Fatalf("suspended for %q, and the status tells %+v", why, s.Suspended)
+			}
+			if err := w.c.ask(t.Context(), func() error { w.c.newest(source.Revision{ID: why}); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if s := w.c.look().state; s.Newest.ID != why {
+				t.Fatalf("the newest is %q, and the status tells %q", why, s.Newest.ID)
+			}
+		}
+	})
+}
+
+func TestSyncOfARepositoryThatIsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		if _, err := w.agentOf(t).answers().Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "ops.git") {
+			t.Errorf("sync: %v, want it to name the repository", err)
+		}
+	})
+}
+
+func TestABadRevisionIsForgottenAtLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &conductor{}
+		for i := range 150 {
+			c.markBad(fmt.Sprint(i), "no")
+			time.Sleep(time.Second)
+		}
+		if n := len(c.state.Bad); n != 100 {
+			t.Errorf("%d are remembered, want 100", n)
+		}
+		if c.state.bad("49") != nil || c.state.bad("50") == nil || c.state.bad("149") == nil {
+			t.Error("it isn't the oldest that were forgotten")
+		}
+	})
+}
+
+func TestLaterIsLaterEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l *Later
+		var waits []time.Duration
+		for range 12 {
+			l = l.again("a", "no route")
+			waits = append(waits, time.Until(l.Next))
+		}
+		s, m := time.Second, time.Minute
+		if want := []time.Duration{30 * s, 1 * m, 2 * m, 4 * m, 8 * m, 16 * m, 30 * m, 30 * m, 30 * m, 30 * m, 30 * m, 30 * m}; !slices.Equal(waits, want) {
+			t.Errorf("tried again after %v, want %v", waits, want)
+		}
+		if l = l.again("b", "no route"); l.Attempts != 1 || time.Until(l.Next) != 30*s {
+			t.Errorf("another revision: %+v", l)
+		}
+	})
+}
+
+func TestOfferKeepsTheLatest(t *testing.T) {
+	a := &Agent{conductor: &conductor{source: make(chan source.Revision, 1)}}
+	for _, id := range []string{"a", "b", "c"} {
+		a.offer(source.Revision{ID: id})
+	}
+	if rev := <-a.conductor.source; rev.ID != "c" {
+		t.Errorf("the mailbox has %s, want c", rev.ID)
+	}
+	select {
+	case rev := <-a.conductor.source:
+		t.Errorf("the mailbox has %s too", rev.ID)
+	default:
+	}
+}
