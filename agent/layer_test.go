@@ -440,12 +440,15 @@ func TestValidate(t *testing.T) {
 	write("pods/web.yaml", goodPod+"  nodeSelector: {disk: fast}\n")
 	check("with what has no meaning here", []string{"pods/web.yaml:9: spec.nodeSelector: "}, nil)
 	write("pods/web.yaml", goodPod)
-	for link, to := range map[string]string{"home.scm": "home/ann.scm", "modules": "/etc"} {
+	for link, to := range map[string]string{"home.scm": "home/ann.scm", "modules": "/etc", "pods/out.yaml": "/etc/passwd"} {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: "})
+	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: ", "pods/out.yaml"})
+	write("channels.scm", "")
+	write("hosts/a/system.scm", "")
+	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "channels.scm: ", "hosts: ", "pods/out.yaml"})
 }
 
 // A settler waits once for what a former life left, and again if that went wrong.

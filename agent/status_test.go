@@ -257,7 +257,7 @@ func TestWhatIsAskedOfAnAgentThatEnds(t *testing.T) {
 func TestAnAnswerComesAfterItsStatus(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a := w.agentOf(t)
-		for i := range 50 {
+		for i := range 10 {
 			why := fmt.Sprint(i)
 			if err := a.answers().Suspend(t.Context(), why); err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,15 +53,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"agent":  serveAgent,
-			"exits":  exits,
-			"mode":   mode,
-			"lines":  lines,
-			"socket": socket,
-			"podman": servePodman,
-			"push":   push,
-			"expand": expand,
-			"term":   term,
+			"activate": activate,
+			"agent":    serveAgent,
+			"exits":    exits,
+			"mode":     mode,
+			"lines":    lines,
+			"socket":   socket,
+			"podman":   servePodman,
+			"push":     push,
+			"expand":   expand,
+			"term":     term,
 		},
 	})
 }
@@ -154,6 +156,33 @@ func term(ts *testscript.TestScript, neg bool, args []string) {
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
 	}
+}
+
+// activate SOCKET COMMAND… listens, and starts the command with that, as systemd and Shepherd do. It has to end well
+// when the script does.
+func activate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: activate SOCKET COMMAND…")
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[0])})
+	ts.Check(err)
+	defer l.Close() // the command has its own
+	l.SetUnlinkOnClose(false)
+	file, err := l.File()
+	ts.Check(err)
+	defer file.Close()
+	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"`, "sh"}, args[1:]...)...)
+	cmd.Dir, cmd.ExtraFiles = ts.MkAbs("."), []*os.File{file}
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "GORACE="+ts.Getenv("GORACE"))
+	var says bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &says, &says
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			ts.Fatalf("%v: %v\n%s", args[1:], err, says.String())
+		}
+	})
 }
 
 // expand FILE puts the values of $VARIABLES into it.
