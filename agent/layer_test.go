@@ -448,7 +448,7 @@ func TestValidate(t *testing.T) {
 	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: ", "pods/out.yaml"})
 	write("channels.scm", "")
 	write("hosts/a/system.scm", "")
-	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "channels.scm: ", "hosts: ", "pods/out.yaml"})
+	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "hosts: ", "channels.scm:1: ", "pods/out.yaml"})
 }
 
 // A settler waits once for what a former life left, and again if that went wrong.
