@@ -257,6 +257,9 @@ func (a *Agent) dropTrees(ts []Target) {
 	if err := keepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
 		a.log.Warn("old trees stay for now", "err", err)
 	}
+	if err := keepPins(guixRoots, ts); err != nil {
+		a.log.Warn("the guix of old revisions stays for now", "err", err)
+	}
 }
 
 func (a *Agent) journalFile() string { return filepath.Join(a.cfg.State, "journal") }

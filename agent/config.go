@@ -23,12 +23,13 @@ type Config struct {
 		Interval Duration `yaml:"interval"` // between two polls; default 30s, at least 1s
 		Owner    string   `yaml:"owner"`    // of a repository on this machine: root and it alone may write it
 	} `yaml:"source"`
-	Host   string   `yaml:"host"`   // this machine's name in the repository; default: the host name when Collie first ran
-	System bool     `yaml:"system"` // follow system.scm; default true
-	Homes  []string `yaml:"homes"`  // users whose home is followed
-	User   string   `yaml:"user"`   // runs the pods; empty: no pods
-	Soak   Duration `yaml:"soak"`   // for which all must be well before a revision is good; default 30s
-	State  string   `yaml:"state"`  // folder of clone, state, journal, logs; default /var/lib/collie
+	Host       string   `yaml:"host"`       // this machine's name in the repository; default: the host name when Collie first ran
+	System     bool     `yaml:"system"`     // follow system.scm; default true
+	Homes      []string `yaml:"homes"`      // users whose home is followed
+	User       string   `yaml:"user"`       // runs the pods; empty: no pods
+	Downgrades bool     `yaml:"downgrades"` // whether a commit may take channels back, as a revert does; default true
+	Soak       Duration `yaml:"soak"`       // for which all must be well before a revision is good; default 30s
+	State      string   `yaml:"state"`      // folder of clone, state, journal, logs; default /var/lib/collie
 }
 
 // Duration is written like 30s or 5m.
@@ -65,7 +66,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Soak: Duration(30 * time.Second), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, Soak: Duration(30 * time.Second), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	dec := yaml.NewDecoder(bytes.NewReader(text))

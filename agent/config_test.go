@@ -16,7 +16,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
-	want.System, want.Soak, want.State = true, Duration(30*time.Second), "/var/lib/collie"
+	want.System, want.Downgrades, want.Soak, want.State = true, true, Duration(30*time.Second), "/var/lib/collie"
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -35,6 +35,7 @@ homes:
   - podman
   - ann
 user: podman
+downgrades: false
 soak: 0s
 state: /tmp/state
 `))

@@ -21,6 +21,7 @@ type guixItem struct {
 	Item string `json:"item"`           // /gnu/store/…-system or …-home
 	Tree string `json:"tree,omitempty"` // from which it was built
 	File string `json:"file,omitempty"` // the home's, in the tree
+	Guix string `json:"guix,omitempty"` // the profile of the guix that built it; empty: the one on PATH
 	None bool   `json:"none,omitempty"` // there was no home, which is as good as this empty one
 }
 
@@ -30,25 +31,27 @@ func guixTarget(layer, revision string, item guixItem) (Target, error) {
 	return encode(layer, kind+"-"+hash, revision, item)
 }
 
-// rootName is the GC root of what the guix on PATH makes of a tree for a layer: the same files and the same guix need no
-// second build.
-func rootName(layer, tree string) string {
+// rootName is the GC root of what a guix, by its profile, or the one on PATH, makes of a tree for a layer: the same files
+// and the same guix need no second build.
+func rootName(layer, tree, profile string) string {
 	name := layer + ":" + filepath.Base(tree)
-	command, err := exec.LookPath("guix")
-	if err == nil {
-		command, err = filepath.EvalSymlinks(command)
+	if profile == "" {
+		command, err := exec.LookPath("guix")
+		if err == nil {
+			profile, err = filepath.EvalSymlinks(command)
+		}
+		if err != nil {
+			return name // guix itself will say so
+		}
 	}
-	if err != nil {
-		return name // guix itself will say so
-	}
-	sum := sha256.Sum256([]byte(command))
+	sum := sha256.Sum256([]byte(profile))
 	return fmt.Sprintf("%s:%x", name, sum[:4])
 }
 
-// seen is what was built of a tree before: the same files need no guix.
-func seen(roots guix.Roots, layer, tree string) (string, bool) {
+// seen is what was built before, by its root: the same files need no guix.
+func seen(roots guix.Roots, root string) (string, bool) {
 	all, err := roots.List()
-	item := all[rootName(layer, tree)]
+	item := all[root]
 	if err != nil || item == "" {
 		return "", false
 	}
@@ -91,6 +94,9 @@ func forgive(err error) error {
 	return err
 }
 
+// currentSystem names the channels of the machine, which build what names none.
+const currentSystem = "/run/current-system"
+
 // A settler waits once for the guix that a former life of the agent left running; until then no guix is run.
 type settler struct {
 	runner *guix.Runner
@@ -124,7 +130,7 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string
 		if err != nil {
 			return Target{}, err
 		}
-		if err := l.Roots.Keep(rootName("system", baseline), item); err != nil {
+		if err := l.Roots.Keep(rootName("system", baseline, ""), item); err != nil {
 			return Target{}, err
 		}
 		return guixTarget("system", baseline, guixItem{Item: item})
@@ -132,14 +138,28 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string
 	if !has(rev.Files, "system.scm") {
 		return Target{}, errAbsent
 	}
-	item, known := seen(l.Roots, "system", rev.Tree)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, tell)
+	if err != nil {
+		return Target{}, blame(err)
+	}
+	system, root := l.by(profile), rootName("system", rev.Tree, profile)
+	if err := system.CheckForward(ctx, rev.Tree, tell); err != nil {
+		return Target{}, blame(err)
+	}
+	item, known := seen(l.Roots, root)
 	if !known {
-		var err error
-		if item, err = l.Build(ctx, rev.Tree, rootName("system", rev.Tree), tell); err != nil {
+		if item, err = system.Build(ctx, rev.Tree, root, tell); err != nil {
 			return Target{}, blame(err)
 		}
 	}
-	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree})
+	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile})
+}
+
+// by is the system as the guix of a profile makes it.
+func (l systemLayer) by(profile string) *guix.System {
+	system := *l.System
+	system.Guix = profile
+	return &system
 }
 
 func (l systemLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
@@ -159,7 +179,7 @@ func (l systemLayer) Switch(ctx context.Context, t Target) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	return forgive(l.System.Switch(ctx, item.Item, treeOf(item)))
+	return forgive(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)))
 }
 
 func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
@@ -196,26 +216,30 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 			return Target{}, errAbsent
 		}
 	}
-	item, known := seen(l.Roots, l.name, rev.Tree)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, tell)
+	if err != nil {
+		return Target{}, blame(err)
+	}
+	root := rootName(l.name, rev.Tree, profile)
+	item, known := seen(l.Roots, root)
 	if !known {
-		var err error
-		if item, err = l.of(file).Build(ctx, rev.Tree, rootName(l.name, rev.Tree), tell); err != nil {
+		if item, err = l.by(profile, file).Build(ctx, rev.Tree, root, tell); err != nil {
 			return Target{}, blame(err)
 		}
 	}
-	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file})
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile})
 }
 
-// of is the home that file describes.
-func (l homeLayer) of(file string) *guix.Home {
+// by is the home that file describes, as the guix of a profile makes it.
+func (l homeLayer) by(profile, file string) *guix.Home {
 	home := *l.Home
-	home.File = file
+	home.File, home.Guix = file, profile
 	return &home
 }
 
 // asItIs is the home that the user has, or an empty one.
 func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error) {
-	root := rootName(l.name, baseline)
+	root := rootName(l.name, baseline, "")
 	item, err := l.Live(ctx)
 	none := item == ""
 	switch {
@@ -261,7 +285,7 @@ func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	return forgive(l.of(item.File).Switch(ctx, item.Item, treeOf(item)))
+	return forgive(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)))
 }
 
 func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
@@ -278,13 +302,15 @@ func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 
 func (l homeLayer) Keep(_ context.Context, ts []Target) error { return keepRoots(l.Roots, l.name, ts) }
 
-// treeOf is where item's configuration lies, if it is still there.
+// treeOf is where item's configuration lies, if that is still there, and the guix to evaluate it.
 func treeOf(item guixItem) string {
 	if item.Tree == "" {
 		return ""
 	}
-	if _, err := os.Stat(item.Tree); err != nil {
-		return ""
+	for _, needed := range []string{item.Tree, item.Guix} {
+		if _, err := os.Stat(needed); err != nil && needed != "" {
+			return ""
+		}
 	}
 	return item.Tree
 }
@@ -308,6 +334,35 @@ func guixProblems(problems []guix.Problem) []Problem {
 		all = append(all, Problem{Subject: p.Subject, Says: p.Says})
 	}
 	return all
+}
+
+// keepPins drops the GC roots of each guix that built no target that is needed.
+func keepPins(roots guix.Roots, ts []Target) error {
+	needed := map[string]bool{}
+	for _, t := range ts {
+		var item guixItem
+		if decode(t, &item) == nil {
+			needed[item.Guix] = true
+		}
+	}
+	return roots.KeepPins(needed)
+}
+
+// wentBack says which channels a rollout takes to earlier commits: the history is to tell that.
+func (r *Rollout) wentBack() string {
+	var says []string
+	for _, c := range r.Changes["system"] {
+		if c.Does == guix.Downgrade || c.Does == guix.Sidestep {
+			says = append(says, c.Does+" of "+c.Subject+", "+c.Says)
+		}
+	}
+	return strings.Join(says, "; ")
+}
+
+// unpinned tells whether the guix on PATH made t of a revision, whichever that is.
+func unpinned(t Target) bool {
+	var item guixItem
+	return decode(t, &item) == nil && item.Tree != "" && item.Guix == ""
 }
 
 // keepTrees removes the trees that no target needs.

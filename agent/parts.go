@@ -34,6 +34,7 @@ func (a *Agent) parts() ([]Part, error) {
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
 			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
+			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 		}
 		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler}})
 	}
@@ -57,7 +58,6 @@ func (a *Agent) parts() ([]Part, error) {
 func unsupported(files fs.FS) []error {
 	var all []error
 	for _, u := range []struct{ name, says string }{
-		{"channels.scm", "pinned channels aren't supported yet: remove the file; the machine's own guix builds the revision"},
 		{"hosts", "folders of hosts aren't supported yet: give this machine a repository or a branch of its own"},
 		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
 		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},

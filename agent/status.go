@@ -44,6 +44,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if s.Prepared.Revision != "" && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
 		}
+		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
+			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
+		}
 		status.Layers = append(status.Layers, l)
 		status.Problems = append(status.Problems, seen.problems...)
 	}

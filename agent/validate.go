@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/guix"
 	"example.org/collie/manifests"
 )
 
@@ -16,6 +17,11 @@ func Validate(files fs.FS) (notes, mistakes []string) {
 	mistakes = links(files)
 	for _, err := range unsupported(files) {
 		mistakes = append(mistakes, err.Error())
+	}
+	if text, err := fs.ReadFile(files, "channels.scm"); err == nil {
+		if err := guix.CheckChannels(string(text)); err != nil {
+			mistakes = append(mistakes, err.Error())
+		}
 	}
 	if !has(files, "system.scm") {
 		notes = append(notes, "no system.scm: the operating system is left alone")

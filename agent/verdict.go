@@ -106,7 +106,7 @@ func (r *Rollout) counts(p Problem) bool {
 // good ends a rollout well.
 func (c *conductor) good() error {
 	r := c.state.Rollout
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision}); err != nil {
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack()}); err != nil {
 		return err
 	}
 	c.state.Good = c.state.Current.over(c.state.Good)

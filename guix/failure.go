@@ -59,7 +59,7 @@ func (o outcome) fault() error {
 
 var (
 	escape   = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
-	noise    = regexp.MustCompile(`^(substitute: |/bin/sh: warning: setlocale|building |successfully built |substitut|download|The following |Computing |  +/gnu/store/|/gnu/store/\S+$|\[ *\d+/ *\d+\] |;;; |Starting download |From |cannot build derivation |build of /gnu/store|guix \w+: warning: (Consider running|cannot determine provenance))`)
+	noise    = regexp.MustCompile(`^(substitute: |Updating channel |/bin/sh: warning: setlocale|building |successfully built |substitut|download|The following |Computing |  +/gnu/store/|/gnu/store/\S+$|\[ *\d+/ *\d+\] |;;; |Starting download |From |cannot build derivation |build of /gnu/store|guix \w+: warning: (Consider running|cannot determine provenance))`)
 	frame    = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
 	inTree   = regexp.MustCompile(`^In (.+):$`)
 	frameAt  = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)

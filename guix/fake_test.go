@@ -41,7 +41,10 @@ case "$1 $2" in
 "system build"|"home build")
     for arg; do case $arg in --root=*) ln -s "$(scm "$@")" "${arg#--root=}";; esac; done
     echo "building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-thing.drv..."; scm "$@";;
+"time-machine -C")
+    [ -e "$me/profile" ] && echo "building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-guix.drv..." && cat "$me/profile";;
 "system reconfigure")
+    [ "$3" = --dry-run ] && { cat "$me/relations" 2>/dev/null; exit 0; }
     p=$root/var/guix/profiles/system n=$(next $p); item=$(scm "$@")
     ln -sfn "$item" $p-$n-link; ln -sfn $p-$n-link $p; live=$p-$n-link;;
 "system switch-generation")
@@ -137,6 +140,9 @@ func (m *machine) tree(item string) string {
 	name := "var/lib/collie/trees/" + filepath.Base(item)
 	m.write(name+"/system.scm", item+"\n")
 	m.write(name+"/home.scm", item+"\n")
+	if text, err := os.ReadFile(filepath.Join(item, "channels.scm")); err == nil {
+		m.write(name+"/channels.scm", string(text))
+	}
 	return m.path(name)
 }
 
@@ -156,6 +162,7 @@ func (m *machine) system(item string) *System {
 	}
 	m.link(motd, "etc/motd")
 	return &System{Runner: m.runner(), Shepherd: quietShepherd(), Profiles: m.path("var/guix/profiles"), Roots: Roots(m.path("var/guix/gcroots/collie")),
+		Channels: m.path("var/lib/collie/channels.json"), Downgrades: true,
 		Started: m.path("var/lib/collie/started.json"), Begun: m.path("var/lib/collie/begun.json"), Self: "collie", dir: m.root}
 }
 

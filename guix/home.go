@@ -25,6 +25,7 @@ type Home struct {
 	Started  string   // file: from which file each service was started
 	Begun    string   // file: the note of the last switch
 	Self     string   // the agent's own service, if the user's Shepherd runs it
+	Guix     string   // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 
 	find func(string) (User, error) // nil: Find
 }
@@ -34,9 +35,6 @@ const empty = "(begin (use-modules (gnu home)) (home-environment))"
 
 // Build builds the home that tree describes, and keeps it by a GC root of that name. Nothing live changes.
 func (h *Home) Build(ctx context.Context, tree, root string, tell func(string)) (string, error) {
-	if err := unpinned(ctx, h.Runner, tree, "/run/current-system"); err != nil {
-		return "", err
-	}
 	return h.build(ctx, tree, root, load(tree, h.File), tell)
 }
 
@@ -46,7 +44,7 @@ func (h *Home) BuildEmpty(ctx context.Context, root string, tell func(string)) (
 }
 
 func (h *Home) build(ctx context.Context, tree, root string, what []string, tell func(string)) (string, error) {
-	a := attempt{what: "home-" + h.User + "-build", args: append([]string{"home", "build"}, what...), build: true, tell: tell}
+	a := attempt{what: "home-" + h.User + "-build", command: guixOf(h.Guix), args: append([]string{"home", "build"}, what...), build: true, tell: tell}
 	if u, err := h.who(); err == nil && isDir(u.Home) {
 		a.as = &u
 	} else { // as root: the path is the same
@@ -166,6 +164,10 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err != nil {
 		return &untouchedError{err}
 	}
+	evaluate := number == 0 && tree != ""
+	if live != "" && len(movesOf(builtFrom(live), builtFrom(item), nil)) > 0 {
+		evaluate = false // guix would clone the channels once more, for the user, to see whether they go back
+	}
 	n, err := begin(h.Begun, live, item, number == 0 && tree != "")
 	if err != nil {
 		return err
@@ -178,9 +180,9 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 		return &untouchedError{err}
 	}
 	var out outcome
-	if number == 0 && tree != "" {
+	if evaluate {
 		crash.At("switch.begun")
-		out, err = h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", as: &u,
+		out, err = h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
 			args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
 		if err == nil && out.code != 0 {
 			err = out.failure(tree, h.File)

@@ -90,7 +90,7 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 			return out, passing(err)
 		case exit.ExitCode() < 0:
 			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", a.what, exit, log.Name()))
-		case a.command == r.Command && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's
+		case (a.command == r.Command || strings.HasSuffix(a.command, "/bin/guix")) && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's
 			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(lastLine(log.Name()))))
 		}
 		out.code = exit.ExitCode()

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -146,30 +144,6 @@ func (n note) problems(item string) []Problem {
 func forget(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forgetting a switch: %w", err)
-	}
-	return nil
-}
-
-var channel = regexp.MustCompile(`\(channel\b`)
-
-// unpinned refuses a guix that mustn't build tree: one that no channels.scm names, over a machine built from channels,
-// would take the machine back by months, in silence.
-func unpinned(ctx context.Context, r *Runner, tree, current string) error {
-	if _, err := os.Lstat(filepath.Join(tree, "channels.scm")); err == nil {
-		return &BuildError{File: "channels.scm", Line: 1,
-			Says: "channels.scm:1:1: a Guix of one's own isn't supported yet: remove channels.scm; the guix of the machine is used"}
-	}
-	channels, err := os.ReadFile(filepath.Join(current, "channels.scm"))
-	if err != nil || !channel.Match(channels) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	describe := exec.CommandContext(ctx, r.Command, "describe", "--format=channels")
-	describe.Env = environment(nil)
-	if err := describe.Run(); err != nil {
-		return fmt.Errorf("the running system was built from channels, and %s from none (guix describe: %w): "+
-			"it would take the machine back; set the agent's guix to one that `guix pull` made", r.Command, err)
 	}
 	return nil
 }

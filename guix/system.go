@@ -29,14 +29,15 @@ type System struct {
 	Self     string   // the agent's own service, which it never restarts
 	Options  []string // more options of `guix system reconfigure`, as --no-bootloader
 
+	Guix       string // the profile whose guix evaluates, as Pin found it; empty: the Runner's
+	Channels   string // file: how commits of channels lie to each other
+	Downgrades bool   // whether channels may go back
+
 	dir string // where a test has its /run, /etc and /gnu
 }
 
 // Build builds the system that tree describes, and keeps it by a GC root of that name. Nothing live changes.
 func (s *System) Build(ctx context.Context, tree, root string, tell func(string)) (string, error) {
-	if err := unpinned(ctx, s.Runner, tree, s.current()); err != nil {
-		return "", err
-	}
 	if err := os.MkdirAll(string(s.Roots), 0o755); err != nil {
 		return "", fmt.Errorf("making the folder of GC roots: %w", err)
 	}
@@ -46,7 +47,7 @@ func (s *System) Build(ctx context.Context, tree, root string, tell func(string)
 	}
 	// Without --save-provenance the path isn't the one that reconfigure makes.
 	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, load(tree, "system.scm")...)
-	out, err := s.Runner.run(ctx, attempt{what: "system-build", args: args, build: true, tell: tell})
+	out, err := s.Runner.run(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, tell: tell})
 	if err != nil {
 		return "", err
 	}
@@ -107,6 +108,7 @@ func (s *System) differs(ctx context.Context, item string) ([]Change, error) {
 	var changes []Change
 	if live != item {
 		changes = append(changes, Change{"switch", "system", "from " + hash(live) + " to " + hash(item)})
+		changes = append(changes, s.channelChanges(live, item)...)
 	}
 	if next != item && live == item {
 		changes = append(changes, Change{"switch", "system profile", "the next boot would be into " + hash(next)})
@@ -206,7 +208,10 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	}
 	var out outcome
 	if number == 0 && tree != "" {
-		out, err = s.forward(ctx, tree)
+		out, err = s.forward(ctx, live, item, tree)
+		if err != nil && compares.MatchString(out.text) {
+			out, n.Boot, err = s.back(ctx, item) // the clones that CheckForward made are gone, and so is the network
+		}
 	} else {
 		out, n.Boot, err = s.back(ctx, item)
 	}
@@ -237,10 +242,14 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 }
 
 // forward makes what tree describes live, evaluating it again.
-func (s *System) forward(ctx context.Context, tree string) (outcome, error) {
+func (s *System) forward(ctx context.Context, live, item, tree string) (outcome, error) {
 	crash.At("switch.begun")
-	out, err := s.Runner.run(ctx, attempt{what: "system-reconfigure",
-		args: slices.Concat([]string{"system", "reconfigure"}, s.Options, load(tree, "system.scm"))})
+	args := []string{"system", "reconfigure"}
+	if len(s.channelChanges(live, item)) > 0 { // CheckForward has judged them, and a return mustn't be refused
+		args = append(args, "--allow-downgrades")
+	}
+	out, err := s.Runner.run(ctx, attempt{what: "system-reconfigure", command: guixOf(s.Guix),
+		args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, "system.scm")
 	}

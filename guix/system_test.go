@@ -321,34 +321,6 @@ func TestWhatIsGoneFromTheStoreIsSaid(t *testing.T) {
 	}
 }
 
-func TestChannelsAreRefusedUntilTheyAreKnown(t *testing.T) {
-	m := newMachine(t)
-	a := m.item("a", "system")
-	s := m.system(a)
-	tree := m.tree(a)
-	m.write(strings.TrimPrefix(tree, m.root+"/")+"/channels.scm", "(list)")
-	_, err := s.Build(t.Context(), tree, "x", nil)
-	if bad := (*BuildError)(nil); !errors.As(err, &bad) || bad.File != "channels.scm" {
-		t.Error("error:", err)
-	}
-}
-
-// A guix that knows no channels over a system that was built from some would take it back by months.
-func TestUnpinnedGuixOverChannels(t *testing.T) {
-	m := newMachine(t)
-	a := m.item("a", "system")
-	s := m.system(a)
-	m.write(strings.TrimPrefix(a, m.root+"/")+"/channels.scm", "(list (channel (name 'guix)))")
-	m.now("early", `[ "$1" = describe ] && exit 1`)
-	if _, err := s.Build(t.Context(), m.tree(a), "x", nil); err == nil || !strings.Contains(err.Error(), "guix pull") {
-		t.Error("error:", err)
-	}
-	m.now("early", "")
-	if _, err := s.Build(t.Context(), m.tree(a), "x", nil); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestProfileBelievesOnlyGuixsLinks(t *testing.T) {
 	m := newMachine(t)
 	a := m.item("a", "home")

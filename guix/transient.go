@@ -29,6 +29,7 @@ var transient = []struct {
 	{regexp.MustCompile(`Resource temporarily unavailable|Too many open files`), "a limit of the machine is reached"},
 	{regexp.MustCompile(`(?i)database is (busy|locked)`), "the store's database is busy"},
 	{regexp.MustCompile(`corrupt input while restoring archive|unexpected EOF reading a line|protocol mismatch|nix-daemon|Broken pipe`), "guix-daemon went away"},
+	{regexp.MustCompile(`Git error: (failed to (resolve address|connect|send)|.*(timed out|early EOF|SSL error|curl error|status code: 5))`), "the repository of a channel can't be reached"},
 	{regexp.MustCompile(`Temporary failure in name resolution|Name or service not known|In procedure getaddrinfo`), "a name can't be resolved: is the network there?"},
 	{regexp.MustCompile(`In procedure connect\*?: |Network is unreachable|No route to host|Connection (reset|refused|timed out)|TLS (error|handshake)|gnutls-error`), "the network can't be reached"},
 	{regexp.MustCompile(`usually happens due to networking issues|guix substitute: error`), "a substitute can't be had"}, // nix/libstore/build.cc

@@ -30,6 +30,7 @@
             collie-configuration-user
             collie-configuration-create-user?
             collie-configuration-subordinate-ids
+            collie-configuration-downgrades?
             collie-configuration-soak
             collie-configuration-state
             collie-configuration-grace-period
@@ -101,6 +102,9 @@ can write.  By default only root may."))
   (subordinate-ids
    (count 65536)
    "Number of subordinate user and group IDs for the containers of @code{user}.")
+  (downgrades?
+   (boolean #t)
+   "Whether a commit may take channels back to earlier commits, as @command{git revert} of an update does.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -156,6 +160,7 @@ can write.  By default only root may."))
                 (entry "system" (if (collie-configuration-system? config) "true" "false"))
                 (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
                 (entry "user" (quoted (collie-configuration-user config)))
+                (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
                 (entry "soak" (duration (collie-configuration-soak config)))
                 (entry "state" (quoted (collie-configuration-state config)))))))
 
