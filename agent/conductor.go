@@ -34,6 +34,7 @@ type conductor struct {
 	busy    string            // the layer that is being switched
 	seen    map[string]report // the last look at each layer
 	well    time.Time         // soaking: since when all is well
+	blind   bool              // soaking: a layer can't be looked at
 	retryAt time.Time         // returning: when what refused is asked again
 	next    time.Time         // when to look again, though nothing was heard
 	untidy  bool              // something may be there that no set needs

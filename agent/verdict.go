@@ -58,7 +58,7 @@ func (c *conductor) verdict(now time.Time) error {
 		c.well = now
 		return c.keepAll(nil)
 	}
-	last := now
+	last, blind := now, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
 		if !current {
@@ -73,7 +73,7 @@ func (c *conductor) verdict(now time.Time) error {
 			if now.Sub(r.Since) > c.patience() {
 				return c.fail(p.Name+" could not be looked at: "+seen.err.Error(), nil)
 			}
-			c.well, last = now, time.Time{}
+			blind = true
 			continue
 		}
 		for _, problem := range seen.problems {
@@ -84,6 +84,9 @@ func (c *conductor) verdict(now time.Time) error {
 		if seen.at.Before(last) {
 			last = seen.at
 		}
+	}
+	if blind || c.blind { // the soak begins anew with the first looks that all succeed
+		c.well, c.blind = now, blind
 	}
 	if last.Sub(c.well) < c.soak {
 		c.wakeAt(c.well.Add(c.soak))
