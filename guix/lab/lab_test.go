@@ -18,7 +18,7 @@ import (
 const prefix = "lt-"
 
 // patience is how long wait-for waits.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 func TestGuest(t *testing.T) {
 	if os.Getenv("COLLIE_LAB") == "" {
