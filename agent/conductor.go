@@ -299,6 +299,9 @@ func (c *conductor) keep(layer string, only []Target) error {
 	o := order{every: c.pace(layer), only: only, epoch: c.preparer.count()}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
+		if r.Phase == soaking && !c.well.IsZero() {
+			o.since = c.well // what died in the switch, and was started again, shows now whether it stays
+		}
 	}
 	if id := c.state.Current.Targets[layer]; id != "" {
 		var err error

@@ -2,6 +2,7 @@ package guix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -55,6 +56,32 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 		found = append(found, Problem{"service " + f.Name, says})
 	}
 	return found, nil
+}
+
+// respawned waits a moment for services that died and that Shepherd is about to start again.
+func (s *services) respawned(ctx context.Context) error {
+	const moment, look = 2 * time.Second, 100 * time.Millisecond
+	for range moment / look {
+		all, err := s.shepherd.Services(ctx)
+		if errors.Is(err, shepherd.ErrUnreachable) {
+			return nil // the problems tell
+		}
+		if err != nil {
+			return err
+		}
+		due := func(live shepherd.Service) bool {
+			return live.Status == "stopped" && live.Enabled && live.Respawn && !live.OneShot && live.Died()
+		}
+		if !slices.ContainsFunc(all, due) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(look):
+		}
+	}
+	return nil
 }
 
 // reason is why a service doesn't run: what Shepherd answered when it was to start, or else what its status tells.

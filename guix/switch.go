@@ -71,6 +71,9 @@ func (s *services) follow(ctx context.Context, item string, ill []Problem) error
 			return err
 		}
 	}
+	if err := s.respawned(ctx); err != nil {
+		return err
+	}
 	now, err := s.problems(ctx, item, time.Time{})
 	if err != nil {
 		return err
