@@ -94,12 +94,11 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 				w.push("b", "system=2", "home=2", "pods=2")
 				pass(row.blind)
 				if row.good {
-					const look = 2 * time.Second // from one to the next: the last blind one began the soak anew
-					pass(testSoak - look - time.Second)
+					pass(testSoak - time.Second)
 					if s := w.state(); s.phase() != soaking {
 						t.Errorf("%s before the soak can be over", s.phase())
 					}
-					pass(2*look + 2*time.Second)
+					pass(time.Second + 4*time.Second) // two looks: the first that succeeds begins the soak, the last ends it
 					w.is("2", "2", "2")
 					w.good("b")
 					return
