@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -95,7 +94,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 		parts: parts, soak: soak, log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
-		preparer: &preparer{parts: parts, results: make(chan prepared)},
+		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared)},
 		drop:     func([]Target) {},
 	}
 	for _, p := range parts {
@@ -240,16 +239,12 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	return []net.Listener{l}, nil
 }
 
-// export writes what Guix sees of this host's files; Guix has no use for pods, and secrets never become readable.
-func (a *Agent) export(files fs.FS) (string, error) {
+// export writes what Guix sees of this host's files.
+func (a *Agent) export(files view) (string, error) {
 	if !a.cfg.System && len(a.cfg.Homes) == 0 {
 		return "", nil
 	}
-	skip := func(path string) bool {
-		top, _, _ := strings.Cut(path, "/")
-		return slices.Contains([]string{"hosts", "pods", "secrets", "collie.yaml"}, top)
-	}
-	return source.Export(files, skip, filepath.Join(a.cfg.State, treesDir))
+	return source.Export(files.repository, files.forGuix, filepath.Join(a.cfg.State, treesDir))
 }
 
 // dropTrees removes what was written out for Guix of revisions that no target needs.

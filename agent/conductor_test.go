@@ -55,7 +55,7 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)
 			return Target{}, ctx.Err()
 		}
 	}
-	want, err := fs.ReadFile(rev.Files, l.name)
+	want, err := rev.Files.read(l.name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Target{}, errAbsent
 	}
@@ -199,7 +199,7 @@ func (w *world) start() {
 		defer w.mu.Unlock()
 		return w.commits[id], nil
 	}
-	w.c.preparer.export = func(fs.FS) (string, error) { return "", nil }
+	w.c.preparer.export = func(view) (string, error) { return "", nil }
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.c.run(ctx) }()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -24,8 +23,8 @@ const baseline = "baseline"
 // A Revision is an accepted commit, or the baseline: then it has neither Files nor Tree.
 type Revision struct {
 	source.Revision
-	Files fs.FS  // the repository's files
-	Tree  string // the folder in which Guix finds those of this host
+	Files view   // as this host sees them
+	Tree  string // the folder in which Guix finds them
 }
 
 // A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.

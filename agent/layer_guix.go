@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +22,8 @@ type guixItem struct {
 	File string `json:"file,omitempty"` // the home's, in the tree
 	Guix string `json:"guix,omitempty"` // the profile of the guix that built it; empty: the one on PATH
 	None bool   `json:"none,omitempty"` // there was no home, which is as good as this empty one
+
+	Names map[string]string `json:"names,omitempty"` // of Scheme files in the tree that the repository has elsewhere
 }
 
 func guixTarget(layer, revision string, item guixItem) (Target, error) {
@@ -135,7 +136,7 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string
 		}
 		return guixTarget("system", baseline, guixItem{Item: item})
 	}
-	if !has(rev.Files, "system.scm") {
+	if !rev.Files.has("system.scm") {
 		return Target{}, errAbsent
 	}
 	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, tell)
@@ -152,7 +153,7 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string
 			return Target{}, blame(err)
 		}
 	}
-	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile})
+	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile, Names: rev.Files.names()})
 }
 
 // by is the system as the guix of a profile makes it.
@@ -179,7 +180,7 @@ func (l systemLayer) Switch(ctx context.Context, t Target) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	return forgive(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)))
+	return forgive(inRepository(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
 func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
@@ -211,8 +212,8 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 		return l.asItIs(ctx, tell)
 	}
 	file := "home/" + l.User + ".scm"
-	if !has(rev.Files, file) {
-		if file = "home.scm"; !l.main || !has(rev.Files, file) {
+	if !rev.Files.has(file) {
+		if file = "home.scm"; !l.main || !rev.Files.has(file) {
 			return Target{}, errAbsent
 		}
 	}
@@ -227,7 +228,7 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 			return Target{}, blame(err)
 		}
 	}
-	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile})
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile, Names: rev.Files.names()})
 }
 
 // by is the home that file describes, as the guix of a profile makes it.
@@ -285,7 +286,7 @@ func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	return forgive(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)))
+	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
 func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
@@ -313,11 +314,6 @@ func treeOf(item guixItem) string {
 		}
 	}
 	return item.Tree
-}
-
-func has(files fs.FS, name string) bool {
-	_, err := fs.Stat(files, name)
-	return err == nil
 }
 
 func guixChanges(changes []guix.Change) []Change {

@@ -28,10 +28,11 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 		}
 		return encode("pods", "pods-"+live.ID(), baseline, live)
 	}
-	if !has(rev.Files, podsDir) {
+	dirs := rev.Files.pods()
+	if len(dirs) == 0 {
 		return Target{}, errAbsent
 	}
-	all, err := manifests.Load(rev.Files, podsDir)
+	all, err := manifests.Load(rev.Files.repository, dirs...)
 	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
 		lines := withHints(mistakes)
 		if len(lines) > toldMistakes {

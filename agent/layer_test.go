@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func revisionOf(tree string, files ...string) Revision {
 	for _, f := range files {
 		all[f] = &fstest.MapFile{}
 	}
-	return Revision{Revision: source.Revision{ID: "abc"}, Files: all, Tree: tree}
+	return Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: all}, Tree: tree}
 }
 
 func quiet(string) {}
@@ -104,7 +105,7 @@ func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 		t.Fatal(err)
 	}
 	var data guixItem
-	if err := decode(got, &data); err != nil || got.ID != "system-aaaa" || got.Layer != "system" || got.Revision != "abc" || data != (guixItem{Item: item, Tree: tree}) {
+	if err := decode(got, &data); err != nil || got.ID != "system-aaaa" || got.Layer != "system" || got.Revision != "abc" || !reflect.DeepEqual(data, guixItem{Item: item, Tree: tree}) {
 		t.Errorf("target %+v with %+v (%v)", got, data, err)
 	}
 	if _, err := os.Stat(w.asked()); err == nil {
@@ -296,7 +297,7 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 		for i, p := range pods {
 			all[fmt.Sprintf("pods/%c.yaml", 'a'+i)] = &fstest.MapFile{Data: []byte(p)}
 		}
-		return Revision{Revision: source.Revision{ID: "abc"}, Files: all}
+		return Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: all}}
 	}
 	bad := new(BadError)
 
@@ -341,7 +342,7 @@ func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
 		<-gone
 	}()
 	l := podsLayer{manifests.Connect(socket)}
-	rev := Revision{Revision: source.Revision{ID: "abc"}, Files: fstest.MapFS{"pods/a.yaml": {Data: []byte(goodPod)}}}
+	rev := Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: fstest.MapFS{"pods/a.yaml": {Data: []byte(goodPod)}}}}
 	if _, err := l.Prepare(t.Context(), rev, quiet); err == nil {
 		t.Error("pods were prepared")
 	} else if bad := new(BadError); errors.As(err, &bad) {
@@ -356,7 +357,7 @@ func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
 	}{
 		{[]string{"system.scm", "home.scm", "modules/x.scm", "pods/hosts.yaml", "home/secrets.scm", "README.md"}, 0},
 		{[]string{"channels.scm"}, 0},
-		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 4},
+		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 3},
 	} {
 		if got := unsupported(revisionOf("", row.files...).Files); len(got) != row.want {
 			t.Errorf("of %q: %v, want %d", row.files, got, row.want)
@@ -371,14 +372,14 @@ func TestWhatGuixSeesOfARevision(t *testing.T) {
 		"pods/web.yaml": {Data: []byte("p")}, "secrets/x.age": {Data: []byte("secret")}, "hosts/a/system.scm": {}, "collie.yaml": {},
 	}
 	a := &Agent{cfg: cfg}
-	if tree, err := a.export(files); tree != "" || err != nil {
+	if tree, err := a.export(view{repository: files}); tree != "" || err != nil {
 		t.Errorf("without system and homes: %q, %v; want no tree", tree, err)
 	}
 	a.cfg.System = true
 	if err := os.MkdirAll(filepath.Join(cfg.State, treesDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := a.export(files)
+	tree, err := a.export(view{repository: files})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,11 +394,11 @@ func TestWhatGuixSeesOfARevision(t *testing.T) {
 		t.Errorf("Guix sees %q (%v), want %q", got, err, want)
 	}
 	files["pods/web.yaml"] = &fstest.MapFile{Data: []byte("another")}
-	if again, err := a.export(files); again != tree || err != nil {
+	if again, err := a.export(view{repository: files}); again != tree || err != nil {
 		t.Errorf("another pod made another tree: %s (%v), not %s", again, err, tree)
 	}
 	files["modules/x.scm"] = &fstest.MapFile{Data: []byte("another")}
-	if again, err := a.export(files); again == tree || err != nil {
+	if again, err := a.export(view{repository: files}); again == tree || err != nil {
 		t.Errorf("another module made the same tree (%v)", err)
 	}
 }
@@ -413,6 +414,7 @@ func TestValidate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	host := ""
 	check := func(name string, notes, mistakes []string) { // each by its beginning
 		t.Helper()
 		root, err := os.OpenRoot(dir)
@@ -420,7 +422,7 @@ func TestValidate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		gotNotes, gotMistakes := Validate(root.FS())
+		gotNotes, gotMistakes := Validate(root.FS(), host)
 		if !slices.EqualFunc(gotNotes, notes, strings.HasPrefix) {
 			t.Errorf("%s: notes %q, want %q", name, gotNotes, notes)
 		}
@@ -447,8 +449,26 @@ func TestValidate(t *testing.T) {
 	}
 	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: ", "pods/out.yaml"})
 	write("channels.scm", "")
+	write("collie.yaml", "")
+	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "collie.yaml: ", "channels.scm:1: ", "pods/out.yaml"})
+
+	for _, name := range []string{"home.scm", "modules", "pods/out.yaml", "channels.scm", "collie.yaml", "system.scm"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write("hosts/a/system.scm", "")
-	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "hosts: ", "channels.scm:1: ", "pods/out.yaml"})
+	write("hosts/a/channels.scm", "")
+	write("hosts/b/pods/web.yaml", goodPod)
+	write("hosts/b/collie.yaml", "")
+	ofA, ofB := []string{"hosts/a/channels.scm:1: "}, []string{"hosts/b/collie.yaml: ", "hosts/b/pods/web.yaml:4: metadata.name: there is a Pod \"web\" already (pods/web.yaml:4)"}
+	check("all hosts", []string{"no system.scm, nor hosts/b/system.scm: "}, slices.Concat(ofA, ofB))
+	host = "a"
+	check("a host", nil, ofA)
+	host = "b"
+	check("another host", []string{"no system.scm, nor hosts/b/system.scm: "}, ofB)
+	host = "c"
+	check("a host that isn't there", nil, []string{"hosts/: there is no folder of this host, c, only of a, b\n"})
 }
 
 // A settler waits once for what a former life left, and again if that went wrong.

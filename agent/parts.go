@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -55,16 +54,15 @@ func (a *Agent) parts() ([]Part, error) {
 }
 
 // unsupported names what a repository has that this version would pass over in silence, with what follows from it.
-func unsupported(files fs.FS) []error {
+func unsupported(files view) []error {
 	var all []error
 	for _, u := range []struct{ name, says string }{
-		{"hosts", "folders of hosts aren't supported yet: give this machine a repository or a branch of its own"},
 		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
 		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},
 		{"collie.yaml", "checks and hooks of a repository aren't supported yet: remove the file"},
 	} {
-		if has(files, u.name) {
-			all = append(all, fmt.Errorf("%s: %s", u.name, u.says))
+		if files.has(u.name) {
+			all = append(all, fmt.Errorf("%s: %s", files.at(u.name), u.says))
 		}
 	}
 	return all

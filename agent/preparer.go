@@ -15,8 +15,9 @@ import (
 // A preparer makes the targets of one revision at a time. It disturbs nothing that runs.
 type preparer struct {
 	parts   []Part
+	host    string // as whom the repository is seen
 	files   func(ctx context.Context, revision string) (fs.FS, error)
-	export  func(files fs.FS) (tree string, err error)
+	export  func(files view) (tree string, err error)
 	results chan prepared
 
 	mu        sync.Mutex // guards what follows, which status reads
@@ -126,7 +127,12 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		}
 		result.baseline[part.Name] = t
 	}
-	files, err := p.files(ctx, rev.ID)
+	repository, err := p.files(ctx, rev.ID)
+	if err != nil {
+		result.err = unreadable(rev, err)
+		return result
+	}
+	files, err := viewOf(repository, p.host)
 	if err != nil {
 		result.err = unreadable(rev, err)
 		return result
@@ -148,7 +154,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		switch {
 		case errors.Is(err, errAbsent):
 		case err != nil:
-			result.err = err
+			result.err = inRepository(err, files.names())
 			return result
 		default:
 			result.targets[part.Name] = t

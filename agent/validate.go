@@ -11,28 +11,70 @@ import (
 	"example.org/collie/manifests"
 )
 
-// Validate checks a repository's files as far as that can be done without Guix and Podman. It returns notes, and all
-// mistakes, in the order of files and lines.
-func Validate(files fs.FS) (notes, mistakes []string) {
+// Validate checks a repository's files as far as that can be done without Guix and Podman, as host sees them, or as each
+// host does that has a folder. It returns notes, and all mistakes, in the order of files and lines.
+func Validate(repository fs.FS, host string) (notes, mistakes []string) {
+	hosts := []string{host}
+	if host == "" {
+		named, err := hostsOf(repository)
+		if err != nil {
+			return nil, []string{err.Error()}
+		}
+		if len(named) > 0 {
+			hosts = named
+		}
+	}
+	for _, host := range hosts {
+		files, err := viewOf(repository, host)
+		if err != nil {
+			mistakes = append(mistakes, err.Error())
+			continue
+		}
+		n, m := validate(files)
+		notes, mistakes = append(notes, n...), append(mistakes, m...)
+	}
+	return distinct(notes), distinct(mistakes)
+}
+
+// distinct tells once what several hosts have in common.
+func distinct(lines []string) (all []string) {
+	for _, line := range lines {
+		if !slices.Contains(all, line) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// validate checks what one host sees.
+func validate(files view) (notes, mistakes []string) {
 	mistakes = links(files)
 	for _, err := range unsupported(files) {
 		mistakes = append(mistakes, err.Error())
 	}
-	if text, err := fs.ReadFile(files, "channels.scm"); err == nil {
-		if err := guix.CheckChannels(string(text)); err != nil {
+	if text, err := files.read("channels.scm"); err == nil {
+		if err := inRepository(guix.CheckChannels(string(text)), files.names()); err != nil {
 			mistakes = append(mistakes, err.Error())
 		}
 	}
-	if !has(files, "system.scm") {
-		notes = append(notes, "no system.scm: the operating system is left alone")
+	none := func(name, what string) {
+		if files.dir != "" {
+			name += ", nor " + files.dir + "/" + name
+		}
+		notes = append(notes, "no "+name+": "+what+" left alone")
 	}
-	if !has(files, "home.scm") && !has(files, "home") {
-		notes = append(notes, "no home.scm: homes are left alone")
+	if !files.has("system.scm") {
+		none("system.scm", "the operating system is")
 	}
-	if !has(files, podsDir) {
-		return append(notes, "no pods/: pods are left alone"), mistakes
+	if !files.has("home.scm") && !files.has("home") {
+		none("home.scm", "homes are")
 	}
-	all, err := manifests.Load(files, podsDir)
+	dirs := files.pods()
+	if len(dirs) == 0 {
+		none("pods/", "pods are")
+		return notes, mistakes
+	}
+	all, err := manifests.Load(files.repository, dirs...)
 	var wrong manifests.Errors
 	switch {
 	case errors.As(err, &wrong):
@@ -48,14 +90,18 @@ func Validate(files fs.FS) (notes, mistakes []string) {
 }
 
 // links names what git would deliver as no plain file, and Collie would refuse.
-func links(files fs.FS) (mistakes []string) {
-	err := fs.WalkDir(files, ".", func(path string, e fs.DirEntry, err error) error {
+func links(files view) (mistakes []string) {
+	isManifest := func(path string) bool {
+		inPods := func(dir string) bool { return strings.HasPrefix(path, dir+"/") }
+		return slices.ContainsFunc(files.pods(), inPods) && slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path))
+	}
+	err := fs.WalkDir(files.repository, ".", func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() && e.Name() == ".git":
+		case e.IsDir() && (e.Name() == ".git" || files.others(path)):
 			return fs.SkipDir
-		case strings.HasPrefix(path, podsDir+"/") && slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path)): // read, and refused, below
+		case isManifest(path): // read, and refused, below
 		case e.Type()&fs.ModeSymlink != 0:
 			mistakes = append(mistakes, path+": is a symbolic link: put the file itself in its place")
 		case !e.IsDir() && !e.Type().IsRegular():

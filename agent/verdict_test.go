@@ -45,7 +45,7 @@ func (w *world) startStrange(strange func(t Target) ([]Change, error)) (ended ch
 		defer w.mu.Unlock()
 		return w.commits[id], nil
 	}
-	w.c.preparer.export = func(fs.FS) (string, error) { return "", nil }
+	w.c.preparer.export = func(view) (string, error) { return "", nil }
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended = make(chan error, 1)
 	gone := make(chan struct{})

@@ -22,6 +22,14 @@ type BuildError struct {
 
 func (e *BuildError) Error() string { return e.Says }
 
+// Rename gives files the names that the repository has for them, where those of the tree are others.
+func (e *BuildError) Rename(names map[string]string) {
+	rename := func(name string) string { return or2(names[name], name) }
+	e.File, e.Says = rename(e.File), named.ReplaceAllStringFunc(e.Says, rename)
+}
+
+var named = regexp.MustCompile(`[\w.+@/-]+`)
+
 // failure says why guix didn't end with 0. Paths below tree are shown as in the repository; file is the one of them that
 // guix was given.
 func (o outcome) failure(tree, file string) error {

@@ -90,3 +90,19 @@ func TestLongLinesKeepBothEnds(t *testing.T) {
 		t.Errorf("%d letters: %.60s", len([]rune(got)), got)
 	}
 }
+
+func TestFilesAreRenamedWhereverTheyAreNamed(t *testing.T) {
+	names := map[string]string{"system.scm": "hosts/web/system.scm", "modules/a/b.scm": "hosts/web/modules/a/b.scm"}
+	for says, want := range map[string]string{
+		"system.scm:3:1: error: foo: unbound variable":                "hosts/web/system.scm:3:1: error: foo: unbound variable",
+		"system.scm: no-such couldn't be built":                       "hosts/web/system.scm: no-such couldn't be built",
+		"one\nmodules/a/b.scm:1:2: two\nsystem.scm:1:2: three":        "one\nhosts/web/modules/a/b.scm:1:2: two\nhosts/web/system.scm:1:2: three",
+		"'system.scm' does not return an operating system":            "'hosts/web/system.scm' does not return an operating system",
+		"home.scm:3:1: other/system.scm, system.scm.in, mysystem.scm": "home.scm:3:1: other/system.scm, system.scm.in, mysystem.scm",
+	} {
+		e := &BuildError{File: "system.scm", Says: says}
+		if e.Rename(names); e.Says != want || e.File != "hosts/web/system.scm" {
+			t.Errorf("%q became %q of %s, want %q", says, e.Says, e.File, want)
+		}
+	}
+}

@@ -98,12 +98,12 @@ const (
 	mostBytes   = 16 << 20 // bytes of all files
 )
 
-// Load reads and checks all YAML (*.yaml, *.yml) under dir of fsys, sub-folders too. If the files are at fault, its error
-// is of type [Errors] and holds all mistakes, by file and line.
-func Load(fsys fs.FS, dir string) (*Manifests, error) {
+// Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one. If the files are at fault, its
+// error is of type [Errors] and holds all mistakes, by file and line.
+func Load(fsys fs.FS, dirs ...string) (*Manifests, error) {
 	c := &checker{}
 	entries, bytes := 0, int64(0)
-	err := fs.WalkDir(fsys, dir, func(name string, entry fs.DirEntry, err error) error {
+	read := func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -123,14 +123,18 @@ func Load(fsys fs.FS, dir string) (*Manifests, error) {
 		}
 		c.file(name, data)
 		return nil
-	})
+	}
+	var err error
+	for i := 0; i < len(dirs) && err == nil; i++ {
+		err = fs.WalkDir(fsys, dirs[i], read)
+	}
 	var limit *FieldError
 	switch {
 	case errors.As(err, &limit): // what follows wasn't looked at
 		c.errs = append(c.errs, limit)
 		c.torn = true
 	case err != nil:
-		return nil, fmt.Errorf("reading the manifests in %s: %w", dir, err)
+		return nil, fmt.Errorf("reading the manifests in %s: %w", strings.Join(dirs, " and "), err)
 	}
 	m := c.bind()
 	if len(c.errs) > 0 {

@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Export writes the files of fsys, without those that skip names (a folder: with all below it), to a folder in into
-// that is named by their paths, modes and content, and returns it. The same files get the same folder, which is
-// written once, completely or not at all. Symbolic links are refused.
-func Export(fsys fs.FS, skip func(path string) bool, into string) (string, error) {
-	paths, err := listing(fsys, skip)
+// Export writes the files of fsys to a folder in into that is named by their paths, modes and content, and returns it. The
+// same files get the same folder, which is written once, completely or not at all. place says which path in there a path
+// gets, no two the same; without one it is passed over, and a folder with all below it. Symbolic links are refused.
+func Export(fsys fs.FS, place func(path string) string, into string) (string, error) {
+	paths, err := listing(fsys, place)
 	if err != nil {
 		return "", fmt.Errorf("listing the files for %s: %w", into, err)
 	}
@@ -40,9 +40,12 @@ func Export(fsys fs.FS, skip func(path string) bool, into string) (string, error
 	return dir, nil
 }
 
-// listing is sorted.
-func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
-	var paths []string
+// A placed is a file to write: where it is, and where it goes.
+type placed struct{ from, to string }
+
+// listing is sorted by where the files go.
+func listing(fsys fs.FS, place func(string) string) ([]placed, error) {
+	var paths []placed
 	begun := false
 	err := fs.WalkDir(fsys, ".", func(at string, e fs.DirEntry, err error) error {
 		switch {
@@ -51,7 +54,7 @@ func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
 		case !begun: // the root, which alone has no name
 			begun = true
 			return nil
-		case skip != nil && skip(at):
+		case place(at) == "":
 			if e.IsDir() {
 				return fs.SkipDir
 			}
@@ -69,23 +72,23 @@ func listing(fsys fs.FS, skip func(string) bool) ([]string, error) {
 		case len(paths) == maxEntries:
 			return &TreeError{Says: fmt.Sprintf("there are more than %d files", maxEntries)}
 		}
-		paths = append(paths, at)
+		paths = append(paths, placed{at, place(at)})
 		return nil
 	})
-	slices.Sort(paths)
+	slices.SortFunc(paths, func(x, y placed) int { return strings.Compare(x.to, y.to) })
 	return paths, err
 }
 
 // copyTo writes the files to root unless it is nil, and returns the hash of their paths, modes and content.
-func copyTo(root *os.Root, fsys fs.FS, paths []string) (string, error) {
+func copyTo(root *os.Root, fsys fs.FS, paths []placed) (string, error) {
 	sum := sha256.New()
 	made := map[string]bool{".": true}
-	for _, at := range paths {
-		info, err := fs.Stat(fsys, at)
+	for _, p := range paths {
+		info, err := fs.Stat(fsys, p.from)
 		if err != nil {
 			return "", err
 		}
-		data, err := fs.ReadFile(fsys, at)
+		data, err := fs.ReadFile(fsys, p.from)
 		if err != nil {
 			return "", err
 		}
@@ -94,17 +97,17 @@ func copyTo(root *os.Root, fsys fs.FS, paths []string) (string, error) {
 			mode = 0o755
 		}
 		// With the lengths, no two lists of files make the same bytes.
-		for _, part := range [][]byte{[]byte(at), {byte(mode & 1)}, data} {
+		for _, part := range [][]byte{[]byte(p.to), {byte(mode & 1)}, data} {
 			sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 			sum.Write(part)
 		}
 		if root == nil {
 			continue
 		}
-		if err := makeFolders(root, path.Dir(at), made); err != nil {
+		if err := makeFolders(root, path.Dir(p.to), made); err != nil {
 			return "", err
 		}
-		if err := writeNew(root, at, data, mode); err != nil {
+		if err := writeNew(root, p.to, data, mode); err != nil {
 			return "", err
 		}
 	}
@@ -140,7 +143,7 @@ func writeNew(root *os.Root, at string, data []byte, mode fs.FileMode) error {
 // holds tells whether dir has exactly the files that its name says: a power cut or a hand may have changed them.
 func holds(dir, name string) bool {
 	fsys := os.DirFS(dir)
-	paths, err := listing(fsys, nil)
+	paths, err := listing(fsys, asItIs)
 	if err != nil {
 		return false
 	}
@@ -148,7 +151,10 @@ func holds(dir, name string) bool {
 	return err == nil && got == name
 }
 
-func write(fsys fs.FS, paths []string, into, name string) error {
+// asItIs places each file where it is.
+func asItIs(path string) string { return path }
+
+func write(fsys fs.FS, paths []placed, into, name string) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}

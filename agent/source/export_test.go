@@ -21,7 +21,12 @@ func files(pairs ...string) fstest.MapFS {
 
 func TestExportIsNamedByContent(t *testing.T) {
 	into := filepath.Join(t.TempDir(), "trees")
-	noPods := func(p string) bool { return p == "pods" || p == "collie.yaml" }
+	noPods := func(p string) string {
+		if p == "pods" || p == "collie.yaml" {
+			return ""
+		}
+		return p
+	}
 	a := files("system.scm", "s", "modules/m.scm", "m", "pods/web.yaml", "1", "collie.yaml", "c")
 	a["run"] = &fstest.MapFile{Data: []byte("#!"), Mode: 0o700}
 	dir, err := Export(a, noPods, into)
@@ -91,13 +96,13 @@ func TestExportWritesAgainWhatWasDamaged(t *testing.T) {
 		},
 		"nothing": func(string) error { return nil },
 	} {
-		dir, err := Export(m, nil, into)
+		dir, err := Export(m, asItIs, into)
 		must(t, err)
 		must(t, damage(dir))
 		if what == "a link instead" {
 			must(t, os.Symlink("../away", filepath.Join(dir, "c")))
 		}
-		again, err := Export(m, nil, into)
+		again, err := Export(m, asItIs, into)
 		must(t, err)
 		if again != dir || !holds(dir, filepath.Base(dir)) {
 			t.Errorf("%s: the files aren't as they should be", what)
@@ -107,7 +112,7 @@ func TestExportWritesAgainWhatWasDamaged(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(old, "x"), 0o755))
 	must(t, os.MkdirAll(young, 0o755))
 	must(t, os.Chtimes(old, time.Time{}, time.Now().Add(-2*time.Hour)))
-	_, err := Export(files("other", "x"), nil, into)
+	_, err := Export(files("other", "x"), asItIs, into)
 	must(t, err)
 	if _, err := os.Stat(old); err == nil {
 		t.Error("what a kill left is still there")
@@ -123,7 +128,7 @@ func TestExportsAtTheSameTime(t *testing.T) {
 	dirs := make([]string, 8)
 	for i := range dirs {
 		all.Go(func() {
-			dir, err := Export(files("a", "1", "b/c", "2"), nil, into)
+			dir, err := Export(files("a", "1", "b/c", "2"), asItIs, into)
 			if err != nil {
 				t.Error(err)
 			}
@@ -145,7 +150,7 @@ func TestExportRefuses(t *testing.T) {
 		"pipe is no regular file":   {"pipe": {Mode: fs.ModeNamedPipe}},
 		"control character":         {"a\nb": {}},
 	} {
-		if _, err := Export(m, nil, into); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Export(m, asItIs, into); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("Export says %v, want %q", err, says)
 		}
 	}
@@ -162,7 +167,7 @@ func FuzzExport(f *testing.F) {
 		outer := t.TempDir()
 		into := filepath.Join(outer, "trees")
 		m := fstest.MapFS{"ok": {Data: []byte("1")}, name: {Data: []byte(data), Mode: fs.FileMode(mode)}}
-		dir, err := Export(m, nil, into)
+		dir, err := Export(m, asItIs, into)
 		entries, _ := os.ReadDir(outer)
 		if len(entries) > 1 {
 			t.Fatalf("%q was written outside: %v", name, entries)

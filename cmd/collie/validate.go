@@ -11,11 +11,12 @@ import (
 )
 
 func validateCmd(c *cli) *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use:     "validate DIR",
 		Short:   "Check the files of a repository without an agent",
-		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Scheme is only looked at by Guix, when a\nrevision is prepared.",
-		Example: "  collie validate .",
+		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Scheme is only looked at by Guix, when a\nrevision is prepared. Where there are folders of hosts, it is checked as each of them sees it.",
+		Example: "  collie validate .\n  collie validate --host web1 .",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			root, err := os.OpenRoot(args[0])
@@ -23,7 +24,7 @@ func validateCmd(c *cli) *cobra.Command {
 				return err
 			}
 			defer root.Close()
-			notes, mistakes := agent.Validate(root.FS())
+			notes, mistakes := agent.Validate(root.FS(), host)
 			for _, n := range notes {
 				fmt.Fprintf(c.err, "note: %s\n", n)
 			}
@@ -40,4 +41,6 @@ func validateCmd(c *cli) *cobra.Command {
 			return fmt.Errorf("%d mistakes", len(mistakes))
 		},
 	}
+	cmd.Flags().StringVar(&host, "host", "", "check only what this host sees, not what each does that has a folder in hosts/")
+	return cmd
 }
