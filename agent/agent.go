@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -271,6 +272,9 @@ func (a *Agent) answers() api.Agent {
 		},
 		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
 		Retry:  func(ctx context.Context) error { return c.ask(ctx, c.retry) },
+		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {
+			return Logs(ctx, a.cfg.State, q, w)
+		},
 	}
 }
 

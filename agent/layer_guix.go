@@ -123,6 +123,7 @@ type systemLayer struct {
 }
 
 func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	ctx = guix.For(ctx, rev.ID)
 	if err := l.settle(ctx); err != nil {
 		return Target{}, err
 	}
@@ -173,6 +174,7 @@ func (l systemLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 }
 
 func (l systemLayer) Switch(ctx context.Context, t Target) error {
+	ctx = guix.For(ctx, t.Revision)
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return err
@@ -205,6 +207,7 @@ type homeLayer struct {
 }
 
 func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+	ctx = guix.For(ctx, rev.ID)
 	if err := l.settle(ctx); err != nil {
 		return Target{}, err
 	}
@@ -279,6 +282,7 @@ func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 }
 
 func (l homeLayer) Switch(ctx context.Context, t Target) error {
+	ctx = guix.For(ctx, t.Revision)
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return err

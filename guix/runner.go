@@ -71,7 +71,7 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	log, err := r.newLog(a.what)
+	log, err := r.newLog(ctx, a.what)
 	if err != nil {
 		return outcome{}, passing(err)
 	}
@@ -148,7 +148,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 }
 
 // newLog makes the log of an attempt, and removes the oldest.
-func (r *Runner) newLog(what string) (*os.File, error) {
+func (r *Runner) newLog(ctx context.Context, what string) (*os.File, error) {
 	if err := os.MkdirAll(r.Logs, 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder for Guix's logs: %w", err)
 	}
@@ -158,7 +158,7 @@ func (r *Runner) newLog(what string) (*os.File, error) {
 			_ = os.Remove(old)
 		}
 	}
-	name := filepath.Join(r.Logs, time.Now().UTC().Format("20060102T150405.000")+"-"+what+".log")
+	name := filepath.Join(r.Logs, nameLog(ctx, what, time.Now()))
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a log for guix: %w", err)

@@ -146,7 +146,7 @@ func TestNewestLogsAreKept(t *testing.T) {
 		m.write(fmt.Sprintf("var/lib/collie/logs/20200101T0000%02d.000-old.log", i), "")
 	}
 	m.write("var/lib/collie/logs/20200101T000000.000-old.log.running", "{}")
-	f, err := r.newLog("new")
+	f, err := r.newLog(t.Context(), "new")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,6 +159,7 @@ func TestOverTheWire(t *testing.T) {
 		{"POST", "/v1/sync", "text/plain", 200, text, "no revision yet\n"},
 		{"POST", "/v1/sync", "", 200, jsonType, `{"revision":""}`},
 		{"GET", "/v1/history", "", 200, jsonType, "[]\n"},
+		{"GET", "/v1/history", "text/plain", 200, text, "No deployment yet.\n"},
 		{"POST", "/v1/suspend", "text/plain", 200, text, "suspended\n"},
 		{"POST", "/v1/retry", "text/plain", 200, text, "tried again\n"},
 

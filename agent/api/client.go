@@ -50,32 +50,14 @@ func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
-	}}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://collie"+path, strings.NewReader(body))
+	answer, err := c.ask(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return c.explain(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
+	defer answer.Close()
+	text, err := io.ReadAll(io.LimitReader(answer, bodyLimit))
 	if err != nil {
 		return fmt.Errorf("the agent at %s: %w", c.Socket, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		switch says := string(bytes.TrimSpace(text)); says {
-		case ErrStopping.Error():
-			return &awayError{ErrStopping}
-		case "":
-			return fmt.Errorf("the agent at %s answered %s", c.Socket, resp.Status)
-		default:
-			return errors.New(says)
-		}
 	}
 	if into == nil {
 		return nil
@@ -86,8 +68,42 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 	return nil
 }
 
+// ask sends a request and returns the answer, which is an error if it says that something is wrong.
+func (c Client) ask(ctx context.Context, method, path, body string) (io.ReadCloser, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://collie"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
+	if err != nil {
+		return nil, fmt.Errorf("the agent at %s: %w", c.Socket, err)
+	}
+	switch says := string(bytes.TrimSpace(text)); says {
+	case ErrStopping.Error():
+		return nil, &awayError{ErrStopping}
+	case "":
+		return nil, fmt.Errorf("the agent at %s answered %s", c.Socket, resp.Status)
+	default:
+		return nil, errors.New(says)
+	}
+}
+
 // errAway is what each awayError is: the agent may come back.
 var errAway = errors.New("no agent answers")
+
+// Away tells whether err says that no agent answers.
+func Away(err error) bool { return errors.Is(err, errAway) }
 
 type awayError struct{ error }
 

@@ -22,6 +22,7 @@ type Agent struct {
 	Suspend func(ctx context.Context, why string) error
 	Resume  func(ctx context.Context) error
 	Retry   func(ctx context.Context) error
+	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 }
 
 // ErrStopping says that the agent ends, and does no more.
@@ -33,7 +34,7 @@ const answerLimit = 2 * time.Minute
 // Serve answers on the listeners until ctx ends, then finishes what was asked.
 func Serve(ctx context.Context, listeners []net.Listener, agent Agent, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           http.TimeoutHandler(handler(agent), answerLimit, "the agent didn't answer in time\n"),
+		Handler:           handler(ctx, agent),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -62,12 +63,23 @@ func Serve(ctx context.Context, listeners []net.Listener, agent Agent, log *slog
 	return err
 }
 
-func handler(a Agent) http.Handler {
+func handler(stopped context.Context, a Agent) http.Handler {
+	all := http.NewServeMux()
+	all.HandleFunc("GET /v1/logs", stream(stopped, a.Logs))
+	all.Handle("/", http.TimeoutHandler(answers(a), answerLimit, "the agent didn't answer in time\n"))
+	return all
+}
+
+// answers are the paths that answer at once, and whole.
+func answers(a Agent) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return a.Status(r.Context()) }))
 	mux.HandleFunc("POST /v1/sync", answer(func(r *http.Request) (any, error) { return a.Sync(r.Context()) }))
 	mux.HandleFunc("GET /v1/plan", answer(func(r *http.Request) (any, error) { return a.Plan(r.Context()) }))
-	mux.HandleFunc("GET /v1/history", answer(func(r *http.Request) (any, error) { return a.History(r.Context()) }))
+	mux.HandleFunc("GET /v1/history", answer(func(r *http.Request) (any, error) {
+		all, err := a.History(r.Context())
+		return past(all), err
+	}))
 	mux.HandleFunc("POST /v1/suspend", answer(func(r *http.Request) (any, error) {
 		why, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
 		if err != nil {
@@ -79,6 +91,12 @@ func handler(a Agent) http.Handler {
 	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
 	return mux
 }
+
+// past is a history as an answer.
+type past []Deployment
+
+// Text is the answer for `herd history collie`.
+func (p past) Text() string { return HistoryText(p) }
 
 // done is an answer that says only that it was done.
 type done string

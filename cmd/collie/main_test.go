@@ -253,6 +253,14 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			Suspend: func(_ context.Context, why string) error { return a.do("suspend", why) },
 			Resume:  func(context.Context) error { return a.do("resume", "") },
 			Retry:   func(context.Context) error { return a.do("retry", "") },
+			Logs: func(_ context.Context, q api.LogQuery, w io.Writer) error {
+				if err := a.note(fmt.Sprintf("logs %+v", q)); err != nil {
+					return err
+				}
+				text, err := os.ReadFile(filepath.Join(a.dir, "logs.txt"))
+				_, fault := w.Write(text)
+				return errors.Join(err, fault)
+			},
 		}, slog.New(slog.DiscardHandler))
 	}()
 	ts.Defer(func() {

@@ -302,16 +302,24 @@ events_logger = \"file\"
 (define %control-socket "/run/collie/collie.sock")
 
 (define (ask request)
-  "Return a gexp of the procedure of an action: send REQUEST (\"POST /v1/sync\") to the agent, show what it answers."
-  #~(lambda _
+  "Return a gexp of the procedure of an action: send REQUEST (\"POST /v1/sync\") to the agent, show what it answers.
+The action's arguments are the value of the parameter that REQUEST ends with, if it does, and otherwise the body."
+  (define parameter?
+    (string-suffix? "=" request))
+
+  #~(lambda (running . arguments)
       ;; Shepherd is one thread: a socket that doesn't block suspends only this fiber.
-      (let ((agent (socket AF_UNIX (logior SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC) 0)))
+      (let* ((agent (socket AF_UNIX (logior SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC) 0))
+             (words (string-join arguments))
+             (path (if #$parameter? (string-append #$request (uri-encode words)) #$request))
+             (body (if #$parameter? "" words)))
         ;; Not `dynamic-wind': its exit guard runs each time the fiber is suspended.
         (catch #t
           (lambda ()
             (set-port-encoding! agent "UTF-8")
             (connect agent AF_UNIX #$%control-socket)
-            (put-string agent (string-append #$request " HTTP/1.0\r\nAccept: text/plain\r\n\r\n"))
+            (put-string agent (string-append path " HTTP/1.0\r\nAccept: text/plain\r\nContent-Length: "
+                                             (number->string (string-utf8-length body)) "\r\n\r\n" body))
             (force-output agent)
             (let ((status (read-line agent)))
               (let skip-headers ()
@@ -346,7 +354,7 @@ events_logger = \"file\"
    (provision '(collie))
    ;; Not `guix-daemon', `networking' or `podman-api': to restart one of them would stop the agent in mid-switch.
    (requirement '(user-processes))
-   (modules `((ice-9 match) (ice-9 rdelim) (ice-9 textual-ports) ,@%default-modules))
+   (modules `((ice-9 match) (ice-9 rdelim) (ice-9 textual-ports) (web uri) ,@%default-modules))
    (start #~(make-forkexec-constructor
              (list #$(file-append (collie-configuration-collie config) "/bin/collie")
                    "run" "--config" #$file)
@@ -367,10 +375,16 @@ events_logger = \"file\"
    (respawn-delay (collie-configuration-respawn-delay config))
    (actions
     (list (shepherd-configuration-action file)
+          ;; The commands' own words; but `herd status collie' is Shepherd's.
+          (collie-action 'deployment "Show what is deployed, as `collie status' does." "GET /v1/status")
           (collie-action 'sync "Look for a new commit now." "POST /v1/sync")
-          (collie-action 'deployment "Show what is deployed." "GET /v1/status")
-          (collie-action 'suspend "Apply nothing until `resume'." "POST /v1/suspend")
-          (collie-action 'resume "Apply changes again." "POST /v1/resume")))))
+          (collie-action 'plan "Show what waits, and what its switch would change." "GET /v1/plan")
+          (collie-action 'history "List what was deployed, and how it ended." "GET /v1/history")
+          (collie-action 'logs "Show the last of what Guix said for the newest revision, or for the one that is named."
+                         "GET /v1/logs?lines=100&revision=")
+          (collie-action 'suspend "Switch to nothing new until `resume'; arguments say why." "POST /v1/suspend")
+          (collie-action 'resume "Deploy again." "POST /v1/resume")
+          (collie-action 'retry "Try the newest revision again, though it failed." "POST /v1/retry")))))
 
 (define (collie-shepherd-services config)
   (let ((user (collie-configuration-user config))

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent"
+	"example.org/collie/agent/api"
+)
+
+func logsCmd(c *cli) *cobra.Command {
+	var q api.LogQuery
+	var config string
+	cmd := &cobra.Command{
+		Use:   "logs [REVISION]",
+		Short: "Show what Guix said for a revision, by default the newest",
+		Long: "Show what Guix said as it built a revision and switched to it, by default the newest. The beginning of a\n" +
+			"revision's id is enough. Where no agent runs, root gets the logs from the state folder.",
+		Example:           "  collie logs\n  collie logs 5585d04a --lines 50\n  collie logs --follow",
+		Args:              usage(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: c.completeRevisions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				q.Revision = args[0]
+			}
+			if cmd.Flags().Changed("lines") && q.Lines < 1 {
+				return &exitError{exitUsage, errors.New("--lines: at least 1")}
+			}
+			err := c.agent.Logs(cmd.Context(), q, c.out)
+			if !api.Away(err) {
+				return err
+			}
+			cfg, unread := agent.ReadConfig(config)
+			if unread != nil {
+				return err
+			}
+			fault := agent.Logs(cmd.Context(), cfg.State, q, c.out)
+			if errors.Is(fault, fs.ErrPermission) || errors.Is(fault, fs.ErrNotExist) {
+				return fmt.Errorf("%w; and reading the logs without it: %w", err, fault)
+			}
+			return fault
+		},
+	}
+	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 0, "only the last lines")
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what Guix says from now on")
+	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, where no agent answers")
+	return cmd
+}
