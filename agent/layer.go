@@ -59,6 +59,23 @@ type Part struct {
 	Heals bool // drift is undone at once; otherwise it is only reported
 }
 
+// A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand.
+type planner interface {
+	Plan(ctx context.Context, t Target) ([]Change, error)
+}
+
+// plan is what a switch to t would change, with what it costs.
+func (p Part) plan(ctx context.Context, t Target) ([]Change, error) {
+	if planner, ok := p.Layer.(planner); ok {
+		return planner.Plan(ctx, t)
+	}
+	changes, err := p.Layer.Diff(ctx, t)
+	for i := range changes { // of pods, each is of what runs
+		changes[i].Cost = api.CostRunning
+	}
+	return changes, err
+}
+
 // errAbsent says that a revision doesn't name a layer: that layer is left alone.
 var errAbsent = errors.New("the revision doesn't name this layer")
 

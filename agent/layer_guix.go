@@ -173,6 +173,16 @@ func (l systemLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	return guixChanges(changes), err
 }
 
+// Plan is Diff for a person, with all that the store tells.
+func (l systemLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	details, err := l.System.Plan(ctx, item.Item, treeOf(item))
+	return guixDetails(details), err
+}
+
 func (l systemLayer) Switch(ctx context.Context, t Target) error {
 	ctx = guix.For(ctx, t.Revision)
 	var item guixItem
@@ -324,6 +334,14 @@ func guixChanges(changes []guix.Change) []Change {
 	var all []Change
 	for _, c := range changes {
 		all = append(all, Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Waits()})
+	}
+	return all
+}
+
+func guixDetails(details []guix.Detail) []Change {
+	var all []Change
+	for _, d := range details {
+		all = append(all, Change{Does: d.Does, Subject: d.Subject, Says: d.Says, Waits: d.Waits(), Cost: d.Cost, Old: d.Old, New: d.New, Diff: d.Diff})
 	}
 	return all
 }

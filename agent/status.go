@@ -100,7 +100,7 @@ func (a *Agent) plan(ctx context.Context) (api.Plan, error) {
 		if err != nil {
 			return plan, err
 		}
-		changes, err := p.Layer.Diff(ctx, t)
+		changes, err := p.plan(ctx, t)
 		if err != nil {
 			return plan, err
 		}

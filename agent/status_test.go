@@ -179,7 +179,7 @@ func TestPlanIsWhatWaits(t *testing.T) {
 		pass(time.Second)
 		ask("suspended", api.Plan{Revision: "b", Because: "suspended: disks", Layers: []api.PlanLayer{
 			{Name: "system", Changes: []Change{}},
-			{Name: "pods", Changes: []Change{{Does: "update", Subject: "pods", Says: "1 → 2"}}},
+			{Name: "pods", Changes: []Change{{Does: "update", Subject: "pods", Says: "1 → 2", Cost: api.CostRunning}}},
 		}})
 		if err := a.answers().Resume(t.Context()); err != nil {
 			t.Fatal(err)

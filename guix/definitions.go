@@ -58,6 +58,9 @@ func inStoreOf(item, path string) string {
 	return root + path
 }
 
+// storeOf is the store that item is in, with a slash.
+func storeOf(item string) string { return inStoreOf(item, "/gnu/store/") }
+
 const maxDefinitions = 4 << 20 // a conf of 13 services has 3 KiB
 
 func readBounded(file string) ([]byte, error) {

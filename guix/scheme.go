@@ -1,8 +1,12 @@
 package guix
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
-// A form is a datum of Scheme, as far as lists of channels need it.
+// A form is a datum of Scheme: as much of it as a list of channels needs, or what Guix writes into the store.
 type form struct {
 	line   int
 	isList bool
@@ -27,21 +31,37 @@ type schemeError struct {
 
 func (e *schemeError) Error() string { return e.says }
 
-const schemeDepth = 20
+// What is read of one text, at most: a list of channels is nested 5 deep, the program of a service some 30.
+const (
+	schemeDepth = 20
+	storeDepth  = 300
+	schemeForms = 500_000
+)
 
-// readScheme reads the data in text, and evaluates nothing.
+// readScheme reads the data in text, and evaluates nothing. It refuses what a list of channels has no need of.
 func readScheme(text string) ([]form, error) {
-	r := &schemeReader{text: text, line: 1}
+	return (&schemeReader{text: text, line: 1, depth: schemeDepth}).all()
+}
+
+// readStore reads what Guix wrote into the store: programs, manifests, parameters. It evaluates nothing either.
+func readStore(text string) ([]form, error) {
+	return (&schemeReader{text: text, line: 1, depth: storeDepth, whole: true}).all()
+}
+
+type schemeReader struct {
+	text  string // what is left
+	line  int
+	depth int  // of nested lists, at most
+	whole bool // all syntax is taken, not only what lists of channels need
+	count int  // of forms
+}
+
+func (r *schemeReader) all() ([]form, error) {
 	forms, err := r.forms(0)
 	if err == nil && r.text != "" {
 		err = &schemeError{r.line, "a closing parenthesis too many"}
 	}
 	return forms, err
-}
-
-type schemeReader struct {
-	text string // what is left
-	line int
 }
 
 func (r *schemeReader) skip(n int) string {
@@ -63,10 +83,24 @@ func (r *schemeReader) blank() {
 				n = len(r.text)
 			}
 			r.skip(n)
+		case r.whole && strings.HasPrefix(r.text, "#|"):
+			r.past("|#")
+		case r.whole && strings.HasPrefix(r.text, "#!"): // as in #!/gnu/store/…/guile !#
+			r.past("!#")
 		default:
 			return
 		}
 	}
+}
+
+// past skips what ends with end; without an end, all.
+func (r *schemeReader) past(end string) {
+	n := strings.Index(r.text[2:], end)
+	if n < 0 {
+		r.skip(len(r.text))
+		return
+	}
+	r.skip(n + 2 + len(end))
 }
 
 // forms reads until the end, or until what closes a list.
@@ -89,41 +123,88 @@ func closes(c byte) bool { return c == ')' || c == ']' }
 
 func (r *schemeReader) form(depth int) (form, error) {
 	f := form{line: r.line}
-	if depth > schemeDepth {
-		return f, &schemeError{r.line, "is nested too deeply"}
+	if r.count++; depth > r.depth || r.count > schemeForms {
+		return f, &schemeError{r.line, "is nested too deeply, or too long"}
 	}
 	switch c := r.text[0]; {
 	case c == '\'':
 		r.skip(1)
-		r.blank()
-		if r.text == "" || closes(r.text[0]) {
-			return f, &schemeError{f.line, "nothing follows the quote"}
-		}
-		f, err := r.form(depth + 1)
+		f, err := r.next(depth)
 		f.quoted = true
 		return f, err
 	case c == '(' || c == '[':
 		r.skip(1)
-		var err error
-		if f.list, err = r.forms(depth + 1); err != nil {
-			return f, err
-		}
-		if r.text == "" {
-			return f, &schemeError{f.line, "the closing parenthesis is missing"}
-		}
-		r.skip(1)
-		f.isList = true
-		return f, nil
+		return r.rest(f, depth)
 	case c == '"':
 		return r.string()
-	case c == '#' || c == '`' || c == ',' || c == '|':
+	case !r.whole && (c == '#' || c == '`' || c == ',' || c == '|'):
 		return f, &schemeError{f.line, "has Scheme syntax (" + string(rune(c)) + ") that a list of channels doesn't need"}
+	case c == '`' || c == ',':
+		r.skip(1 + len(r.text[1:]) - len(strings.TrimPrefix(r.text[1:], "@")))
+		return r.next(depth)
+	case c == '|', strings.HasPrefix(r.text, "#{"):
+		return r.odd(f)
+	case strings.HasPrefix(r.text, `#\`): // a character, which may be a parenthesis
+		_, n := utf8.DecodeRuneInString(r.text[2:])
+		f.atom = r.skip(2 + n)
+		if r.text != "" && !strings.ContainsAny(r.text[:1], delimiters) {
+			f.atom += r.atom()
+		}
+		return f, nil
 	}
-	n := strings.IndexAny(r.text, " \t\r\n\f()[]\";'")
+	f.atom = r.atom()
+	if strings.HasPrefix(f.atom, "#") && strings.HasPrefix(r.text, "(") { // #(…), #vu8(…)
+		r.skip(1)
+		return r.rest(f, depth)
+	}
+	return f, nil
+}
+
+const delimiters = " \t\r\n\f()[]\";'"
+
+func (r *schemeReader) atom() string {
+	n := strings.IndexAny(r.text, delimiters)
 	if n < 0 {
 		n = len(r.text)
 	}
-	f.atom = r.skip(max(n, 1))
+	return r.skip(max(n, 1))
+}
+
+// next is what a quote stands before.
+func (r *schemeReader) next(depth int) (form, error) {
+	r.blank()
+	if r.text == "" || closes(r.text[0]) {
+		return form{line: r.line}, &schemeError{r.line, "nothing follows the quote"}
+	}
+	return r.form(depth + 1)
+}
+
+// rest reads a list behind its opening parenthesis.
+func (r *schemeReader) rest(f form, depth int) (form, error) {
+	var err error
+	if f.list, err = r.forms(depth + 1); err != nil {
+		return f, err
+	}
+	if r.text == "" {
+		return f, &schemeError{f.line, "the closing parenthesis is missing"}
+	}
+	r.skip(1)
+	f.isList = true
+	return f, nil
+}
+
+// odd reads a symbol with odd characters: |a b|, #{a b}#.
+func (r *schemeReader) odd(f form) (form, error) {
+	begin, end := "|", "|"
+	if r.text[0] == '#' {
+		begin, end = "#{", "}#"
+	}
+	n := strings.Index(r.text[len(begin):], end)
+	if n < 0 {
+		return f, &schemeError{f.line, "a symbol isn't closed"}
+	}
+	f.atom = r.text[len(begin) : len(begin)+n]
+	r.skip(len(begin) + n + len(end))
 	return f, nil
 }
 
@@ -132,12 +213,90 @@ func (r *schemeReader) string() (form, error) {
 	for i := 1; i < len(r.text); i++ {
 		switch r.text[i] {
 		case '\\':
-			return f, &schemeError{f.line, "has a backslash in a string, which a list of channels doesn't need"}
+			if !r.whole {
+				return f, &schemeError{f.line, "has a backslash in a string, which a list of channels doesn't need"}
+			}
+			i++ // a quote may follow
 		case '"':
-			f.atom = r.text[1:i]
+			f.atom = unescape(r.text[1:i])
 			r.skip(i + 1)
 			return f, nil
 		}
 	}
 	return f, &schemeError{f.line, "a string isn't closed"}
+}
+
+// unescape is the text of a string of Guile.
+func unescape(text string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(text, `\`)
+		b.WriteString(before)
+		if !found || after == "" {
+			return b.String()
+		}
+		text = after[1:]
+		switch c := after[0]; c {
+		case 'n':
+			b.WriteByte('\n')
+		case 't':
+			b.WriteByte('\t')
+		case 'r':
+			b.WriteByte('\r')
+		case 'a':
+			b.WriteByte('\a')
+		case '\n': // the line goes on
+		case 'x':
+			digits, rest, closed := strings.Cut(text, ";")
+			n, err := strconv.ParseInt(digits, 16, 32)
+			if closed && err == nil {
+				b.WriteRune(rune(n))
+				text = rest
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+}
+
+// bare is what a quote in words holds: x of (quote x), (quasiquote x), (unquote x).
+func (f form) bare() form {
+	for len(f.list) == 2 && (f.head() == "quote" || f.head() == "quasiquote" || f.head() == "unquote") {
+		f = f.list[1]
+	}
+	return f
+}
+
+// atoms are the symbols and strings in a list, quoted or not.
+func (f form) atoms() []string {
+	var all []string
+	for _, item := range f.bare().list {
+		if item = item.bare(); !item.isList {
+			all = append(all, item.atom)
+		}
+	}
+	return all
+}
+
+// seek is the first list in all that begins with the symbol head, looked for in depth.
+func seek(all []form, head string) (form, bool) {
+	for _, f := range all {
+		if f.head() == head {
+			return f, true
+		}
+		if inner, ok := seek(f.list, head); ok {
+			return inner, true
+		}
+	}
+	return form{}, false
+}
+
+// keyword is what follows #:name in a list.
+func (f form) keyword(name string) (form, bool) {
+	for i := 0; i+1 < len(f.list); i++ {
+		if !f.list[i].str && f.list[i].atom == "#:"+name {
+			return f.list[i+1], true
+		}
+	}
+	return form{}, false
 }

@@ -85,10 +85,7 @@ func (s *services) diff(ctx context.Context, item string) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var changes []Change
-	if kept.Coming != "" { // Shepherd may hold any of two definitions of what hasn't started since
-		changes = append(changes, Change{"register", "services", "a switch to " + hash(kept.Coming) + " is under way, or was cut short"})
-	}
+	changes := kept.unfinished()
 	for _, st := range s.plan(files, all, kept) {
 		changes = append(changes, st.Change)
 	}

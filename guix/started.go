@@ -133,6 +133,14 @@ func (k started) of(name string) (startedService, bool) {
 	return k.Services[i], true
 }
 
+// unfinished is the change that is left of a switch: Shepherd may hold any of two definitions of what hasn't started since.
+func (k started) unfinished() []Change {
+	if k.Coming == "" {
+		return nil
+	}
+	return []Change{{"register", "services", "a switch to " + hash(k.Coming) + " is under way, or was cut short"}}
+}
+
 // save makes k what is kept.
 func (s *services) save(k started) error {
 	slices.SortFunc(k.Services, func(a, b startedService) int { return strings.Compare(a.Name, b.Name) })

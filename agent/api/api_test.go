@@ -438,8 +438,19 @@ func TestText(t *testing.T) {
 
 		show("plan: nothing", Plan{}.Text())
 		show("plan", Plan{Revision: strings.Repeat("2", 40), Because: "suspended", Layers: []PlanLayer{
-			{Name: "system", Changes: []Change{}},
-			{Name: "pods", Changes: []Change{{Does: "create", Subject: "pod web"}, {Does: "replace", Subject: "pod api", Says: "image\nand \x1bcommand"}}},
+			{Name: "system", Changes: []Change{
+				{Does: "restart", Subject: "service clock", Says: "its definition changed", Cost: CostRunning, Diff: "@@ -1 +1 @@\n-\tsleep 1d\n+\tsleep \x1b2d\n"},
+				{Does: "restart", Subject: "service bell", Says: "it requires clock", Cost: CostRunning},
+				{Does: "restart", Subject: "service hand", Says: "it requires clock", Cost: CostRunning},
+				{Does: "next boot", Subject: "kernel", Old: "6.1", New: "6.2", Waits: true, Cost: CostBoot},
+				{Does: "rebuild", Subject: "package a", Says: "the same version, built anew"},
+				{Does: "rebuild", Subject: "package b", Says: "the same version, built anew"},
+				{Does: "add", Subject: "package c", New: "1"},
+				{Does: "add", Subject: "package d", New: "1"},
+				{Does: "add", Subject: "user e", New: "1"},
+			}},
+			{Name: "home:ann", Changes: []Change{}},
+			{Name: "pods", Changes: []Change{{Does: "create", Subject: "pod web", Cost: CostRunning}, {Does: "replace", Subject: "pod api", Says: "image\nand \x1bcommand", Cost: CostRunning}}},
 		}}.Text())
 
 		show("synced", Synced{strings.Repeat("2", 40)}.Text())

@@ -69,7 +69,9 @@ func (s Status) Text() string {
 }
 
 // plain takes the control characters out of what commits, services and pods say: a terminal obeys them.
-func plain(text string) string {
+func plain(text string) string { return clean(strings.TrimSpace(text)) }
+
+func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
@@ -78,7 +80,7 @@ func plain(text string) string {
 			return -1
 		}
 		return r
-	}, strings.TrimSpace(text))
+	}, text)
 }
 
 func colon(why string) string {
@@ -86,26 +88,6 @@ func colon(why string) string {
 		return ""
 	}
 	return ": " + why
-}
-
-// Text is the plan as a person reads it.
-func (p Plan) Text() string {
-	if p.Revision == "" {
-		return "Nothing waits.\n"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "Revision %s waits (%s) and would change:\n", Short(p.Revision), p.Because)
-	for _, l := range p.Layers {
-		if len(l.Changes) == 0 {
-			fmt.Fprintf(&b, "%s: nothing\n", l.Name)
-			continue
-		}
-		fmt.Fprintf(&b, "%s:\n", l.Name)
-		for _, c := range l.Changes {
-			fmt.Fprintf(&b, "  %s\n", strings.ReplaceAll(plain(c.String()), "\n", "\n    "))
-		}
-	}
-	return b.String()
 }
 
 // HistoryText is the history as a person reads it, newest first.

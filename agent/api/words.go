@@ -4,17 +4,42 @@ import "time"
 
 // A Change is one difference between a target and what is live.
 type Change struct {
-	Does    string `json:"does"` // create, replace, restart, start, stop, remove, update, next boot
-	Subject string `json:"subject"`
+	Does    string `json:"does"`    // create, replace, restart, start, stop, run, add, remove, update, next boot
+	Subject string `json:"subject"` // service nginx, pod web, package git, /etc/motd
 	Says    string `json:"says,omitempty"`
 	Waits   bool   `json:"waits,omitempty"` // no switch makes it: the target is live although it is left
+	// In a plan:
+	Cost string `json:"cost,omitempty"` // what becomes of what runs: CostRunning, CostBoot; nothing: it isn't touched
+	Old  string `json:"old,omitempty"`  // what there is: a version, a shell
+	New  string `json:"new,omitempty"`  // what there will be
+	Diff string `json:"diff,omitempty"` // of texts, unified
 }
 
+// The costs of a Change.
+const (
+	CostRunning = "running" // something that runs is stopped, or starts
+	CostBoot    = "boot"    // the next boot makes it
+)
+
 func (c Change) String() string {
-	if c.Says == "" {
-		return c.Does + " " + c.Subject
+	text := c.Does + " " + c.Subject
+	for _, more := range []string{c.values(), c.Says} {
+		if more != "" {
+			text += ": " + more
+		}
 	}
-	return c.Does + " " + c.Subject + ": " + c.Says
+	return text
+}
+
+// values are what there is and what there will be.
+func (c Change) values() string {
+	switch {
+	case c.Old == "":
+		return c.New
+	case c.New == "":
+		return c.Old
+	}
+	return c.Old + " → " + c.New
 }
 
 // A Problem is something that isn't well.

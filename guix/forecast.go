@@ -1,0 +1,193 @@
+package guix
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"example.org/collie/shepherd"
+)
+
+// A forecast says what becomes of each service in a switch: more than the steps, as Shepherd 1.0.9 does more.
+//
+//	to stop a service      stops first what requires it: as it runs now, not as it will be defined
+//	to restart a service   starts all that was stopped again, each in its new definition
+//	to start a service     first starts what its new definition requires, and runs each one-shot among that once more,
+//	                       also those that only what runs already requires
+//	to unload a service    stops what requires it; Collie starts again what stays
+//	guix, forward          starts all that Shepherd starts by itself and doesn't run: all one-shots run once more
+type forecast struct {
+	nodes map[string]*node // by each name
+	fates map[string]Detail
+}
+
+// A node is a service as it will be once all is registered.
+type node struct {
+	name     string
+	requires []string
+	oneShot  bool
+	running  bool
+}
+
+// details is diff for a person. again tells whether guix starts services, too.
+func (s *services) details(ctx context.Context, item string, again bool) ([]Detail, error) {
+	files, all, kept, err := s.survey(ctx, item)
+	if err != nil {
+		return nil, err
+	}
+	steps := s.plan(files, all, kept)
+	programs := map[string]program{}
+	for _, f := range files {
+		live, known := find(all, f)
+		if e, _ := kept.of(live.Name); known && e.File == f.File {
+			continue // Shepherd says the same
+		}
+		if p, ok := programOf(item, f.File); ok {
+			programs[f.File] = p
+		}
+	}
+	return append(plain(kept.unfinished()), foresee(all, files, programs, steps, again)...), nil
+}
+
+// foresee does nothing and asks nobody. It is sorted.
+func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]program, steps []step, again bool) []Detail {
+	f := forecast{fates: map[string]Detail{}}
+	f.know(all, files, programs, steps)
+	for _, st := range steps {
+		f.step(st)
+	}
+	for _, st := range steps {
+		if live, known := byName(all)[st.name]; known && (st.Does == "stop" || st.Does == "restart") && live.Status == "running" {
+			f.below(st, dependents(live, all))
+		}
+	}
+	for _, file := range files {
+		n := f.nodes[file.Name]
+		switch {
+		case !file.Starts || !again || n == nil:
+		case n.oneShot:
+			f.fate(n, "run", "each reconfigure runs it once more")
+		case !n.running:
+			f.fate(n, "start", "it doesn't run; each reconfigure tries it once more")
+		}
+	}
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(f.fates)) {
+		if does := f.fates[name].Does; does == "start" || does == "restart" || does == "run" {
+			f.above(f.nodes[name], seen)
+		}
+	}
+	return slices.SortedFunc(maps.Values(f.fates), func(a, b Detail) int {
+		if a.Does != b.Does {
+			return slices.Index(order, a.Does) - slices.Index(order, b.Does)
+		}
+		return strings.Compare(a.Subject, b.Subject)
+	})
+}
+
+// order of what is done, in a plan.
+var order = []string{"stop", "restart", OwnExit, "start", "run", "load", "unload", nextBoot}
+
+// know makes the nodes.
+func (f *forecast) know(all []shepherd.Service, files []ServiceFile, programs map[string]program, steps []step) {
+	f.nodes = map[string]*node{}
+	add := func(n *node, names ...string) {
+		for _, name := range append(names, n.name) {
+			f.nodes[name] = n
+		}
+	}
+	waits := map[string]bool{}
+	for _, st := range steps {
+		waits[st.name] = st.Waits()
+	}
+	for _, live := range all {
+		n := &node{live.Name, live.Requires, live.OneShot, live.Status == "running" || live.Status == "starting"}
+		names := live.Provides
+		if p, ok := programs[fileOf(files, live)]; ok && !waits[live.Name] {
+			n.requires, n.oneShot = p.requires, p.oneShot
+			names = append(slices.Clone(names), p.provides...)
+		}
+		add(n, names...)
+	}
+	for _, file := range files {
+		if _, known := find(all, file); known {
+			continue
+		}
+		n := &node{name: file.Name}
+		names := append([]string{file.Name}, file.Provides...)
+		if p, ok := programs[file.File]; ok {
+			n.name, n.requires, n.oneShot = p.provides[0], p.requires, p.oneShot
+			names = append(names, p.provides...)
+		}
+		add(n, names...)
+		if !file.Starts {
+			f.fate(n, "load", "new; it isn't started by itself")
+		}
+	}
+}
+
+// fate says what becomes of a service; what was said first stays, but that it is only loaded.
+func (f *forecast) fate(n *node, does, says string) {
+	if old, known := f.fates[n.name]; known && old.Does != "load" {
+		return
+	}
+	d := Detail{Change: Change{does, "service " + n.name, says}, Cost: Running}
+	switch does {
+	case nextBoot:
+		d.Cost = AtBoot
+	case "load", "unload":
+		d.Cost = ""
+	}
+	f.fates[n.name] = d
+}
+
+// step is what is done to a service for its own sake.
+func (f *forecast) step(st step) {
+	n, known := f.nodes[st.name]
+	if !known {
+		n = &node{name: st.name}
+	}
+	switch {
+	case st.Does == "stop" && !n.running:
+		f.fate(n, "unload", st.Says)
+	case st.Does == "start" && n.oneShot:
+		f.fate(n, "run", st.Says)
+	default:
+		f.fate(n, st.Does, st.Says)
+	}
+}
+
+// below are the services that stop because another does, and start again.
+func (f *forecast) below(st step, stopped []shepherd.Service) {
+	why := "it requires " + st.name
+	if st.Does == "stop" {
+		why += ", which leaves"
+	}
+	for _, s := range stopped {
+		if s.Transient {
+			f.fate(f.nodes[s.Name], "stop", why)
+		} else {
+			f.fate(f.nodes[s.Name], "restart", why)
+		}
+	}
+}
+
+// above are the services that start because one that requires them does.
+func (f *forecast) above(n *node, seen map[string]bool) {
+	for _, name := range n.requires {
+		other, known := f.nodes[name]
+		if !known || seen[other.name] {
+			continue
+		}
+		seen[other.name] = true
+		switch {
+		case other.oneShot:
+			f.fate(other, "run", fmt.Sprintf("%s requires it", n.name))
+		case !other.running:
+			f.fate(other, "start", fmt.Sprintf("%s requires it", n.name))
+		}
+		f.above(other, seen)
+	}
+}

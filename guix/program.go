@@ -1,0 +1,50 @@
+package guix
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A program is what the file of a service says of it, as far as it is data.
+type program struct {
+	provides, requires []string
+	oneShot            bool
+	form               form // (service '(NAME …) #:requirement '(…) …)
+}
+
+// programOf reads the program in a file of services of item. A compiled file names its source, which is in the store as
+// long as it is itself. It is false for what isn't as Guix 1.5 writes it: such a service is taken as Shepherd has it.
+func programOf(item, file string) (program, bool) {
+	text, err := readBounded(inStoreOf(item, file))
+	if err != nil {
+		return program{}, false
+	}
+	if name, compiled := strings.CutSuffix(filepath.Base(file), ".go"); compiled {
+		_, name, _ = strings.Cut(name, "-") // without the hash
+		source := regexp.MustCompile(`/gnu/store/[0-9a-z]{32}-` + regexp.QuoteMeta(name) + `\.scm`).Find(text)
+		if source == nil {
+			return program{}, false
+		}
+		if text, err = readBounded(inStoreOf(item, string(source))); err != nil {
+			return program{}, false
+		}
+	}
+	return readProgram(string(text))
+}
+
+func readProgram(text string) (program, bool) {
+	forms, err := readStore(text)
+	if err != nil {
+		return program{}, false
+	}
+	f, ok := seek(forms, "service")
+	if !ok || len(f.list) < 2 {
+		return program{}, false
+	}
+	requires, _ := f.keyword("requirement")
+	oneShot, _ := f.keyword("one-shot?")
+	p := program{provides: f.list[1].atoms(), requires: requires.atoms(), oneShot: oneShot.bare().atom == "#t", form: f}
+	return p, len(p.provides) > 0 && !slices.Contains(p.provides, "")
+}

@@ -1,0 +1,199 @@
+package guix
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/rogpeppe/go-internal/diff"
+)
+
+// texts are changes of files in the store, with what changed in them. What Guix made is public, and so are these; what
+// isn't in the store, or not for all to read, is only named.
+type texts struct {
+	store   string // /gnu/store/
+	details []Detail
+	lines   int // of diffs, so far
+}
+
+// Bounds of what is compared and shown; beyond, files are named.
+const (
+	textBytes = 256 << 10 // of a file
+	textLines = 120       // of a file's diff
+	textAll   = 1500      // of all diffs
+	textFiles = 400       // that changed
+	treeFiles = 5000      // that are looked at
+	treeDepth = 12
+)
+
+func (t *texts) add(d Detail) {
+	switch n := len(t.details); {
+	case n < textFiles:
+		t.details = append(t.details, d)
+	case n == textFiles:
+		t.details = append(t.details, Detail{Change: Change{"update", "more files", fmt.Sprintf("only %d are named", textFiles)}})
+	}
+}
+
+// compare adds what differs between two files or folders, of which one may be missing, and tells whether anything does.
+func (t *texts) compare(subject, before, after string) bool {
+	was, is := t.walk(before), t.walk(after)
+	both := maps.Clone(was)
+	maps.Copy(both, is)
+	count := len(t.details)
+	for _, name := range slices.Sorted(maps.Keys(both)) {
+		t.file(filepath.Join(subject, name), was[name], is[name])
+	}
+	return len(t.details) > count
+}
+
+// walk finds the files below path, by their names there ("" for path itself if it is one), and where each is in truth.
+func (t *texts) walk(path string) map[string]string {
+	files := map[string]string{}
+	var visit func(name, path string, depth int)
+	visit = func(name, path string, depth int) {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil || len(files) >= treeFiles || depth > treeDepth {
+			return
+		}
+		info, err := os.Stat(real)
+		if err != nil || !info.IsDir() || !t.made(real) {
+			files[name] = real
+			return
+		}
+		entries, _ := os.ReadDir(real)
+		for _, e := range entries {
+			visit(filepath.Join(name, e.Name()), filepath.Join(real, e.Name()), depth+1)
+		}
+	}
+	visit("", path, 0)
+	return files
+}
+
+// made tells whether path is Guix's.
+func (t *texts) made(path string) bool { return strings.HasPrefix(path, t.store) }
+
+// file adds the change of one file, unless it says what it said.
+func (t *texts) file(subject, before, after string) {
+	if before == after {
+		return
+	}
+	d := Detail{Change: Change{Does: "update", Subject: subject}}
+	switch {
+	case before == "":
+		d.Does = "add"
+	case after == "":
+		d.Does = "remove"
+	}
+	was, size1, says := t.read(before)
+	is, size2, says2 := t.read(after)
+	if says == "" {
+		says = says2
+	}
+	switch {
+	case says != "":
+		if size1 == size2 && t.equal(before, after) {
+			return
+		}
+		d.Says = fmt.Sprintf("%s; %s", says, sizes(before, after, size1, size2))
+	case bytes.Equal(was, is) && before != "" && after != "":
+		return
+	default:
+		d.Diff = t.diff(was, is)
+	}
+	t.add(d)
+}
+
+func sizes(before, after string, size1, size2 int64) string {
+	switch {
+	case before == "":
+		return fmt.Sprintf("%d bytes", size2)
+	case after == "":
+		return fmt.Sprintf("%d bytes", size1)
+	}
+	return fmt.Sprintf("%d bytes, then %d", size1, size2)
+}
+
+// read is what is in a file that may be shown; otherwise it says why it can't be.
+func (t *texts) read(path string) (text []byte, size int64, says string) {
+	if path == "" {
+		return nil, 0, ""
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, 0, "it can't be read"
+	case !info.Mode().IsRegular():
+		return nil, 0, "no regular file"
+	case !t.made(path) || info.Mode()&0o004 == 0:
+		return nil, info.Size(), "not for all to read"
+	case info.Size() > textBytes:
+		return nil, info.Size(), "large"
+	}
+	text, err = os.ReadFile(path)
+	if err != nil {
+		return nil, 0, "it can't be read"
+	}
+	if bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
+		return nil, info.Size(), "binary"
+	}
+	return text, info.Size(), ""
+}
+
+// equal tells whether two files of the store that aren't shown are equal, as far as that is cheap to know.
+func (t *texts) equal(before, after string) bool {
+	if !t.made(before) || !t.made(after) {
+		return false
+	}
+	f, err := os.Open(before)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	g, err := os.Open(after)
+	if err != nil {
+		return false
+	}
+	defer g.Close()
+	a, b := make([]byte, 64<<10), make([]byte, 64<<10)
+	for range 1024 { // 64 MiB
+		n, err := io.ReadFull(f, a)
+		m, _ := io.ReadFull(g, b)
+		if !bytes.Equal(a[:n], b[:m]) {
+			return false
+		}
+		if err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// diff is a bounded unified diff.
+func (t *texts) diff(was, is []byte) string {
+	lines := strings.SplitAfter(string(diff.Diff("before", was, "after", is)), "\n")
+	if len(lines) <= 4 {
+		return ""
+	}
+	lines = lines[3 : len(lines)-1] // without the names
+	room := min(textLines, textAll-t.lines)
+	if room <= 0 {
+		return ""
+	}
+	t.lines += min(len(lines), room)
+	if more := len(lines) - room; more > 0 {
+		lines = append(lines[:room], fmt.Sprintf("… and %d lines more\n", more))
+	}
+	for i, line := range lines {
+		if len(line) > 400 {
+			lines[i] = strings.ToValidUTF8(line[:400], "") + "…\n"
+		}
+	}
+	return strings.Join(lines, "")
+}
