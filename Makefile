@@ -4,10 +4,11 @@
 # make test-unit  the tests that need no lab
 # make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
+# make bench      what Collie takes, beside the same done by hand; a missed count fails
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build demo lint test-unit lab test fuzz clean
+.PHONY: help build demo lint test-unit lab test bench fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -52,6 +53,12 @@ test: lint build
 
 demo: lab
 	guix/lab/demo
+
+# BENCH selects parts: push, return, pods, polls, packs.
+BENCH ?= .
+bench: lab
+	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \
+	    grep --line-buffered -Ev '^(Benchmark|goos|goarch|pkg|cpu|PASS|ok)'
 
 fuzz:
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \

@@ -139,7 +139,7 @@ func (o *ops) git(args ...string) string {
 	return git(o.t, o.work, args...)
 }
 
-func git(t *testing.T, dir string, args ...string) string {
+func git(t testing.TB, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir

@@ -111,7 +111,11 @@ func (l *lab) setup(env *testscript.Env) error {
 	env.Setenv("LAB", l.dir)
 	env.Values[guestKey{}] = name
 	env.Values[exitKey{}] = new(int)
-	t := env.T().(testing.TB)
+	return l.start(env.T().(testing.TB), name)
+}
+
+// start makes a guest, with the tools of the tests and a clone of its repository, until t is done.
+func (l *lab) start(t testing.TB, name string) error {
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.report(t, name)
