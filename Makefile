@@ -1,4 +1,5 @@
 # make build      bin/collie: one static program
+# make docs       write the pages in docs/ anew that come from the code
 # make demo       a guest in the lab: push, break, roll back, revert
 # make lint       what vet, staticcheck and gofmt say
 # make test-unit  the tests that need no lab
@@ -8,7 +9,7 @@
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build demo lint test-unit lab test bench fuzz clean
+.PHONY: help build docs demo lint test-unit lab test bench fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -21,6 +22,10 @@ help: ; @sed -n 's/^# make /make /p' Makefile
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/collie ./cmd/collie
+
+# Each is compared with the code by a test, and what comes from Scheme with what Guix says of it in the lab.
+docs:
+	go test -count=1 -run '^TestDocs' ./cmd/collie -update
 
 lint:
 	go vet ./...

@@ -7,7 +7,7 @@
 ;;     (services (cons (simple-service ...) (operating-system-user-services guest))))
 (use-modules (gnu) (gnu bootloader extlinux) (gnu packages base) (gnu packages version-control)
              (gnu services containers) (gnu services networking) (gnu services shepherd) (gnu services ssh)
-             (guix build-system trivial) (guix gexp) (guix packages) (collie services))
+             (guix build-system trivial) (guix gexp) (guix packages) (collie packages) (collie services))
 
 ;; guix-forge leaves packages alone whose version has no digit: no-kernel and lab-collie the daemon builds.
 (define* (lab-package name builder #:optional (version "none"))
@@ -26,7 +26,8 @@
                                 (mkdir #$output)
                                 (mkdir bin)
                                 (copy-file #$(local-file "/share/collie" #:recursive? #t)
-                                           (string-append bin "/collie")))))
+                                           (string-append bin "/collie"))
+                                #$(install-documentation (local-file "/share/collie.1")))))
 
 ;; Forged like Guix's own, but without the derivations of all that goes into it: an evaluation takes a second less.
 (define lab-podman

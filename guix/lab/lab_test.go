@@ -51,6 +51,7 @@ func TestGuest(t *testing.T) {
 			"crash-at":    l.crashAt,
 			"crashed":     l.crashed,
 			"stories":     l.stories,
+			"documented":  documented,
 		},
 	})
 }

@@ -7,11 +7,30 @@
   #:use-module (guix gexp)
   #:use-module ((guix licenses) #:prefix license:)
   #:use-module (guix packages)
-  #:export (collie))
+  #:export (collie
+            install-documentation))
 
 (define (source-file? file stat)
   "Return whether FILE belongs to the source: not Git's, nor something built."
   (not (member (basename file) '(".git" "bin"))))
+
+(define (install-documentation manual)
+  "Return a gexp that puts MANUAL, a page for man, and what the shells complete beside a built Collie."
+  (with-imported-modules '((guix build utils))
+    #~(begin
+        (use-modules (guix build utils))
+        (mkdir-p (string-append #$output "/share/man/man1"))
+        (copy-file #$manual (string-append #$output "/share/man/man1/collie.1"))
+        (for-each (lambda (shell file)
+                    (let ((file (string-append #$output file)))
+                      (mkdir-p (dirname file))
+                      (with-output-to-file file
+                        (lambda ()
+                          (invoke (string-append #$output "/bin/collie") "completion" shell)))))
+                  '("bash" "zsh" "fish")
+                  '("/etc/bash_completion.d/collie"
+                    "/share/zsh/site-functions/_collie"
+                    "/share/fish/vendor_completions.d/collie.fish")))))
 
 (define collie
   (package
@@ -24,7 +43,12 @@
            #:install-source? #f
            #:import-path "example.org/collie/cmd/collie"
            #:unpack-path "example.org/collie"
-           #:build-flags #~(list "-trimpath" (string-append "-ldflags=-s -w -X main.version=" #$version))))
+           #:build-flags #~(list "-trimpath" (string-append "-ldflags=-s -w -X main.version=" #$version))
+           #:phases
+           #~(modify-phases %standard-phases
+               (add-after 'install 'install-documentation
+                 (lambda _
+                   #$(install-documentation "src/example.org/collie/docs/collie.1"))))))
     (home-page "https://example.org/collie")
     (synopsis "GitOps pull agent for Guix System")
     (description "Collie follows a Git repository that describes a whole machine: its operating system, the homes of

@@ -1,0 +1,354 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.org/collie/agent"
+)
+
+const docs = "../../docs"
+
+// What docs/ has of commands and options is written by the code that has them.
+func TestDocsAreCurrent(t *testing.T) {
+	all := commands(t)
+	for name, text := range map[string]string{
+		"commands.md": commandsPage(all, actions(t)),
+		"collie.1":    manPage(all),
+		"options.md":  optionsPage(t, records(t)),
+	} {
+		file := filepath.Join(docs, name)
+		if *update {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if had, err := os.ReadFile(file); err != nil || string(had) != text {
+			t.Errorf("docs/%s is older than the code: run `make docs`, and commit what it writes", name)
+		}
+	}
+}
+
+const generated = "<!-- Written by `make docs`. -->\n\n"
+
+// commandsPage is docs/commands.md.
+func commandsPage(all []*cobra.Command, actions [][2]string) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	p("# Commands\n\n%s", generated)
+	p("All but `init`, `run`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
+	p("`collie`. Answers go to stdout, all else to stderr.\n\n| command | what |\n|---|---|\n")
+	for _, c := range all[1:] {
+		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), c.Name(), cell(c.Short))
+	}
+	p("\n## Exit codes\n\n| code | means |\n|---|---|\n")
+	for _, e := range exitCodes {
+		p("| %d | %s |\n", e.code, cell(e.means))
+	}
+	p("\n## For all commands\n\n%s", flagTable(all[0].PersistentFlags()))
+	for _, c := range all[1:] {
+		p("\n## collie %s\n\n%s\n\n```\n%s\n```\n\n", c.Name(), sentence(c), useOf(c))
+		if flags := flagTable(c.LocalNonPersistentFlags()); flags != "" {
+			p("%s\n", flags)
+		}
+		p("For example:\n\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
+	}
+	p("\n## By Shepherd\n\n`herd ACTION collie` asks the agent the same. Only `herd status collie` is Shepherd's own: of the service.\n\n| action | what |\n|---|---|\n")
+	for _, a := range actions {
+		p("| `%s` | %s |\n", a[0], cell(a[1]))
+	}
+	p("\n## Completions, manual\n\nThe Guix package has completions for Bash, Zsh and fish, and the manual page `collie(1)`. Revisions are completed too, from\n")
+	p("the history. Elsewhere `collie completion SHELL` prints what a shell needs.\n")
+	return b.String()
+}
+
+// useOf is how a command is called.
+func useOf(c *cobra.Command) string {
+	use := "collie " + c.Use
+	if flagTable(c.LocalNonPersistentFlags()) != "" {
+		use += " [OPTION…]"
+	}
+	return use
+}
+
+// sentence is what a command says it does.
+func sentence(c *cobra.Command) string {
+	if c.Long != "" {
+		return c.Long
+	}
+	return c.Short + "."
+}
+
+func cell(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(text), "\n", " "), "|", "\\|")
+}
+
+func eachFlag(flags *pflag.FlagSet, do func(name, usage string)) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		kind, usage := pflag.UnquoteUsage(f)
+		name := "--" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", " + name
+		}
+		if kind != "" {
+			name += " " + kind
+		}
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "[]" {
+			usage += " (by default " + strings.TrimSuffix(strings.TrimSuffix(f.DefValue, "0s"), "0m") + ")"
+		}
+		do(name, usage)
+	})
+}
+
+func flagTable(flags *pflag.FlagSet) string {
+	var b strings.Builder
+	eachFlag(flags, func(name, usage string) { fmt.Fprintf(&b, "| `%s` | %s |\n", name, cell(usage)) })
+	if b.Len() == 0 {
+		return ""
+	}
+	return "| option | what |\n|---|---|\n" + b.String()
+}
+
+// manPage is docs/collie.1, in the macros of man(7).
+func manPage(all []*cobra.Command) string {
+	root := all[0]
+	var b strings.Builder
+	p := func(format string, args ...any) {
+		for i, a := range args {
+			args[i] = roff(fmt.Sprint(a))
+		}
+		fmt.Fprintf(&b, format, args...)
+	}
+	flags := func(set *pflag.FlagSet) {
+		eachFlag(set, func(name, usage string) { p(".TP\n.B %s\n%s\n", name, usage) })
+	}
+	about, _, _ := strings.Cut(root.Long, "\n\nExit codes")
+	p(".\\\" Written by make docs.\n.TH COLLIE 1 \"\" Collie \"User Commands\"\n.SH NAME\ncollie \\- %s\n", strings.ToLower(root.Short[:1])+root.Short[1:])
+	p(".SH SYNOPSIS\n.B collie\n.I COMMAND\n.RI [ OPTION ...]\n.SH DESCRIPTION\n%s\n.SH COMMANDS\n", about)
+	for _, c := range all[1:] {
+		p(".SS %s\n%s\n", useOf(c), sentence(c))
+		flags(c.LocalNonPersistentFlags())
+		p(".PP\n.EX\n%s\n.EE\n", c.Example)
+	}
+	p(".SH OPTIONS\n")
+	flags(root.PersistentFlags())
+	p(".SH EXIT STATUS\n")
+	for _, e := range exitCodes {
+		p(".TP\n.B %s\n%s\n", strconv.Itoa(e.code), e.means)
+	}
+	p(".SH ENVIRONMENT\n.TP\n.B COLLIE_SOCKET\nThe agent's control socket.\n.SH FILES\n")
+	for _, f := range [][2]string{
+		{"/etc/collie.yaml", "The guest's configuration, from its Guix service."},
+		{"/run/collie/collie.sock", "The control socket, for root and the group collie."},
+		{"/var/lib/collie", "Clone, state, journal, and what Guix said."},
+		{"/var/log/collie.log", "What the agent says."},
+	} {
+		p(".TP\n.I %s\n%s\n", f[0], f[1])
+	}
+	p(".SH SEE ALSO\n.BR herd (1),\n.BR guix (1)\n")
+	return b.String()
+}
+
+// roff keeps text from being read as requests.
+func roff(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...").Replace(text)
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			lines[i] = `\&` + line
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// A record is one of the Guix service's, as its Scheme defines it. A test in the lab wants Guix to say the same.
+type record struct {
+	name   string
+	fields []field
+}
+
+// A field has the YAML key of its name in other letters, unless it is for what is around the agent.
+type field struct{ name, kind, initial, what string }
+
+const scheme = "../../guix/modules/collie/services.scm"
+
+var (
+	recordForm  = regexp.MustCompile(`(?sm)^\(define-configuration(?:/no-serialization)? (\S+)\n(.*?)\n$`)
+	fieldForm   = regexp.MustCompile(`(?s)\n?  \((\S+)\s+\((\S+?)(?: (.*?))?\)\s+"((?:[^"\\]|\\.)*)"\)`)
+	actionForm  = regexp.MustCompile(`(?s)\(collie-action '(\S+) "((?:[^"\\]|\\.)*)"`)
+	texinfoForm = regexp.MustCompile(`@(\w+)\{([^}]*)\}`)
+)
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// records are all that services.scm defines.
+func records(t *testing.T) (all []record) {
+	t.Helper()
+	text := read(t, scheme)
+	for _, form := range recordForm.FindAllStringSubmatch(text, -1) {
+		r := record{name: form[1]}
+		for _, f := range fieldForm.FindAllStringSubmatch(form[2], -1) {
+			what := texinfoForm.ReplaceAllString(strings.NewReplacer(`\"`, `"`, "\n", " ", ".  ", ". ", `\\`, `\`).Replace(f[4]), "`$2`")
+			r.fields = append(r.fields, field{f[1], f[2], f[3], strings.ReplaceAll(what, "@@", "@")})
+			if !strings.Contains(text, "\n            "+r.name+"-"+f[1]) {
+				t.Errorf("%s exports no %s-%s", scheme, r.name, f[1])
+			}
+		}
+		for _, accessor := range regexp.MustCompile(`\n {12}`+r.name+`-([^\s)]+)`).FindAllStringSubmatch(text, -1) {
+			if accessor[1] != "fields" && !slices.ContainsFunc(r.fields, func(f field) bool { return f.name == accessor[1] }) {
+				t.Errorf("%s: the field %s of %s isn't understood here: write it as the others are", scheme, accessor[1], r.name)
+			}
+		}
+		all = append(all, r)
+	}
+	if len(all) < 2 || strings.Count(text, "\n(define-configuration") != len(all) {
+		t.Fatalf("%s: %d records are understood here", scheme, len(all))
+	}
+	return all
+}
+
+func actions(t *testing.T) (all [][2]string) {
+	t.Helper()
+	for _, m := range actionForm.FindAllStringSubmatch(read(t, scheme), -1) {
+		all = append(all, [2]string{m[1], strings.Trim(strings.ReplaceAll(m[2], "`", "'"), ".")})
+	}
+	if len(all) < 5 {
+		t.Fatalf("%s: %d actions are understood here", scheme, len(all))
+	}
+	return all
+}
+
+// key is the YAML key of a field: restart-policy is restartPolicy, system? is system.
+func (f field) key() string {
+	words := strings.Split(strings.TrimSuffix(f.name, "?"), "-")
+	for i, w := range words[1:] {
+		words[i+1] = strings.ToUpper(w[:1]) + w[1:]
+	}
+	return strings.Join(words, "")
+}
+
+// optionsOf are the fields by their YAML key as it would be; those of a record in a field come after it, below its key.
+func optionsOf(all []record) (keys []string, fields map[string]field, owner map[string]string) {
+	fields, owner = map[string]field{}, map[string]string{}
+	var add func(r record, below string)
+	add = func(r record, below string) {
+		for _, f := range r.fields {
+			key := below + f.key()
+			i := slices.IndexFunc(all, func(r record) bool {
+				return f.kind == r.name || f.kind == "list-of-"+r.name+"s" || f.kind == "list-of-"+r.name || f.kind == "maybe-"+r.name
+			})
+			if i >= 0 {
+				add(all[i], key+".")
+				continue
+			}
+			keys, fields[key], owner[key] = append(keys, key), f, r.name
+		}
+	}
+	i := slices.IndexFunc(all, func(r record) bool { return r.name == "collie-configuration" })
+	add(all[i], "")
+	return keys, fields, owner
+}
+
+// yamlKeys are those of the agent's configuration.
+func yamlKeys(of reflect.Type, below string) (keys []string) {
+	for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct {
+		return []string{strings.TrimSuffix(below, ".")}
+	}
+	for i := range of.NumField() {
+		name, _, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ",")
+		if name != "-" {
+			keys = append(keys, yamlKeys(of.Field(i).Type, below+name+".")...)
+		}
+	}
+	return keys
+}
+
+// around are the fields that say what is around the agent, and have no YAML key.
+var around = []string{"collie", "podman", "createUser", "subordinateIds", "gracePeriod", "podGracePeriod", "respawnDelay", "environmentVariables"}
+
+// Each key of the YAML has a field of a record, and each field a key, unless it is for what is around the agent.
+func TestDocsHaveAllOptions(t *testing.T) {
+	keys, fields, _ := optionsOf(records(t))
+	ours := yamlKeys(reflect.TypeFor[agent.Config](), "")
+	for _, key := range ours {
+		if _, is := fields[key]; !is {
+			t.Errorf("agent/config.go has the key %s, but %s has no field for it", key, scheme)
+		}
+	}
+	for _, key := range keys {
+		if slices.Contains(ours, key) == slices.Contains(around, key) {
+			t.Errorf("%s has the field %s, but agent/config.go no key %s; if it is for what is around the agent, say so in `around` here", scheme, fields[key].name, key)
+		}
+	}
+	yaml := read(t, scheme)
+	for _, key := range ours {
+		last := key[strings.LastIndexByte(key, '.')+1:]
+		if !strings.Contains(yaml, last+`"`) && !strings.Contains(yaml, last+`:`) {
+			t.Errorf("collie.yaml of %s doesn't write the key %s", scheme, key)
+		}
+	}
+}
+
+// optionsPage is docs/options.md.
+func optionsPage(t *testing.T, all []record) string {
+	keys, fields, owner := optionsOf(all)
+	ours := yamlKeys(reflect.TypeFor[agent.Config](), "")
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	row := func(key string, columns ...string) {
+		f := fields[key]
+		initial := "must be given"
+		switch {
+		case f.initial != "":
+			initial = "`" + f.initial + "`"
+		case strings.HasPrefix(f.kind, "maybe-"):
+			initial = "none"
+		}
+		p("| %s | %s | %s | %s |\n", strings.Join(columns, " | "), strings.TrimPrefix(f.kind, "maybe-"), cell(initial), cell(f.what))
+	}
+	p("# Options\n\n%s", generated)
+	p("The agent reads `/etc/collie.yaml`, which `collie-service-type` writes from the Scheme record `collie-configuration`. Words\n")
+	p("are joined by hyphens in Scheme and by capitals in YAML: `max-builds`, `maxBuilds`. What is `seconds` in Scheme is a duration\n")
+	p("in YAML: `30s`, `5m`, `1h`. An unknown key is an error. Defaults are the record's.\n\n")
+	p("| YAML | Scheme | kind | default | what |\n|---|---|---|---|---|\n")
+	for _, key := range keys {
+		if slices.Contains(ours, key) {
+			scheme := "`" + fields[key].name + "`"
+			if owner[key] != "collie-configuration" {
+				scheme += " of `" + owner[key] + "`"
+			}
+			row(key, "`"+key+"`", scheme)
+		}
+	}
+	p("\n## Around the agent\n\nThese are in Scheme alone: of the services, accounts and packages.\n\n")
+	p("| Scheme | kind | default | what |\n|---|---|---|---|\n")
+	for _, key := range keys {
+		if !slices.Contains(ours, key) {
+			row(key, "`"+fields[key].name+"`")
+		}
+	}
+	return b.String()
+}
