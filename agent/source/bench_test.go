@@ -39,7 +39,7 @@ func BenchmarkManyPushes(b *testing.B) {
 		}
 	}
 	follow := func() *Source {
-		s, err := Open(Config{URL: dir, Dir: filepath.Join(b.TempDir(), "repo.git"), Log: quiet()})
+		s, err := Open(Config{Repository: Repository{URL: dir}, Dir: filepath.Join(b.TempDir(), "repo.git"), Log: quiet()})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func BenchmarkManyPushes(b *testing.B) {
 	fresh := follow()
 	look(fresh)
 	poll := func(s *Source) {
-		s.seen, s.whole = "", plumbing.ZeroHash // nothing is remembered of the last one
+		s.places[0].seen, s.whole = "", plumbing.ZeroHash // nothing is remembered of the last one
 		look(s)
 	}
 	read := func(s *Source) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
@@ -159,14 +160,19 @@ func gitEnv() []string {
 		"GIT_COMMITTER_NAME=Bob", "GIT_COMMITTER_EMAIL=bob@example.org", "GIT_COMMITTER_DATE=2024-05-06T07:08:09Z")
 }
 
-// serve offers a repository over HTTP on loopback, and counts nothing but passes on to real git.
-func (o *ops) serve() string {
+// backend is git's own server behind HTTP.
+func (o *ops) backend() http.Handler {
 	path, err := exec.LookPath("git")
 	must(o.t, err)
-	server := httptest.NewServer(&cgi.Handler{
+	return &cgi.Handler{
 		Path: path, Args: []string{"http-backend"}, Stderr: io.Discard,
 		Env: append(gitEnv(), "GIT_PROJECT_ROOT="+filepath.Dir(o.bare), "GIT_HTTP_EXPORT_ALL=1"),
-	})
+	}
+}
+
+// serve offers a repository over HTTP on loopback, and counts nothing but passes on to real git.
+func (o *ops) serve() string {
+	server := httptest.NewServer(o.backend())
 	o.t.Cleanup(server.Close)
 	return server.URL + "/ops.git"
 }
@@ -176,13 +182,18 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 // open follows url with a clone in a new directory, or in the one that cfg names.
 func open(t *testing.T, url string, change ...func(*Config)) *Source {
 	t.Helper()
-	cfg := Config{URL: url, Dir: filepath.Join(t.TempDir(), "repo.git"), Log: quiet()}
+	cfg := Config{Repository: Repository{URL: url}, Dir: filepath.Join(t.TempDir(), "repo.git"), Log: quiet()}
 	for _, c := range change {
 		c(&cfg)
 	}
 	s, err := Open(cfg)
 	must(t, err)
 	return s
+}
+
+func openAt(t *testing.T, at Repository, change ...func(*Config)) *Source {
+	t.Helper()
+	return open(t, at.URL, append([]func(*Config){func(c *Config) { c.Repository = at }}, change...)...)
 }
 
 func inDir(dir string) func(*Config) { return func(c *Config) { c.Dir = dir } }
@@ -222,7 +233,7 @@ func fails(t *testing.T, s *Source, words ...string) {
 
 // aged waits until the refs are older than a step of the file system's clock, as they are at most polls.
 func aged(s *Source) {
-	for s.remote.stamp() == "" {
+	for s.places[0].stamp() == "" {
 		runtime.Gosched()
 	}
 }

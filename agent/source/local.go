@@ -1,11 +1,9 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -14,10 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/go-git/go-git/v5/plumbing/format/pktline"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
 // local is a repository on this machine.
@@ -35,14 +29,11 @@ type account struct {
 	home     string
 }
 
-func newLocal(cfg Config, path string) (*local, error) {
-	if cfg.Owner != "" && cfg.Owner == cfg.PodUser {
-		return nil, fmt.Errorf("source.owner is %s, who runs the pods: whoever writes the repository is root here, so a pod that breaks out would be; give it an account of its own", cfg.Owner)
+func newLocal(r Repository, cfg Config, path string) (*local, error) {
+	if r.Owner != "" && r.Owner == cfg.PodUser {
+		return nil, fmt.Errorf("source.owner is %s, who runs the pods: whoever writes the repository is root here, so a pod that breaks out would be; give it an account of its own", r.Owner)
 	}
-	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' }) {
-		return nil, fmt.Errorf("source.url: the path %q has control characters", path)
-	}
-	return &local{path: path, branch: cfg.Branch, owner: cfg.Owner, podUser: cfg.PodUser}, nil
+	return &local{path: path, branch: cfg.Branch, owner: r.Owner, podUser: cfg.PodUser}, nil
 }
 
 // gitDir is where the refs are: a bare repository itself, or the .git of one with a worktree.
@@ -98,10 +89,6 @@ func (l *local) folders() []string {
 	return all
 }
 
-func (l *local) empty(branch string, others []string) problem {
-	return noBranch(l.path, branch, others)
-}
-
 // dial runs git upload-pack as the repository's owner, once nobody else turned out to be able to write it.
 func (l *local) dial(ctx context.Context) (session, error) {
 	dir, as, err := l.vet()
@@ -121,7 +108,7 @@ func (l *local) dial(ctx context.Context) (session, error) {
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // pack-objects too
 	cmd.WaitDelay = 5 * time.Second
-	u := &uploadPack{cmd: cmd, path: l.path}
+	u := &uploadPack{url: l.path, end: func() { _ = cmd.Wait() }}
 	cmd.Stderr = &u.says
 	if u.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -136,102 +123,6 @@ func (l *local) dial(ctx context.Context) (session, error) {
 	}
 	return u, nil
 }
-
-// uploadPack is a conversation with a git upload-pack.
-type uploadPack struct {
-	cmd    *exec.Cmd
-	path   string
-	in     io.WriteCloser
-	out    *bounded
-	says   tail
-	asked  bool // for a pack
-	closed bool
-}
-
-func (u *uploadPack) AdvertisedReferencesContext(context.Context) (*packp.AdvRefs, error) {
-	refs := packp.NewAdvRefs()
-	err := refs.Decode(u.out)
-	if errors.Is(err, packp.ErrEmptyAdvRefs) || err == nil && refs.IsEmpty() {
-		return nil, transport.ErrEmptyRemoteRepository
-	}
-	if err != nil {
-		return nil, u.explain(err)
-	}
-	transport.FilterUnsupportedCapabilities(refs.Capabilities)
-	return refs, nil
-}
-
-func (u *uploadPack) UploadPack(_ context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
-	if req.IsEmpty() {
-		return nil, transport.ErrEmptyUploadPackRequest
-	}
-	if err := req.Validate(); err != nil {
-		return nil, err
-	}
-	u.asked = true
-	u.out.left = maxPack
-	if err := u.ask(req); err != nil {
-		return nil, u.explain(err)
-	}
-	res := packp.NewUploadPackResponse(req)
-	if err := res.Decode(io.NopCloser(u.out)); err != nil {
-		return nil, u.explain(err)
-	}
-	return res, nil
-}
-
-func (u *uploadPack) ask(req *packp.UploadPackRequest) error {
-	if err := req.UploadRequest.Encode(u.in); err != nil {
-		return err
-	}
-	if err := req.UploadHaves.Encode(u.in, false); err != nil {
-		return err
-	}
-	if err := pktline.NewEncoder(u.in).EncodeString("done\n"); err != nil {
-		return err
-	}
-	return u.in.Close()
-}
-
-// explain prefers git's own words to what their lack did to us.
-func (u *uploadPack) explain(err error) error {
-	if errors.Is(err, errTooLong) {
-		return err
-	}
-	u.Close() // git has said all then
-	if says := u.says.String(); says != "" {
-		return fmt.Errorf("git upload-pack: %s", says)
-	}
-	return err
-}
-
-// Close ends git. How it ended says nothing more: what was read was checked, what wasn't read wasn't needed.
-func (u *uploadPack) Close() error {
-	if u.closed {
-		return nil
-	}
-	u.closed = true
-	if !u.asked {
-		_, _ = u.in.Write(pktline.FlushPkt) // goodbye
-	}
-	_ = u.in.Close()
-	_ = u.out.Close()
-	_ = u.cmd.Wait()
-	return nil
-}
-
-// tail keeps the last words of a process.
-type tail struct{ buf bytes.Buffer }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf.Write(p)
-	if over := t.buf.Len() - 4096; over > 0 {
-		t.buf.Next(over)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string { return plain(t.buf.String()) }
 
 func newAccount(u *user.User) (account, error) {
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)

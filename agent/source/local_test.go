@@ -267,7 +267,7 @@ func TestThePodUserMayNeverWrite(t *testing.T) {
 	must(t, exec.Command("chown", "-R", "nobody", o.bare).Run())
 	// An account of another name but the same id isn't caught by comparing names.
 	s := open(t, o.bare, func(c *Config) { c.Owner, c.PodUser = "nobody", "pods" })
-	s.remote.(*local).podUser = "nobody"
+	s.places[0].remote.(*local).podUser = "nobody"
 	fails(t, s, "nobody runs the pods")
 }
 

@@ -25,8 +25,8 @@ func (s *Source) Run(ctx context.Context, accepted func(Revision)) error {
 	defer pushes.close()
 	told, said := "", ""
 	every(ctx, s.interval, pushes.seen, s.wake, func(ctx context.Context) error {
-		pushes.follow(s.remote.folders()) // before the look: what changes after it wakes us
-		rev, _, err := s.look(ctx)
+		pushes.follow(s.folders()) // before the look: what changes after it wakes us
+		rev, _, err := s.look(ctx, s.order(time.Now()))
 		if ctx.Err() != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func (s *Source) Run(ctx context.Context, accepted func(Revision)) error {
 			s.log.Warn("no new revision", "error", err)
 		case err == nil && said != "":
 			said = ""
-			s.log.Info("the repository is well again", "url", s.url)
+			s.log.Info("the repository is well again", "url", s.places[0].url)
 		}
 		if err == nil && rev.ID != told {
 			told = rev.ID

@@ -18,9 +18,9 @@ import (
 
 // Config says what to follow, and whom to trust with it.
 type Config struct {
-	URL      string        // file:///srv/git/ops.git, /srv/git/ops.git, or http:// on loopback
+	Repository
+	Mirrors  []Repository  // asked in this order when the repository doesn't answer, or is behind
 	Branch   string        // default: main
-	Owner    string        // of a repository on this machine: it and root alone may write it; empty: root alone
 	PodUser  string        // may never be able to write it; empty: nobody to watch for
 	Interval time.Duration // between polls, ±10 %; default 30 s, at least 1 s
 	Dir      string        // the bare clone
@@ -42,26 +42,32 @@ type Status struct {
 	Branch   string    `json:"branch"`
 	LastPoll time.Time `json:"lastPoll"` // when the last poll ended, well or not
 	Error    string    `json:"error"`    // of the last poll; empty if it went well
+	Answered string    `json:"answered"` // the URL of the repository that told the newest commit; empty if none did
+	Wrong    []Wrong   `json:"wrong"`    // what is wrong with the others, as they answered last
+}
+
+// Wrong is what is wrong with one of several repositories.
+type Wrong struct {
+	URL  string `json:"url"`
+	Says string `json:"says"`
 }
 
 // A Source follows a branch. Its methods may be called at the same time.
 type Source struct {
-	url, branch string
-	interval    time.Duration
-	answer      time.Duration // a server's time to list its branches
-	transfer    time.Duration // and to send a pack
-	remote      remote
-	clone       *clone
-	log         *slog.Logger
+	branch   string
+	interval time.Duration
+	answer   time.Duration // a server's time to list its branches
+	transfer time.Duration // and to send a pack
+	places   []*place      // the repository, and its mirrors
+	clone    *clone
+	log      *slog.Logger
 
 	wake    chan struct{}
 	running atomic.Bool
 	suspect atomic.Bool // an object couldn't be read: the next poll looks at the clone before all else
 
-	turn    chan struct{} // held by the poll in flight, which alone uses the fields up to the next lock
-	seen    string        // the remote's stamp when it was last asked, with an outcome that asking again won't change
-	refused *refusal      // the answer to that commit, until another one is offered
-	whole   plumbing.Hash // the commit last seen to be complete in the clone
+	turn  chan struct{} // held by the poll in flight, which alone uses whole, the places and the clone
+	whole plumbing.Hash // the commit last seen to be complete in the clone
 
 	mu       sync.Mutex
 	status   Status
@@ -95,7 +101,7 @@ func Open(cfg Config) (*Source, error) {
 	case cfg.Accepted != "" && !plumbing.IsHash(cfg.Accepted):
 		return nil, fmt.Errorf("the last accepted commit %q is no full commit id", cfg.Accepted)
 	}
-	shown, r, err := newRemote(cfg)
+	places, err := newPlaces(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -104,10 +110,10 @@ func Open(cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("opening the clone in %s: %w", cfg.Dir, err)
 	}
 	s := &Source{
-		url: shown, branch: cfg.Branch, interval: cfg.Interval, answer: answerTime, transfer: transferTime,
-		remote: r, clone: c, log: cfg.Log,
+		branch: cfg.Branch, interval: cfg.Interval, answer: answerTime, transfer: transferTime,
+		places: places, clone: c, log: cfg.Log,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
-		status: Status{URL: shown, Branch: cfg.Branch},
+		status: Status{URL: cfg.URL, Branch: cfg.Branch},
 	}
 	id := c.accepted()
 	if id.IsZero() && cfg.Accepted != "" {
@@ -150,7 +156,7 @@ func (s *Source) Accepted() (Revision, bool) {
 // Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds. A Run
 // beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
-	rev, isNew, err := s.look(ctx)
+	rev, isNew, err := s.look(ctx, s.places) // a person asks, who may just have mended one
 	if isNew {
 		s.Wake()
 	}
@@ -158,78 +164,99 @@ func (s *Source) Poll(ctx context.Context) (Revision, error) {
 }
 
 // look polls when nobody else does, and notes how it went.
-func (s *Source) look(ctx context.Context) (rev Revision, isNew bool, err error) {
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return Revision{}, false, fmt.Errorf("waiting for another poll of %s: %w", s.url, context.Cause(ctx))
+func (s *Source) look(ctx context.Context, order []*place) (rev Revision, isNew bool, err error) {
+	if err := s.begin(ctx); err != nil {
+		return Revision{}, false, err
 	}
-	defer func() { <-s.turn }()
-
+	defer s.end()
 	before, _ := s.Accepted()
-	rev, err = s.poll(ctx)
+	rev, from, err := s.poll(ctx, order)
 	if err != nil && ctx.Err() != nil {
 		return Revision{}, false, err // the caller gave up: that says nothing about the repository
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.status.LastPoll, s.status.Error = time.Now(), ""
-	if err != nil {
-		s.status.Error = err.Error()
-		return Revision{}, false, err
-	}
-	return rev, rev.ID != before.ID, nil
+	s.note(from, err)
+	return rev, err == nil && rev.ID != before.ID, err
 }
 
-func (s *Source) poll(ctx context.Context) (Revision, error) {
-	if s.suspect.Swap(false) {
-		s.seen, s.whole = "", plumbing.ZeroHash
-		if err := s.clone.heal(); err != nil {
-			return Revision{}, fmt.Errorf("healing the clone in %s: %w", s.clone.dir, err)
+// begin waits until nobody else polls.
+func (s *Source) begin(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another poll of %s: %w", s.places[0].url, context.Cause(ctx))
+	}
+}
+
+func (s *Source) end() { <-s.turn }
+
+// note tells the status how a poll went.
+func (s *Source) note(from *place, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.LastPoll, s.status.Error, s.status.Answered, s.status.Wrong = time.Now(), "", "", nil
+	if err != nil {
+		s.status.Error = err.Error()
+	}
+	if from != nil {
+		s.status.Answered = from.url
+	}
+	if err != nil && from == nil {
+		return // it says what is wrong with each
+	}
+	for _, p := range s.places {
+		if p.says != "" && (p != from || err == nil) {
+			s.status.Wrong = append(s.status.Wrong, Wrong{p.url, p.says})
 		}
 	}
-	stamp := s.remote.stamp() // before asking: a push in between is seen by the next poll
-	if stamp != "" && stamp == s.seen {
-		if s.refused != nil {
-			return Revision{}, s.refused
+}
+
+// try asks one repository for its newest commit, and fetches and accepts it unless that happened before.
+func (s *Source) try(ctx context.Context, p *place) (Revision, error) {
+	stamp := p.stamp() // before asking: a push in between is seen by the next poll
+	if stamp != "" && stamp == p.seen {
+		if p.refused != nil {
+			return Revision{}, p.refused
 		}
 		rev, _ := s.Accepted()
 		return rev, nil
 	}
-	s.seen = ""
-	rev, err := s.ask(ctx)
+	p.seen = ""
+	rev, err := s.ask(ctx, p)
 	var no *refusal
 	if err != nil && !errors.As(err, &no) {
 		return Revision{}, err
 	}
-	s.seen = stamp
+	p.seen = stamp
 	return rev, err
 }
 
 // ask learns the newest commit, and fetches and accepts it unless that happened before.
-func (s *Source) ask(ctx context.Context) (Revision, error) {
-	var tip plumbing.Hash
-	err := s.within(ctx, s.answer, "asking "+s.url+" for its branches", func(ctx context.Context) (err error) {
-		tip, err = newest(ctx, s.remote, s.branch)
-		return err
-	})
+func (s *Source) ask(ctx context.Context, p *place) (Revision, error) {
+	tip, err := s.tip(ctx, p)
 	if err != nil {
 		return Revision{}, err
 	}
 	last, _ := s.Accepted()
-	if s.refused != nil && s.refused.offered == tip {
-		return Revision{}, s.refused
+	if p.refused != nil && p.refused.offered == tip {
+		return Revision{}, p.refused
 	}
-	s.refused = nil
+	p.refused = nil
 	if tip.String() == last.ID && (s.whole == tip || s.clone.complete(tip) == nil) {
 		s.whole = tip
 		return last, nil
 	}
+	if before := plumbing.NewHash(last.ID); tip != before {
+		if behind, err := s.clone.descends(before, tip); behind && err == nil {
+			p.refused = &refusal{branch: s.branch, accepted: before, offered: tip, behind: true}
+			return Revision{}, p.refused
+		}
+	}
 
 	// The fetch leaves tens of MiB of garbage that an idle process would keep for minutes: give it back at once.
 	defer debug.FreeOSMemory()
-	tip, err = s.fetch(ctx, plumbing.NewHash(last.ID))
-	if errors.As(err, &s.refused) {
+	tip, err = s.fetch(ctx, p, plumbing.NewHash(last.ID))
+	if errors.As(err, &p.refused) {
 		s.compact(plumbing.NewHash(last.ID))
 		return Revision{}, err
 	}
@@ -237,6 +264,24 @@ func (s *Source) ask(ctx context.Context) (Revision, error) {
 		return Revision{}, err
 	}
 	crash.At("fetching.fetched")
+	return s.accept(tip)
+}
+
+// tip is the newest commit that a repository offers now.
+func (s *Source) tip(ctx context.Context, p *place) (plumbing.Hash, error) {
+	var all branches
+	err := s.within(ctx, s.answer, "asking "+p.url+" for its branches", func(ctx context.Context) (err error) {
+		all, err = ask(ctx, p)
+		return err
+	})
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return all.tip(p.url, s.branch)
+}
+
+// accept makes a commit that is in the clone, whole, the one that the next must descend from.
+func (s *Source) accept(tip plumbing.Hash) (Revision, error) {
 	rev, err := s.clone.revision(tip)
 	if err != nil {
 		return Revision{}, fmt.Errorf("reading commit %s: %w", tip, err)
@@ -245,6 +290,9 @@ func (s *Source) ask(ctx context.Context) (Revision, error) {
 		return Revision{}, fmt.Errorf("noting commit %s as accepted in %s: %w", tip, s.clone.dir, err)
 	}
 	s.whole = tip
+	for _, p := range s.places {
+		p.seen, p.refused = "", nil // answers to the commit before
+	}
 	s.mu.Lock()
 	s.accepted = rev
 	s.mu.Unlock()
@@ -260,11 +308,11 @@ func (s *Source) compact(tip plumbing.Hash) {
 }
 
 // fetch brings the newest commit into the clone, whole, and returns it if it may follow last.
-func (s *Source) fetch(ctx context.Context, last plumbing.Hash) (plumbing.Hash, error) {
+func (s *Source) fetch(ctx context.Context, p *place, last plumbing.Hash) (plumbing.Hash, error) {
 	if last.IsZero() || s.clone.complete(last) != nil {
-		return s.fetchAfresh(ctx, last)
+		return s.fetchAfresh(ctx, p, last)
 	}
-	tip, err := s.get(ctx, 0, last)
+	tip, err := s.get(ctx, p, 0, last)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -274,7 +322,7 @@ func (s *Source) fetch(ctx context.Context, last plumbing.Hash) (plumbing.Hash, 
 	descends, err := s.clone.descends(tip, last)
 	if err != nil {
 		s.log.Warn("the clone is damaged: starting afresh", "dir", s.clone.dir, "error", err)
-		return s.fetchAfresh(ctx, last)
+		return s.fetchAfresh(ctx, p, last)
 	}
 	if !descends {
 		return plumbing.ZeroHash, &refusal{branch: s.branch, accepted: last, offered: tip}
@@ -282,32 +330,32 @@ func (s *Source) fetch(ctx context.Context, last plumbing.Hash) (plumbing.Hash, 
 	if s.clone.complete(tip) == nil {
 		return tip, nil
 	}
-	again, err := s.get(ctx, 1, plumbing.ZeroHash)
+	again, err := s.get(ctx, p, 1, plumbing.ZeroHash)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	if again != tip {
-		return plumbing.ZeroHash, fmt.Errorf("fetching from %s: %s moved to %s meanwhile", s.url, s.branch, again)
+		return plumbing.ZeroHash, fmt.Errorf("fetching from %s: %s moved to %s meanwhile", p.url, s.branch, again)
 	}
 	if err := s.clone.complete(tip); err != nil {
 		s.log.Warn("the clone is damaged: starting afresh", "dir", s.clone.dir, "error", err)
-		return s.fetchAfresh(ctx, last)
+		return s.fetchAfresh(ctx, p, last)
 	}
 	return tip, nil
 }
 
 // fetchAfresh empties the clone and fetches no more history than it takes to prove that the newest commit descends
 // from last: none, if it is last or there is no last.
-func (s *Source) fetchAfresh(ctx context.Context, last plumbing.Hash) (tip plumbing.Hash, err error) {
+func (s *Source) fetchAfresh(ctx context.Context, p *place, last plumbing.Hash) (tip plumbing.Hash, err error) {
 	for _, depth := range []int{1, 100, 0} {
 		if err := s.clone.empty(); err != nil {
 			return tip, fmt.Errorf("emptying the clone in %s: %w", s.clone.dir, err)
 		}
-		if tip, err = s.get(ctx, depth, plumbing.ZeroHash); err != nil {
+		if tip, err = s.get(ctx, p, depth, plumbing.ZeroHash); err != nil {
 			return tip, err
 		}
 		if err := s.clone.complete(tip); err != nil {
-			return tip, fmt.Errorf("%s sent commit %s without all that it needs: %w", s.url, tip, err)
+			return tip, fmt.Errorf("%s sent commit %s without all that it needs: %w", p.url, tip, err)
 		}
 		if last.IsZero() {
 			return tip, nil
@@ -320,9 +368,9 @@ func (s *Source) fetchAfresh(ctx context.Context, last plumbing.Hash) (tip plumb
 	return tip, &refusal{branch: s.branch, accepted: last, offered: tip}
 }
 
-func (s *Source) get(ctx context.Context, depth int, have plumbing.Hash) (tip plumbing.Hash, err error) {
-	err = s.within(ctx, s.transfer, "fetching from "+s.url, func(ctx context.Context) (err error) {
-		tip, err = fetch(ctx, s.remote, s.branch, s.clone.storage(), depth, have)
+func (s *Source) get(ctx context.Context, p *place, depth int, have plumbing.Hash) (tip plumbing.Hash, err error) {
+	err = s.within(ctx, s.transfer, "fetching from "+p.url, func(ctx context.Context) (err error) {
+		tip, err = fetch(ctx, p, s.branch, s.clone.storage(), depth, have)
 		return err
 	})
 	if err != nil {
@@ -357,9 +405,11 @@ func (p problem) Error() string { return string(p) }
 type refusal struct {
 	branch            string
 	accepted, offered plumbing.Hash
+	behind            bool // the accepted one descends from it
 }
 
 func (r *refusal) Error() string {
 	return fmt.Sprintf("%s was moved to commit %s, which doesn't descend from the accepted commit %s: it is refused, and the machine stays where it is; "+
-		"push a commit on top of %s instead (git revert takes a change back)", r.branch, r.offered, r.accepted, r.accepted.String()[:12])
+		"push a commit on top of %s instead (git revert takes a change back), or take it: collie sync --accept %s",
+		r.branch, r.offered, r.accepted, r.accepted.String()[:12], r.offered)
 }

@@ -9,14 +9,20 @@ import (
 )
 
 // transports are the ways to reach the same repository: what a test says holds for each.
-func transports(t *testing.T, test func(t *testing.T, o *ops, url string)) {
-	t.Run("file", func(t *testing.T) { o := newOps(t); test(t, o, "file://"+o.bare) })
-	t.Run("http", func(t *testing.T) { o := newOps(t); test(t, o, o.serve()) })
+func transports(t *testing.T, test func(t *testing.T, o *ops, at Repository)) {
+	for name, serve := range map[string]func(*ops) Repository{
+		"file":  func(o *ops) Repository { return Repository{URL: "file://" + o.bare} },
+		"http":  func(o *ops) Repository { return Repository{URL: o.serve()} },
+		"https": func(o *ops) Repository { return o.serveTLS().repository() },
+		"ssh":   func(o *ops) Repository { return o.serveSSH().repository() },
+	} {
+		t.Run(name, func(t *testing.T) { o := newOps(t); test(t, o, serve(o)) })
+	}
 }
 
 func TestFollowsPushes(t *testing.T) {
-	transports(t, func(t *testing.T, o *ops, url string) {
-		s := open(t, url)
+	transports(t, func(t *testing.T, o *ops, at Repository) {
+		s := openAt(t, at)
 		if rev, ok := s.Accepted(); ok {
 			t.Fatalf("accepted %v before the first poll", rev)
 		}
@@ -31,7 +37,7 @@ func TestFollowsPushes(t *testing.T) {
 		content(t, s, c, "pods/web.yaml", "a")
 		content(t, s, b, "pods/web.yaml", "b")
 
-		again := open(t, url, inDir(s.clone.dir))
+		again := openAt(t, at, inDir(s.clone.dir))
 		rev, ok := again.Accepted()
 		if !ok || rev.ID != c || rev.Author != "Ada" || rev.Subject != "third" || rev.Time.IsZero() {
 			t.Errorf("after a restart accepted is %+v", rev)
@@ -100,10 +106,10 @@ func TestAForcePushIsRefused(t *testing.T) {
 
 // A server with a bitmap leaves out what was in our history, although our clone doesn't have it.
 func TestARevertOfTheFirstAcceptedCommitIsWhole(t *testing.T) {
-	transports(t, func(t *testing.T, o *ops, url string) {
+	transports(t, func(t *testing.T, o *ops, at Repository) {
 		o.push("zero", "f", "0", "dir/g", "there before the first accepted commit")
 		a := o.push("one", "f", "1", "dir/g", "")
-		s := open(t, url)
+		s := openAt(t, at)
 		poll(t, s, a)
 		o.git("revert", "--no-edit", "HEAD")
 		b := o.push("again")
@@ -220,8 +226,8 @@ func TestDamageWhileRunningIsHealed(t *testing.T) {
 }
 
 func TestProblemsAreNamedAndPassByThemselves(t *testing.T) {
-	transports(t, func(t *testing.T, o *ops, url string) {
-		s := open(t, url)
+	transports(t, func(t *testing.T, o *ops, at Repository) {
+		s := openAt(t, at)
 		must(t, os.Rename(o.bare, o.bare+".away"))
 		fails(t, s, "ops.git", "doesn't exist", "create it")
 		must(t, os.Rename(o.bare+".away", o.bare))
@@ -235,45 +241,28 @@ func TestProblemsAreNamedAndPassByThemselves(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
+	at := func(url string) Config { return Config{Repository: Repository{URL: url}} }
+	with := func(cfg Config, change func(*Config)) Config { change(&cfg); return cfg }
 	for _, c := range []struct {
 		cfg  Config
 		says string
 	}{
-		{Config{}, "source.url is empty"},
-		{Config{URL: "srv/git/ops.git"}, "file:///srv/git/ops.git"},
-		{Config{URL: "file://srv/ops.git"}, "three slashes"},
-		{Config{URL: "http://example.org/ops.git"}, "http:// without signatures is for loopback only"},
-		{Config{URL: "http://127.0.0.1.example.org/ops.git"}, "loopback only"},
-		{Config{URL: "http://[2001:db8::1]/ops.git"}, "loopback only"},
-		{Config{URL: "http://u:secret@localhost/ops.git"}, "password"},
-		{Config{URL: "https://example.org/ops.git"}, "follows in a later version"},
-		{Config{URL: "ssh://git@example.org/ops.git"}, "follows in a later version"},
-		{Config{URL: "git@example.org:ops.git"}, "later version"},
-		{Config{URL: "git://localhost/ops.git"}, "unsupported scheme git://"},
-		{Config{URL: "/o.git", Branch: "a..b"}, "source.branch"},
-		{Config{URL: "/o.git", Branch: "/x"}, "source.branch"},
-		{Config{URL: "/o.git", Interval: 1}, "minimum of 1s"},
-		{Config{URL: "/o.git", Interval: -1}, "minimum of 1s"},
-		{Config{URL: "/o.git", Accepted: "abc"}, "full commit id"},
-		{Config{URL: "/o.git", Owner: "podman", PodUser: "podman"}, "runs the pods"},
-		{Config{URL: "/o\n.git"}, "control characters"},
+		{with(at("/o.git"), func(c *Config) { c.Branch = "a..b" }), "source.branch"},
+		{with(at("/o.git"), func(c *Config) { c.Branch = "/x" }), "source.branch"},
+		{with(at("/o.git"), func(c *Config) { c.Interval = 1 }), "minimum of 1s"},
+		{with(at("/o.git"), func(c *Config) { c.Interval = -1 }), "minimum of 1s"},
+		{with(at("/o.git"), func(c *Config) { c.Accepted = "abc" }), "full commit id"},
+		{with(at("/o.git"), func(c *Config) { c.Owner, c.PodUser = "podman", "podman" }), "runs the pods"},
+		{at("git://localhost/ops.git"), "source.url: "},
+		{with(at("/o.git"), func(c *Config) { c.Mirrors = []Repository{{URL: "/p.git"}, {URL: "p.git"}} }), "source.mirrors[1].url: "},
 	} {
 		c.cfg.Dir = filepath.Join(dir, "repo.git")
-		_, err := Open(c.cfg)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := Open(c.cfg); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("Open(%+v) says %v, want %q", c.cfg, err, c.says)
-		}
-		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("Open(%+v) tells the password", c.cfg)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "repo.git")); err == nil {
 		t.Error("a refused configuration left a clone")
-	}
-	for _, url := range []string{"http://localhost:1/o.git", "http://127.0.0.1/o.git", "http://[::1]:80/o.git"} {
-		if _, err := Open(Config{URL: url, Dir: filepath.Join(dir, "ok.git")}); err != nil {
-			t.Errorf("Open(%s): %v", url, err)
-		}
 	}
 }
 
