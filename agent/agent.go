@@ -72,7 +72,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		return nil, err
 	}
 	a.source, err = source.Open(source.Config{
-		URL: cfg.Source.URL, Branch: cfg.Source.Branch, Owner: cfg.Source.Owner, PodUser: cfg.User,
+		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.User,
 		Interval: time.Duration(cfg.Source.Interval), Dir: filepath.Join(cfg.State, "repo.git"),
 		Accepted: state.Newest.ID, Log: log,
 	})
@@ -266,6 +266,7 @@ func (a *Agent) answers() api.Agent {
 		Status:  a.status,
 		Plan:    a.plan,
 		Sync:    a.sync,
+		Accept:  a.accept,
 		History: a.history,
 		Suspend: func(ctx context.Context, why string) error {
 			return c.ask(ctx, func() error { return c.suspend(why) })

@@ -13,15 +13,17 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/source"
 )
 
 // Config is the guest's configuration, /etc/collie.yaml. The Guix record has the same words.
 type Config struct {
 	Source struct {
-		URL      string   `yaml:"url"`
-		Branch   string   `yaml:"branch"`   // default: main
-		Interval Duration `yaml:"interval"` // between two polls; default 30s, at least 1s
-		Owner    string   `yaml:"owner"`    // of a repository on this machine: root and it alone may write it
+		source.Repository `yaml:",inline"`
+		Branch            string              `yaml:"branch"`   // default: main
+		Interval          Duration            `yaml:"interval"` // between two polls; default 30s, at least 1s
+		Mirrors           []source.Repository `yaml:"mirrors"`  // asked in this order when the repository has nothing new to tell
 	} `yaml:"source"`
 	Host       string   `yaml:"host"`       // this machine's name in the repository; default: the host name when Collie first ran
 	System     bool     `yaml:"system"`     // follow system.scm; default true
@@ -99,8 +101,17 @@ func (cfg Config) mistakes() (all []mistake) {
 	wrong := func(key, format string, args ...any) {
 		all = append(all, mistake{key, key + ": " + fmt.Sprintf(format, args...)})
 	}
-	if cfg.Source.URL == "" {
-		wrong("source.url", "is missing: name the repository to follow, as file:///srv/git/ops.git")
+	for i, r := range append([]source.Repository{cfg.Source.Repository}, cfg.Source.Mirrors...) {
+		at := "source."
+		if i > 0 {
+			at = fmt.Sprintf("source.mirrors[%d].", i-1)
+		}
+		for _, m := range r.Mistakes() {
+			wrong(at+m.Key, "%s", m.Says)
+		}
+		if r.Owner != "" && !plainName.MatchString(r.Owner) {
+			wrong(at+"owner", "%q is no name", r.Owner)
+		}
 	}
 	if time.Duration(cfg.Source.Interval) < time.Second {
 		wrong("source.interval", "at least 1s")
@@ -114,7 +125,7 @@ func (cfg Config) mistakes() (all []mistake) {
 	if !cfg.System && len(cfg.Homes) == 0 && cfg.User == "" {
 		wrong("system", "nothing is followed: set system, homes or user")
 	}
-	for _, n := range []struct{ key, name string }{{"user", cfg.User}, {"host", cfg.Host}, {"source.owner", cfg.Source.Owner}} {
+	for _, n := range []struct{ key, name string }{{"user", cfg.User}, {"host", cfg.Host}} {
 		if n.name != "" && !plainName.MatchString(n.name) {
 			wrong(n.key, "%q is no name", n.name)
 		}
@@ -130,12 +141,18 @@ func (cfg Config) mistakes() (all []mistake) {
 	return all
 }
 
-// lineOf is the line of a key like source.url, or of the part of it that is there.
+// lineOf is the line of a key like source.mirrors[0].url, or of the part of it that is there.
 func lineOf(n *yaml.Node, key string) int {
 	if n.Kind == yaml.DocumentNode {
 		n = n.Content[0]
 	}
 	first, rest, _ := strings.Cut(key, ".")
+	if name, index, is := strings.Cut(first, "["); is {
+		first, rest = name, index+"."+rest
+	}
+	if i, err := strconv.Atoi(strings.TrimSuffix(first, "]")); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+		return max(lineOf(n.Content[i], rest), n.Content[i].Line)
+	}
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value != first {
 			continue

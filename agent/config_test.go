@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.org/collie/agent/source"
 )
 
 func TestConfigDefaults(t *testing.T) {
@@ -28,7 +30,15 @@ source:
   url: http://127.0.0.1:8080/ops.git
   branch: prod
   interval: 1h30m
-  owner: ops
+  mirrors:
+    - {url: /srv/git/ops.git, owner: ops}
+    - url: https://mirror.example.org/ops.git
+      tokenFile: /keys/token
+      tokenUser: bob
+      caFile: /keys/ca.pem
+    - url: git@mirror.example.org:ops.git
+      keyFile: /keys/ssh
+      knownHosts: /keys/known_hosts
 host: web-1
 system: false
 homes:
@@ -43,7 +53,12 @@ state: /tmp/state
 		t.Fatal(err)
 	}
 	var want Config
-	want.Source.URL, want.Source.Branch, want.Source.Owner = "http://127.0.0.1:8080/ops.git", "prod", "ops"
+	want.Source.URL, want.Source.Branch = "http://127.0.0.1:8080/ops.git", "prod"
+	want.Source.Mirrors = []source.Repository{
+		{URL: "/srv/git/ops.git", Owner: "ops"},
+		{URL: "https://mirror.example.org/ops.git", TokenFile: "/keys/token", TokenUser: "bob", CAFile: "/keys/ca.pem"},
+		{URL: "git@mirror.example.org:ops.git", KeyFile: "/keys/ssh", KnownHosts: "/keys/known_hosts"},
+	}
 	want.Source.Interval = Duration(90 * time.Minute)
 	want.Host, want.Homes, want.User, want.State = "web-1", []string{"podman", "ann"}, "podman", "/tmp/state"
 	if !reflect.DeepEqual(cfg, want) {
@@ -59,7 +74,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"only a comment", "# nothing\n", "c.yaml: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
 		{"nothing below source", "host: a\nsource:\n", "c.yaml:2: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
 		{"unknown key", good + "sytem: true\n", `c.yaml:2: unknown key "sytem"`},
-		{"unknown key below source", "source:\n  url: x\n  brnch: main\n", `c.yaml:3: unknown key "brnch"`},
+		{"unknown key below source", "source:\n  url: /x\n  brnch: main\n", `c.yaml:3: unknown key "brnch"`},
 		{"a key twice", good + "user: a\nuser: b\n", `c.yaml:3: mapping key "user" already defined at line 2`},
 		{"a list", "- source\n", `c.yaml:1: "" isn't the kind of value this key takes`},
 		{"text for source", "source: ops.git\n", `c.yaml:1: "ops.git" isn't the kind of value this key takes`},
@@ -69,14 +84,14 @@ func TestConfigMistakes(t *testing.T) {
 		{"soak without a unit", good + "soak: 30\n", `c.yaml:2: "30" is no duration: write 30s, 5m or 1h`},
 		{"soak in words", good + "soak: long\n", `c.yaml:2: "long" is no duration: write 30s, 5m or 1h`},
 		{"a list for soak", good + "soak: [1s]\n", `c.yaml:2: "" is no duration: write 30s, 5m or 1h`},
-		{"interval without a unit", "source:\n  url: x\n  interval: 5\n", `c.yaml:3: "5" is no duration: write 30s, 5m or 1h`},
-		{"a tab", "source:\n\turl: x\n", "c.yaml:2: found character that cannot start any token"},
+		{"interval without a unit", "source:\n  url: /x\n  interval: 5\n", `c.yaml:3: "5" is no duration: write 30s, 5m or 1h`},
+		{"a tab", "source:\n\turl: /x\n", "c.yaml:2: found character that cannot start any token"},
 		{"a bracket that doesn't close", good + "homes: [a\n", "c.yaml:2: did not find expected ',' or ']'"},
 		{"two documents", good + "---\n" + good, "c.yaml: holds more than one document"},
 		{"not UTF-8", good + "host: \xff\n", "c.yaml:1: invalid leading UTF-8 octet"},
 		{"several unknown keys", good + "sytem: true\nhsot: a\nsoak: 5s\nusre: b\n", "c.yaml:2: unknown key \"sytem\"\nc.yaml:3: unknown key \"hsot\"\nc.yaml:5: unknown key \"usre\""},
 
-		{"interval too short", "source: {url: x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
+		{"interval too short", "source: {url: /x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
 		{"negative soak", good + "soak: -1s\n", "c.yaml:2: soak: no negative duration"},
 		{"relative state", good + "state: var/lib\n", `c.yaml:2: state: "var/lib" is no absolute path`},
 		{"nothing to keep", good + "system: false\n", "c.yaml:2: system: nothing is followed: set system, homes or user"},
@@ -84,7 +99,14 @@ func TestConfigMistakes(t *testing.T) {
 		{"a path for a home", good + "homes: [ann, a/b]\n", `c.yaml:2: homes: "a/b" is no user's name`},
 		{"nobody's home", good + "homes: [\"\"]\n", `c.yaml:2: homes: "" is no user's name`},
 		{"a home twice", good + "homes:\n- ann\n- bob\n- ann\n", `c.yaml:2: homes: "ann" is there twice`},
-		{"an option for an owner", "source:\n  url: x\n  owner: -rf\n", `c.yaml:3: source.owner: "-rf" is no name`},
+		{"an option for an owner", "source:\n  url: /x\n  owner: -rf\n", `c.yaml:3: source.owner: "-rf" is no name`},
+		{"a forge without a key", "source:\n  url: git@example.org:ops.git\n  knownHosts: /h\n",
+			"c.yaml:1: source.keyFile: is missing: name the file of the private key, which only root can read (ssh-keygen -t ed25519 -N '' -f /var/lib/collie/keys/ssh makes one)"},
+		{"a token for a file", "source:\n  url: /x\n  tokenFile: /t\n", "c.yaml:3: source.tokenFile: has a meaning only for https:// repositories: leave it out"},
+		{"a mirror without an end", "source:\n  url: /x\n  mirrors:\n    - url: /y\n    - owner: ops\n", "c.yaml:5: source.mirrors[1].url: is missing: name the repository to follow, as file:///srv/git/ops.git"},
+		{"a mirror's token", "source:\n  url: /x\n  mirrors:\n    - url: https://example.org/o\n      tokenFile: t\n", `c.yaml:5: source.mirrors[0].tokenFile: "t" is no absolute path`},
+		{"a mirror's owner", "source:\n  url: /x\n  mirrors: [{url: /y, owner: -rf}]\n", `c.yaml:3: source.mirrors[0].owner: "-rf" is no name`},
+		{"a mirror's unknown key", "source:\n  url: /x\n  mirrors:\n    - url: /y\n      branch: b\n", `c.yaml:5: unknown key "branch"`},
 		{"dots for a host", good + "host: ..\n", `c.yaml:2: host: ".." is no name`},
 		{"a very long host", good + "host: " + strings.Repeat("a", 64) + "\n", `c.yaml:2: host: "` + strings.Repeat("a", 64) + `" is no name`},
 		{"many mistakes", "source: {interval: 1ms}\nsoak: -1s\nstate: x\nuser: a b\n", "c.yaml:1: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git\n" +
@@ -111,10 +133,10 @@ func TestReadConfig(t *testing.T) {
 		}
 		return path
 	}
-	if _, err := ReadConfig(file("good.yaml", "source: {url: x}\n")); err != nil {
+	if _, err := ReadConfig(file("good.yaml", "source: {url: /x}\n")); err != nil {
 		t.Error(err)
 	}
-	huge := file("huge.yaml", "source: {url: x}\n"+strings.Repeat("#", configLimit))
+	huge := file("huge.yaml", "source: {url: /x}\n"+strings.Repeat("#", configLimit))
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.yaml"): "configuration: open " + filepath.Join(dir, "none.yaml") + ": no such file or directory",
 		huge:                            huge + ": larger than 1048576 bytes",
@@ -128,8 +150,8 @@ func TestReadConfig(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		"source: {url: file:///srv/git/ops.git}\n",
-		"source:\n  url: x\n  interval: 5m\nhomes: [a, b]\nsystem: false\nsoak: 1s\n",
-		"source: &a {url: x}\nhost: *a\n", "a: &a [*a]\n", "? x\n: y\n", "---\n---\n", "source:\n\turl\n", "soak: {a: b}\n", "!!binary x\n", "\xff\xfe",
+		"source:\n  url: /x\n  interval: 5m\nhomes: [a, b]\nsystem: false\nsoak: 1s\n",
+		"source: &a {url: /x}\nhost: *a\n", "a: &a [*a]\n", "? x\n: y\n", "---\n---\n", "source:\n\turl\n", "soak: {a: b}\n", "!!binary x\n", "\xff\xfe",
 	} {
 		f.Add([]byte(seed))
 	}

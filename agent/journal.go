@@ -33,6 +33,7 @@ const (
 	evSuspended event = "suspended"
 	evResumed   event = "resumed"
 	evRetry     event = "retry"
+	evAccepted  event = "accepted" // a commit that doesn't descend from the one before, by hand
 	evBaseline  event = "baseline"
 	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
 )
@@ -207,6 +208,9 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			}
 		case evLater:
 			begin(e).Reason = e.Because
+		case evAccepted:
+			commits[e.Revision] = e
+			end(e, "accepted")
 		case evGood:
 			begin(e).Reason = "" // of an earlier try
 			end(e, "good")

@@ -239,6 +239,8 @@ func TestHistory(t *testing.T) {
 		{"forward, back, forward", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a",
 			"preparing b", "prepared b", "switching b: newest", "layer b pods", "soaking b", "good b",
 			"preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
+		{"accepted by hand", tell("preparing b", "prepared b", "switching b: newest", "layer b pods", "soaking b", "good b",
+			"accepted a: by hand, in place of b, from which it doesn't descend", "preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"a killed agent's next life", tell("preparing a", "preparing a", "prepared a", "switching a: newest", "layer a system", "layer a system", "layer a pods", "soaking a", "good a")},
 		{"the journal begins in the middle", tell("layer a pods", "soaking a", "good a", "returned b", "soaking c")},
 		{"Collie replaced itself", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "good a", "replaced a: its definition changed")},

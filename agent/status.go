@@ -13,7 +13,6 @@ import (
 func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	snap := a.conductor.look()
 	s := snap.state
-	src := a.source.Status()
 	status := api.Status{
 		Version:   a.version,
 		Host:      s.Host,
@@ -21,7 +20,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		Preparing: a.conductor.preparer.status(s.Later),
 		Suspended: s.Suspended,
 		Wanted:    api.Wanted{Revision: snap.wanted.Revision, Because: snap.because},
-		Source:    api.Source{URL: src.URL, Branch: src.Branch, LastPoll: src.LastPoll, Error: src.Error},
+		Source:    sourceStatus(a.source.Status()),
 		Revisions: api.Revisions{Newest: s.Newest.ID, Current: s.Current.Revision, Good: s.Good.Revision},
 		Layers:    []api.Layer{},
 		Pods:      []api.Pod{},

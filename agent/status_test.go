@@ -21,7 +21,7 @@ import (
 // agentOf is an agent of the world's machine, without sockets; its repository can't be reached.
 func (w *world) agentOf(t *testing.T) *Agent {
 	t.Helper()
-	src, err := source.Open(source.Config{URL: filepath.Join(w.dir, "ops.git"), Dir: filepath.Join(t.TempDir(), "repo.git"), Log: slog.New(slog.DiscardHandler)})
+	src, err := source.Open(source.Config{Repository: source.Repository{URL: filepath.Join(w.dir, "ops.git")}, Dir: filepath.Join(t.TempDir(), "repo.git"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,8 @@ func full() Status {
 		Preparing: &Preparing{Revision: strings.Repeat("3", 40), Since: at.Add(-90 * time.Second), Progress: "system: building"},
 		Suspended: &Suspended{Since: at.Add(-time.Hour), Why: "moving disks"},
 		Wanted:    Wanted{Revision: strings.Repeat("2", 40), Because: "the newest that could be prepared"},
-		Source:    Source{URL: "file:///srv/git/ops.git", Branch: "main", LastPoll: at.Add(-12 * time.Second), Error: "no route to host"},
+		Source: Source{URL: "file:///srv/git/ops.git", Branch: "main", LastPoll: at.Add(-12 * time.Second), Error: "no route to host",
+			Answered: "git@mirror.example.org:ops.git", Wrong: []Wrong{{URL: "file:///srv/git/ops.git", Says: "no route to host"}}},
 		Revisions: Revisions{Newest: strings.Repeat("3", 40), Current: strings.Repeat("2", 40), Good: "baseline"},
 		Layers: []Layer{
 			{Name: "system", InSync: true, Changes: []Change{{Does: "update", Subject: "kernel", Says: "at the next boot", Waits: true}}},
@@ -75,6 +76,7 @@ func TestEachPath(t *testing.T) {
 	c := serve(t, Agent{
 		Status:  func(context.Context) (Status, error) { return status, nil },
 		Sync:    func(context.Context) (Synced, error) { return Synced{"a"}, nil },
+		Accept:  func(_ context.Context, id string) (Synced, error) { return Synced{id}, nil },
 		Plan:    func(context.Context) (Plan, error) { return plan, nil },
 		History: func(context.Context) ([]Deployment, error) { return past, nil },
 		Suspend: func(_ context.Context, why string) error { told = append(told, "suspend "+why); return nil },
@@ -90,6 +92,7 @@ func TestEachPath(t *testing.T) {
 		{"status", func() (any, error) { return c.Status(ctx) }, status},
 		{"sync", func() (any, error) { return c.Sync(ctx) }, Synced{"a"}},
 		{"sync, patiently", func() (any, error) { return c.SyncPatiently(ctx) }, Synced{"a"}},
+		{"accept", func() (any, error) { return c.Accept(ctx, "b") }, Synced{"b"}},
 		{"plan", func() (any, error) { return c.Plan(ctx) }, plan},
 		{"history", func() (any, error) { return c.History(ctx) }, past},
 		{"suspend", func() (any, error) { return nil, c.Suspend(ctx, " moving\nthe disks ") }, nil},

@@ -29,6 +29,11 @@ func (c Client) Sync(ctx context.Context) (s Synced, err error) {
 	return s, c.do(ctx, "POST", "/v1/sync", "", &s)
 }
 
+// Accept takes the newest commit, by its full id, though it doesn't descend from the accepted one.
+func (c Client) Accept(ctx context.Context, commit string) (s Synced, err error) {
+	return s, c.do(ctx, "POST", "/v1/accept", commit, &s)
+}
+
 func (c Client) Plan(ctx context.Context) (p Plan, err error) {
 	return p, c.do(ctx, "GET", "/v1/plan", "", &p)
 }

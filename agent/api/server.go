@@ -17,6 +17,7 @@ import (
 type Agent struct {
 	Status  func(ctx context.Context) (Status, error)
 	Sync    func(ctx context.Context) (Synced, error)
+	Accept  func(ctx context.Context, commit string) (Synced, error)
 	Plan    func(ctx context.Context) (Plan, error)
 	History func(ctx context.Context) ([]Deployment, error)
 	Suspend func(ctx context.Context, why string) error
@@ -75,6 +76,13 @@ func answers(a Agent) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", answer(func(r *http.Request) (any, error) { return a.Status(r.Context()) }))
 	mux.HandleFunc("POST /v1/sync", answer(func(r *http.Request) (any, error) { return a.Sync(r.Context()) }))
+	mux.HandleFunc("POST /v1/accept", answer(func(r *http.Request) (any, error) {
+		commit, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+		if err != nil {
+			return nil, err
+		}
+		return a.Accept(r.Context(), strings.TrimSpace(string(commit)))
+	}))
 	mux.HandleFunc("GET /v1/plan", answer(func(r *http.Request) (any, error) { return a.Plan(r.Context()) }))
 	mux.HandleFunc("GET /v1/history", answer(func(r *http.Request) (any, error) {
 		all, err := a.History(r.Context())

@@ -24,8 +24,14 @@ func (s Status) Text() string {
 	row("good", "%s", Short(s.Revisions.Good))
 	row("newest", "%s", Short(s.Revisions.Newest))
 	row("source", "%s, branch %s, polled %s", s.Source.URL, s.Source.Branch, ago(s.Source.LastPoll))
+	if s.Source.Answered != "" && s.Source.Answered != s.Source.URL {
+		row("", "answered by %s", s.Source.Answered)
+	}
 	if s.Source.Error != "" {
 		row("", "%s", s.Source.Error)
+	}
+	for _, w := range s.Source.Wrong {
+		row("", "%s: %s", w.URL, w.Says)
 	}
 	if s.Suspended != nil {
 		row("suspended", "%s%s", ago(s.Suspended.Since), colon(s.Suspended.Why))

@@ -95,6 +95,14 @@ type Source struct {
 	Branch   string    `json:"branch"`
 	LastPoll time.Time `json:"lastPoll"`
 	Error    string    `json:"error,omitempty"`
+	Answered string    `json:"answered,omitempty"` // the URL that told the newest commit: its own, or a mirror's
+	Wrong    []Wrong   `json:"wrong,omitempty"`    // what is wrong with the others
+}
+
+// Wrong is what is wrong with one of several repositories.
+type Wrong struct {
+	URL  string `json:"url"`
+	Says string `json:"says"`
 }
 
 // Revisions are full commit ids, or "baseline".
@@ -158,7 +166,7 @@ type Deployment struct {
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"duration"` // nanoseconds, from the start of its preparation to its outcome
 	Layers   []string      `json:"layers"`   // those that were switched
-	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, underway
+	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, accepted, underway
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
 }

@@ -278,8 +278,11 @@ func yamlKeys(of reflect.Type, below string) (keys []string) {
 		return []string{strings.TrimSuffix(below, ".")}
 	}
 	for i := range of.NumField() {
-		name, _, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ",")
-		if name != "-" {
+		name, how, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ",")
+		switch {
+		case how == "inline":
+			keys = append(keys, yamlKeys(of.Field(i).Type, below)...)
+		case name != "-":
 			keys = append(keys, yamlKeys(of.Field(i).Type, below+name+".")...)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,15 +14,25 @@ import (
 
 func syncCmd(c *cli) *cobra.Command {
 	var wait bool
+	var accept string
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:     "sync",
 		Short:   "Look at the repository now; with --wait, until its newest revision is good or bad",
-		Example: "  collie sync --wait --timeout 30m",
+		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
+				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal tells it", accept)}
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
+			if accept != "" {
+				if synced, err := c.agent.Accept(ctx, accept); err != nil || !wait {
+					fmt.Fprint(c.out, synced.Text())
+					return err
+				}
+			}
 			if !wait {
 				synced, err := c.agent.Sync(ctx)
 				if err == nil {
@@ -35,10 +46,13 @@ func syncCmd(c *cli) *cobra.Command {
 			return c.wait(ctx)
 		},
 	}
+	cmd.Flags().StringVar(&accept, "accept", "", "take `COMMIT`, which was force-pushed: its full id")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
 }
+
+var fullID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // wait follows the newest revision to its verdict, and tells on the way what is going on.
 func (c *cli) wait(ctx context.Context) error {

@@ -1,0 +1,34 @@
+package agent
+
+import (
+	"context"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
+)
+
+// accept takes a commit that the source refuses, as it doesn't descend from the accepted one. That is written down
+// first, as from then on what is new must descend from it.
+func (a *Agent) accept(ctx context.Context, id string) (api.Synced, error) {
+	rev, err := a.source.Accept(ctx, id, func(rev, instead source.Revision) error {
+		return a.conductor.ask(ctx, func() error {
+			return a.conductor.write(Entry{
+				Event: evAccepted, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject,
+				Because: "by hand, in place of " + instead.ID + ", from which it doesn't descend",
+			})
+		})
+	})
+	if err != nil {
+		return api.Synced{}, err
+	}
+	err = a.conductor.ask(ctx, func() error { a.conductor.newest(rev); return nil })
+	return api.Synced{Revision: rev.ID}, err
+}
+
+func sourceStatus(s source.Status) api.Source {
+	told := api.Source{URL: s.URL, Branch: s.Branch, LastPoll: s.LastPoll, Error: s.Error, Answered: s.Answered}
+	for _, w := range s.Wrong {
+		told.Wrong = append(told.Wrong, api.Wrong(w))
+	}
+	return told
+}
