@@ -17,7 +17,24 @@
             collie-source-branch
             collie-source-interval
             collie-source-owner
+            collie-source-token-file
+            collie-source-token-user
+            collie-source-ca-file
+            collie-source-key-file
+            collie-source-known-hosts
+            collie-source-mirrors
             collie-source-fields
+
+            collie-mirror
+            collie-mirror?
+            collie-mirror-url
+            collie-mirror-owner
+            collie-mirror-token-file
+            collie-mirror-token-user
+            collie-mirror-ca-file
+            collie-mirror-key-file
+            collie-mirror-known-hosts
+            collie-mirror-fields
 
             collie-configuration
             collie-configuration?
@@ -57,7 +74,37 @@
                   (and name-end (positive? name-end))))
               value)))
 
+(define (file? value)
+  (or (string? value) (file-like? value)))
+
 (define-maybe/no-serialization string)
+(define-maybe/no-serialization file)
+
+(define-configuration/no-serialization collie-mirror
+  (url
+   (string)
+   "URL of the Git repository.")
+  (owner
+   (maybe-string)
+   "As in @code{collie-source}, and so are all that follow.")
+  (token-file
+   (maybe-string)
+   "File with the token.")
+  (token-user
+   (maybe-string)
+   "User name to send with the token.")
+  (ca-file
+   (maybe-file)
+   "File with the certificates of authorities.")
+  (key-file
+   (maybe-string)
+   "File with the private key.")
+  (known-hosts
+   (maybe-file)
+   "File with the host keys."))
+
+(define (list-of-collie-mirrors? value)
+  (and (list? value) (every collie-mirror? value)))
 
 (define-configuration/no-serialization collie-source
   (url
@@ -72,7 +119,28 @@
   (owner
    (maybe-string)
    "User that owns a repository on this machine.  Collie refuses a local repository that anyone but this user and root
-can write.  By default only root may."))
+can write.  By default only root may.")
+  (token-file
+   (maybe-string)
+   "File with the token for an @code{https} repository, which only root can read, and not in the store.  It is read at
+each poll.  By default no token is sent.")
+  (token-user
+   (maybe-string)
+   "User name to send with the token.  By default @code{x-access-token}.")
+  (ca-file
+   (maybe-file)
+   "File with the certificates of the authorities to trust for an @code{https} repository, a name or a file-like object.
+By default those of the system.")
+  (key-file
+   (maybe-string)
+   "File with the private key for a repository over @code{ssh}, which only root can read, and not in the store.")
+  (known-hosts
+   (maybe-file)
+   "File with the host keys to trust for a repository over @code{ssh}, a name or a file-like object.")
+  (mirrors
+   (list-of-collie-mirrors '())
+   "Repositories with the same branch, each a @code{collie-mirror}.  They are asked in this order when the repository
+doesn't answer or is behind."))
 
 (define-configuration/no-serialization collie-configuration
   (collie
@@ -143,26 +211,42 @@ can write.  By default only root may."))
         (list name ": " value "\n")
         '()))
   (define (quoted value)
-    (if (maybe-value-set? value) (yaml-string value) value))
+    (cond ((string? value) (yaml-string value))
+          ((maybe-value-set? value) #~(string-append "\"" #$value "\""))  ;a file-like object
+          (else value)))
   (define (duration seconds)
     (format #f "~as" seconds))
+  (define (repository record first-indent indent . accessors)
+    (append-map (lambda (indent name accessor)
+                  (entry (string-append indent name) (quoted (accessor record))))
+                (cons first-indent (make-list (length accessors) indent))
+                '("url" "owner" "tokenFile" "tokenUser" "caFile" "keyFile" "knownHosts")
+                accessors))
+  (define (mirror record)
+    (repository record "    - " "      "
+                collie-mirror-url collie-mirror-owner collie-mirror-token-file collie-mirror-token-user
+                collie-mirror-ca-file collie-mirror-key-file collie-mirror-known-hosts))
   (define source (collie-configuration-source config))
+  (define mirrors (collie-source-mirrors source))
 
-  (plain-file "collie.yaml"
-              (string-concatenate
-               (append
-                '("source:\n")
-                (entry "  url" (quoted (collie-source-url source)))
-                (entry "  branch" (quoted (collie-source-branch source)))
-                (entry "  interval" (duration (collie-source-interval source)))
-                (entry "  owner" (quoted (collie-source-owner source)))
-                (entry "host" (quoted (collie-configuration-host config)))
-                (entry "system" (if (collie-configuration-system? config) "true" "false"))
-                (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
-                (entry "user" (quoted (collie-configuration-user config)))
-                (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
-                (entry "soak" (duration (collie-configuration-soak config)))
-                (entry "state" (quoted (collie-configuration-state config)))))))
+  (let ((text (append
+               '("source:\n")
+               (repository source "  " "  "
+                           collie-source-url collie-source-owner collie-source-token-file collie-source-token-user
+                           collie-source-ca-file collie-source-key-file collie-source-known-hosts)
+               (entry "  branch" (quoted (collie-source-branch source)))
+               (entry "  interval" (duration (collie-source-interval source)))
+               (if (null? mirrors) '() (cons "  mirrors:\n" (append-map mirror mirrors)))
+               (entry "host" (quoted (collie-configuration-host config)))
+               (entry "system" (if (collie-configuration-system? config) "true" "false"))
+               (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
+               (entry "user" (quoted (collie-configuration-user config)))
+               (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
+               (entry "soak" (duration (collie-configuration-soak config)))
+               (entry "state" (quoted (collie-configuration-state config))))))
+    (if (every string? text)
+        (plain-file "collie.yaml" (string-concatenate text))
+        (apply mixed-text-file "collie.yaml" text))))
 
 ;; /etc/containers is a link into the store where `rootless-podman-service-type' is used, and nothing fits beside its
 ;; files: Podman reads this one last, by CONTAINERS_CONF_OVERRIDE.
