@@ -95,7 +95,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 		parts: parts, soak: soak, log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
-		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared)},
+		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
 	}
 	for _, p := range parts {
@@ -272,11 +272,22 @@ func (a *Agent) answers() api.Agent {
 			return c.ask(ctx, func() error { return c.suspend(why) })
 		},
 		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
-		Retry:  func(ctx context.Context) error { return c.ask(ctx, c.retry) },
+		Build:  func(ctx context.Context) error { return c.ask(ctx, c.mayBuild) },
+		Retry:  func(ctx context.Context) error { return c.ask(ctx, a.retry) },
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {
 			return Logs(ctx, a.cfg.State, q, w)
 		},
 	}
+}
+
+func (a *Agent) refused() refused { return refused{filepath.Join(a.cfg.State, "refused.json")} }
+
+// retry gives the newest revision another chance, whatever of its files was refused.
+func (a *Agent) retry() error {
+	if err := a.refused().forget(); err != nil {
+		return err
+	}
+	return a.conductor.retry()
 }
 
 // sync polls now and tells the newest accepted revision, once the conductor knows it.

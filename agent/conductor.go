@@ -400,6 +400,9 @@ func (c *conductor) take(p prepared) error {
 	}
 	if p.err != nil {
 		c.state.Later = c.state.Later.again(p.revision.ID, p.err.Error())
+		if c.state.Later.WaitsFor = waitsFor(p.err); c.state.Later.WaitsFor != nil && c.state.MayBuild == p.revision.ID {
+			c.state.Later.Next = time.Now() // it was allowed meanwhile
+		}
 		c.log.Warn("preparing is tried again later", "revision", p.revision.ID, "at", c.state.Later.Next, "err", p.err)
 		if err := c.write(Entry{Event: evLater, Revision: p.revision.ID, Because: p.err.Error()}); err != nil {
 			return err

@@ -38,7 +38,7 @@ type fakeLayer struct {
 	onSwitch func(when string)
 }
 
-func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	if rev.ID == baseline {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -30,6 +30,7 @@ type Config struct {
 	Homes      []string `yaml:"homes"`      // users whose home is followed
 	User       string   `yaml:"user"`       // runs the pods; empty: no pods
 	Downgrades bool     `yaml:"downgrades"` // whether a commit may take channels back, as a revert does; default true
+	MaxBuilds  int      `yaml:"maxBuilds"`  // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
 	Soak       Duration `yaml:"soak"`       // for which all must be well before a revision is good; default 30s
 	State      string   `yaml:"state"`      // folder of clone, state, journal, logs; default /var/lib/collie
 }
@@ -68,7 +69,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, Soak: Duration(30 * time.Second), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Soak: Duration(30 * time.Second), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -115,6 +116,9 @@ func (cfg Config) mistakes() (all []mistake) {
 	}
 	if time.Duration(cfg.Source.Interval) < time.Second {
 		wrong("source.interval", "at least 1s")
+	}
+	if cfg.MaxBuilds < 0 {
+		wrong("maxBuilds", "no negative number: write 0 to build only what is trivial")
 	}
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")

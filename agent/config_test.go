@@ -18,7 +18,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
-	want.System, want.Downgrades, want.Soak, want.State = true, true, Duration(30*time.Second), "/var/lib/collie"
+	want.System, want.Downgrades, want.MaxBuilds, want.Soak, want.State = true, true, 20, Duration(30*time.Second), "/var/lib/collie"
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -46,6 +46,7 @@ homes:
   - ann
 user: podman
 downgrades: false
+maxBuilds: 3
 soak: 0s
 state: /tmp/state
 `))
@@ -59,7 +60,7 @@ state: /tmp/state
 		{URL: "https://mirror.example.org/ops.git", TokenFile: "/keys/token", TokenUser: "bob", CAFile: "/keys/ca.pem"},
 		{URL: "git@mirror.example.org:ops.git", KeyFile: "/keys/ssh", KnownHosts: "/keys/known_hosts"},
 	}
-	want.Source.Interval = Duration(90 * time.Minute)
+	want.Source.Interval, want.MaxBuilds = Duration(90*time.Minute), 3
 	want.Host, want.Homes, want.User, want.State = "web-1", []string{"podman", "ann"}, "podman", "/tmp/state"
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -92,6 +93,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"several unknown keys", good + "sytem: true\nhsot: a\nsoak: 5s\nusre: b\n", "c.yaml:2: unknown key \"sytem\"\nc.yaml:3: unknown key \"hsot\"\nc.yaml:5: unknown key \"usre\""},
 
 		{"interval too short", "source: {url: /x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
+		{"negative builds", good + "maxBuilds: -1\n", "c.yaml:2: maxBuilds: no negative number: write 0 to build only what is trivial"},
 		{"negative soak", good + "soak: -1s\n", "c.yaml:2: soak: no negative duration"},
 		{"relative state", good + "state: var/lib\n", `c.yaml:2: state: "var/lib" is no absolute path`},
 		{"nothing to keep", good + "system: false\n", "c.yaml:2: system: nothing is followed: set system, homes or user"},

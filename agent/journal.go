@@ -33,7 +33,8 @@ const (
 	evSuspended event = "suspended"
 	evResumed   event = "resumed"
 	evRetry     event = "retry"
-	evAccepted  event = "accepted" // a commit that doesn't descend from the one before, by hand
+	evAccepted  event = "accepted"  // a commit that doesn't descend from the one before, by hand
+	evMayBuild  event = "may build" // all of a revision, here
 	evBaseline  event = "baseline"
 	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
 )

@@ -11,10 +11,11 @@ import (
 	"example.org/collie/agent/source"
 )
 
-// Change and Problem are what a person reads of them; layers speak in the same words.
+// Change, Problem and Progress are what a person reads of them; layers speak in the same words.
 type (
-	Change  = api.Change
-	Problem = api.Problem
+	Change   = api.Change
+	Problem  = api.Problem
+	Progress = api.Progress
 )
 
 // baseline names the set that was live before Collie switched anything.
@@ -25,6 +26,8 @@ type Revision struct {
 	source.Revision
 	Files view   // as this host sees them
 	Tree  string // the folder in which Guix finds them
+
+	MayBuild bool // here, however many substitutes it lacks
 }
 
 // A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.
@@ -40,7 +43,7 @@ type Layer interface {
 	// Prepare evaluates, builds, pulls, beside whatever the keeper does: it only adds. A *BadError blames the commit,
 	// errAbsent says that the revision doesn't name this layer; any other error is worth a retry. Of the baseline it
 	// makes a target of what is live.
-	Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error)
+	Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error)
 	// Diff compares t with what is live, cheaply: no guix process, one API call.
 	Diff(ctx context.Context, t Target) ([]Change, error)
 	// Switch makes t live, forward or back. Only its deadline ends it, never a newer revision. A *TransientError

@@ -24,6 +24,8 @@ type guixItem struct {
 	None bool   `json:"none,omitempty"` // there was no home, which is as good as this empty one
 
 	Names map[string]string `json:"names,omitempty"` // of Scheme files in the tree that the repository has elsewhere
+
+	Work guix.Work `json:"work,omitzero"` // what there was to build and download for it
 }
 
 func guixTarget(layer, revision string, item guixItem) (Target, error) {
@@ -120,9 +122,10 @@ func (s *settler) settle(ctx context.Context) error {
 type systemLayer struct {
 	*guix.System
 	*settler
+	*builder
 }
 
-func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	ctx = guix.For(ctx, rev.ID)
 	if err := l.settle(ctx); err != nil {
 		return Target{}, err
@@ -140,21 +143,23 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(string
 	if !rev.Files.has("system.scm") {
 		return Target{}, errAbsent
 	}
-	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, tell)
+	var work guix.Work
+	watch := l.watch(rev, tell, &work)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, watch)
 	if err != nil {
 		return Target{}, blame(err)
 	}
-	system, root := l.by(profile), rootName("system", rev.Tree, profile)
-	if err := system.CheckForward(ctx, rev.Tree, tell); err != nil {
+	system := l.by(profile)
+	if err := system.CheckForward(ctx, rev.Tree, watch); err != nil {
 		return Target{}, blame(err)
 	}
-	item, known := seen(l.Roots, root)
-	if !known {
-		if item, err = system.Build(ctx, rev.Tree, root, tell); err != nil {
-			return Target{}, blame(err)
-		}
+	item, err := l.make("system", rev.Tree, profile, func(root string) (string, error) {
+		return system.Build(ctx, rev.Tree, root, watch)
+	})
+	if err != nil {
+		return Target{}, err
 	}
-	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile, Names: rev.Files.names()})
+	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
 // by is the system as the guix of a profile makes it.
@@ -212,17 +217,18 @@ func (l systemLayer) Keep(_ context.Context, ts []Target) error {
 type homeLayer struct {
 	*guix.Home
 	*settler
+	*builder
 	name string // home:USER
 	main bool   // the pod user's may be home.scm
 }
 
-func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	ctx = guix.For(ctx, rev.ID)
 	if err := l.settle(ctx); err != nil {
 		return Target{}, err
 	}
 	if rev.ID == baseline {
-		return l.asItIs(ctx, tell)
+		return l.asItIs(ctx, rev, tell)
 	}
 	file := "home/" + l.User + ".scm"
 	if !rev.Files.has(file) {
@@ -230,18 +236,19 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 			return Target{}, errAbsent
 		}
 	}
-	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, tell)
+	var work guix.Work
+	watch := l.watch(rev, tell, &work)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, watch)
 	if err != nil {
 		return Target{}, blame(err)
 	}
-	root := rootName(l.name, rev.Tree, profile)
-	item, known := seen(l.Roots, root)
-	if !known {
-		if item, err = l.by(profile, file).Build(ctx, rev.Tree, root, tell); err != nil {
-			return Target{}, blame(err)
-		}
+	item, err := l.make(l.name, rev.Tree, profile, func(root string) (string, error) {
+		return l.by(profile, file).Build(ctx, rev.Tree, root, watch)
+	})
+	if err != nil {
+		return Target{}, err
 	}
-	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile, Names: rev.Files.names()})
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
 // by is the home that file describes, as the guix of a profile makes it.
@@ -252,7 +259,7 @@ func (l homeLayer) by(profile, file string) *guix.Home {
 }
 
 // asItIs is the home that the user has, or an empty one.
-func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error) {
+func (l homeLayer) asItIs(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	root := rootName(l.name, baseline, "")
 	item, err := l.Live(ctx)
 	none := item == ""
@@ -260,7 +267,7 @@ func (l homeLayer) asItIs(ctx context.Context, tell func(string)) (Target, error
 	case err != nil:
 		return Target{}, err
 	case none:
-		item, err = l.BuildEmpty(ctx, root, tell)
+		item, err = l.BuildEmpty(ctx, root, l.watch(rev, tell, new(guix.Work)))
 	default:
 		err = l.Roots.Keep(root, item)
 	}

@@ -20,7 +20,7 @@ const podsDir = "pods"
 // podsLayer makes a layer of the user's pods.
 type podsLayer struct{ *manifests.Podman }
 
-func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(string)) (Target, error) {
+func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	if rev.ID == baseline {
 		live, err := l.Live(ctx)
 		if err != nil {
@@ -43,7 +43,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(string))
 	if err != nil {
 		return Target{}, err
 	}
-	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, tell)
+	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(Progress{Item: says}) })
 	if missing := new(manifests.ImageError); errors.As(err, &missing) {
 		return Target{}, &BadError{err}
 	}

@@ -58,6 +58,10 @@ func (w *workshop) guix(name string) {
 
 func (w *workshop) asked() string { return filepath.Join(w.dir, "asked") }
 
+func (w *workshop) builder() *builder {
+	return &builder{roots: w.roots, maxBuilds: 20, refused: refused{filepath.Join(w.dir, "refused.json")}}
+}
+
 // made keeps an item that was made of tree for layer.
 func (w *workshop) made(layer, tree, item string) string {
 	w.t.Helper()
@@ -90,13 +94,13 @@ func revisionOf(tree string, files ...string) Revision {
 	return Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: all}, Tree: tree}
 }
 
-func quiet(string) {}
+func quiet(Progress) {}
 
 func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 	w := newWorkshop(t)
 	tree := w.folder("trees/t1")
 	item := w.made("system", tree, "aaaa-system")
-	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}}
+	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder()}
 	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
 		t.Errorf("without system.scm: %v, want it left alone", err)
 	}
@@ -152,7 +156,7 @@ func TestWhichFileIsAHome(t *testing.T) {
 		{"another's", true, []string{"home/bob.scm"}, ""},
 		{"none", true, []string{"system.scm"}, ""},
 	} {
-		l := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, "home:ann", row.main}
+		l := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", row.main}
 		got, err := l.Prepare(t.Context(), revisionOf(tree, row.files...), quiet)
 		if row.want == "" {
 			if !errors.Is(err, errAbsent) {

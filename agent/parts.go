@@ -28,6 +28,7 @@ func (a *Agent) parts() ([]Part, error) {
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
 	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
 	settler := &settler{runner: runner}
+	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused()}
 	var parts []Part
 	if a.cfg.System {
 		a.system = &guix.System{
@@ -35,7 +36,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 		}
-		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler}})
+		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}})
 	}
 	for _, user := range a.cfg.Homes {
 		home := &guix.Home{
@@ -43,7 +44,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Self: ownService,
 		}
 		name := "home:" + user
-		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
+		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}

@@ -23,7 +23,8 @@ type preparer struct {
 	mu        sync.Mutex // guards what follows, which status reads
 	underway  *source.Revision
 	since     time.Time
-	progress  string
+	progress  Progress
+	mayBuild  string // a revision of which all may be built here
 	cancel    context.CancelFunc
 	cancelled int // preparations in a row that a newer revision ended
 	epoch     int // preparations so far
@@ -58,7 +59,7 @@ func (p *preparer) start(ctx context.Context, rev source.Revision, unknown map[s
 		return false // the result will come, then is the time
 	}
 	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
-	p.underway, p.since, p.progress = &rev, time.Now(), "starting"
+	p.underway, p.since, p.progress = &rev, time.Now(), Progress{Item: "starting"}
 	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, rev, unknown)
@@ -104,12 +105,26 @@ func (p *preparer) quiet(epoch int, do func() error) error {
 	return do()
 }
 
-func (p *preparer) tell(layer string) func(string) {
-	return func(says string) {
+func (p *preparer) tell(layer string) func(Progress) {
+	return func(now Progress) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.progress = layer + ": " + says
+		now.Layer = layer
+		p.progress = now
 	}
+}
+
+// allow lets all of a revision be built here.
+func (p *preparer) allow(revision string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mayBuild = revision
+}
+
+func (p *preparer) allowed(revision string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mayBuild == revision
 }
 
 func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map[string]bool) prepared {
@@ -120,7 +135,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		if !unknown[part.Name] {
 			continue
 		}
-		t, err := part.Layer.Prepare(ctx, Revision{Revision: source.Revision{ID: baseline}}, p.tell(part.Name))
+		t, err := part.Layer.Prepare(ctx, Revision{Revision: source.Revision{ID: baseline}, MayBuild: p.allowed(rev.ID)}, p.tell(part.Name))
 		if err != nil {
 			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
 			return result
@@ -150,7 +165,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 	// The pods first: a mistake in their YAML is told at once, before an hour of building.
 	for i := len(p.parts) - 1; i >= 0; i-- {
 		part := p.parts[i]
-		t, err := part.Layer.Prepare(ctx, Revision{Revision: rev, Files: files, Tree: tree}, p.tell(part.Name))
+		t, err := part.Layer.Prepare(ctx, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)}, p.tell(part.Name))
 		switch {
 		case errors.Is(err, errAbsent):
 		case err != nil:

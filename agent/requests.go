@@ -69,6 +69,20 @@ func (c *conductor) retry() error {
 	return c.save()
 }
 
+// mayBuild lets all of the newest revision be built here, instead of waiting for substitutes.
+func (c *conductor) mayBuild() error {
+	rev := c.state.Newest.ID
+	if err := c.write(Entry{Event: evMayBuild, Revision: rev}); err != nil {
+		return err
+	}
+	c.state.MayBuild = rev
+	c.preparer.allow(rev)
+	if l := c.state.Later; l != nil && l.Revision == rev && len(l.WaitsFor) > 0 {
+		c.state.Later = nil
+	}
+	return c.save()
+}
+
 // look is the conductor's last word.
 func (c *conductor) look() snapshot {
 	c.mu.Lock()

@@ -24,8 +24,9 @@ type State struct {
 	Current   Set             `json:"current"`  // what the machine was last switched to; a layer in mid-switch is missing
 	Good      Set             `json:"good"`     // the newest that passed; a return goes there
 	Rollout   *Rollout        `json:"rollout,omitempty"`
-	Bad       map[string]Bad  `json:"bad,omitempty"`   // by revision
-	Later     *Later          `json:"later,omitempty"` // what failed for now, and when it is tried again
+	Bad       map[string]Bad  `json:"bad,omitempty"`      // by revision
+	Later     *Later          `json:"later,omitempty"`    // what failed for now, and when it is tried again
+	MayBuild  string          `json:"mayBuild,omitempty"` // the revision of which all may be built here
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 }
@@ -95,6 +96,7 @@ type Later struct {
 	Since    time.Time `json:"since"` // when it failed first
 	Attempts int       `json:"attempts"`
 	Next     time.Time `json:"next"`
+	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these
 }
 
 // Stuck is a return that failed. A new commit or `collie retry` ends it.

@@ -53,7 +53,8 @@ func fullState() State {
 			Refused: map[string]string{"pods": "no"},
 		},
 		Bad:       map[string]Bad{"b": {Reason: "died", At: at}},
-		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at},
+		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}},
+		MayBuild:  "c",
 		Suspended: &api.Suspended{Since: at, Why: "disks"},
 		Stuck:     &Stuck{Prepared: "c", Why: "no", At: at},
 	}

@@ -119,7 +119,7 @@ func (p *preparer) status(later *Later) *api.Preparing {
 	case p.underway != nil:
 		return &api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress}
 	case later != nil && later.Next.After(time.Now()):
-		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next}
+		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}
 	}
 	return nil
 }

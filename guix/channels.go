@@ -29,11 +29,11 @@ const unpinnedHint = "\nhint: pin the Guix you have with `guix describe -f chann
 
 // Pin finds the guix that builds tree: its profile in the store, kept by a GC root, or nothing where no channels are
 // named. current is the running system. What was found once for a list of channels needs no guix again.
-func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, tell func(string)) (string, error) {
+func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, watch Watch) (string, error) {
 	file := filepath.Join(tree, channelsFile)
 	text, err := readChannels(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.stay(ctx, current, roots, tell)
+		return r.stay(ctx, current, roots, watch)
 	}
 	if err == nil {
 		err = CheckChannels(text)
@@ -41,7 +41,7 @@ func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, tel
 	if err != nil {
 		return "", err
 	}
-	profile, out, err := r.travel(ctx, file, text, roots, tell)
+	profile, out, err := r.travel(ctx, file, text, roots, watch)
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, channelsFile)
 	}
@@ -50,13 +50,13 @@ func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, tel
 
 // stay is the guix that the running system was built by. One from no channels would take the machine back by months,
 // in silence; so it is only for a machine that has none.
-func (r *Runner) stay(ctx context.Context, current string, roots Roots, tell func(string)) (string, error) {
+func (r *Runner) stay(ctx context.Context, current string, roots Roots, watch Watch) (string, error) {
 	file := filepath.Join(current, channelsFile)
 	text, err := readChannels(file)
 	if err != nil || len(channelsOf(text)) == 0 {
 		return "", nil
 	}
-	profile, out, err := r.travel(ctx, file, text, roots, tell)
+	profile, out, err := r.travel(ctx, file, text, roots, watch)
 	if err == nil {
 		err = out.fault()
 	}
@@ -67,7 +67,7 @@ func (r *Runner) stay(ctx context.Context, current string, roots Roots, tell fun
 }
 
 // travel makes the guix of the channels in file.
-func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, tell func(string)) (string, outcome, error) {
+func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, watch Watch) (string, outcome, error) {
 	sum := sha256.Sum256([]byte(text))
 	root := fmt.Sprintf("%s%x", pinRoot, sum[:8])
 	kept, err := roots.List()
@@ -78,7 +78,7 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, tel
 		return profile, outcome{}, nil
 	}
 	// Without a command it prints the profile (guix 1.5.0). With all commits cached it is offline.
-	out, err := r.run(ctx, attempt{what: "time-machine", args: []string{"time-machine", "-C", file}, build: true, tell: tell})
+	out, err := r.run(ctx, attempt{what: "time-machine", args: []string{"time-machine", "-C", file}, build: true, watch: watch})
 	if err != nil || out.code != 0 {
 		return "", out, err
 	}
@@ -259,7 +259,7 @@ var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
 
 // CheckForward asks how the channels that tree names lie to those of the running system, unless that is known. Where a
 // channel goes back, and Downgrades is off, it refuses with a *BuildError.
-func (s *System) CheckForward(ctx context.Context, tree string, tell func(string)) error {
+func (s *System) CheckForward(ctx context.Context, tree string, watch Watch) error {
 	next := builtFrom(tree)
 	if len(next) == 0 {
 		return nil // it stays at the channels that it has
@@ -272,7 +272,7 @@ func (s *System) CheckForward(ctx context.Context, tree string, tell func(string
 	moves := movesOf(builtFrom(live), next, known)
 	if slices.ContainsFunc(moves, func(m move) bool { return m.is == changed }) {
 		// It compares the commits in its clones of the channels, and fetches what it lacks now rather than in the switch.
-		out, err := s.Runner.run(ctx, attempt{what: "system-check", command: guixOf(s.Guix), build: true, tell: tell,
+		out, err := s.Runner.run(ctx, attempt{what: "system-check", command: guixOf(s.Guix), build: true, watch: watch,
 			args: slices.Concat([]string{"system", "reconfigure", "--dry-run", "--allow-downgrades"}, s.Options, load(tree, "system.scm"))})
 		if err == nil && out.code != 0 {
 			err = out.failure(tree, "system.scm")

@@ -107,7 +107,7 @@ func TestPin(t *testing.T) {
 	tree := m.tree(a)
 	pin := func() string {
 		t.Helper()
-		profile, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, nil)
+		profile, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, Watch{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestPinThatFails(t *testing.T) {
 				m.now("says", test.says)
 				m.now("code", "1")
 			}
-			_, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, nil)
+			_, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, Watch{})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -196,7 +196,7 @@ func TestChannelsGoForwardAndBack(t *testing.T) {
 	s := m.system(a)
 	s.Guix = m.profile("1")
 	treeB := m.tree(b)
-	if err := s.CheckForward(t.Context(), treeB, nil); err != nil {
+	if err := s.CheckForward(t.Context(), treeB, Watch{}); err != nil {
 		t.Fatal(err)
 	}
 	wantChannel(t, s, b, Change{"update", "channel guix", "aaaaaaaaaaaa → bbbbbbbbbbbb"})
@@ -213,12 +213,12 @@ func TestChannelsGoForwardAndBack(t *testing.T) {
 
 	// The way back is known without asking guix.
 	before := len(m.calls())
-	if err := s.CheckForward(t.Context(), m.tree(a), nil); err != nil || len(m.calls()) != before {
+	if err := s.CheckForward(t.Context(), m.tree(a), Watch{}); err != nil || len(m.calls()) != before {
 		t.Errorf("%v, after %q", err, m.calls()[before:])
 	}
 	wantChannel(t, s, a, Change{"downgrade", "channel guix", "bbbbbbbbbbbb → aaaaaaaaaaaa"})
 	s.Downgrades = false
-	err := s.CheckForward(t.Context(), m.tree(a), nil)
+	err := s.CheckForward(t.Context(), m.tree(a), Watch{})
 	if bad := (*BuildError)(nil); !errors.As(err, &bad) || bad.File != "channels.scm" || !strings.Contains(err.Error(), "downgrades: false") {
 		t.Error("error:", err)
 	}
@@ -253,7 +253,7 @@ func TestWhatGuixSaysOfChannels(t *testing.T) {
 			tree := m.tree(c)
 			m.now("relations", test.says)
 			s.Downgrades = false
-			err := s.CheckForward(t.Context(), tree, nil)
+			err := s.CheckForward(t.Context(), tree, Watch{})
 			if bad := (*BuildError)(nil); errors.As(err, &bad) != test.refused || (err != nil) != test.refused {
 				t.Error("error:", err)
 			}

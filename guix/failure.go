@@ -35,7 +35,11 @@ var named = regexp.MustCompile(`[\w.+@/-]+`)
 func (o outcome) failure(tree, file string) error {
 	for _, t := range transient {
 		if found := t.text.FindString(o.text); found != "" {
-			return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", t.says, shorten(strings.TrimSpace(lineWith(o.text, found))), o.log)}
+			says := t.says
+			if says == "" {
+				says = fullDisks(o.log)
+			}
+			return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", says, shorten(strings.TrimSpace(lineWith(o.text, found))), o.log)}
 		}
 	}
 	says := o.says(tree, file)
@@ -201,17 +205,4 @@ func lineWith(text, part string) string {
 	from := strings.LastIndexByte(text[:i], '\n') + 1
 	line, _, _ := strings.Cut(text[from:], "\n")
 	return line
-}
-
-var doing = regexp.MustCompile(`^(building|substituting|downloading) (?:/gnu/store/[a-z0-9]{32}-)?(.*?)(?:\.drv)?(?:\.\.\.)?$`)
-
-// progress is the newest thing that guix said it is at, in a few words.
-func progress(text string) string {
-	lines := strings.Split(clean(text), "\n")
-	for _, line := range slices.Backward(lines) {
-		if d := doing.FindStringSubmatch(line); d != nil {
-			return shorten(d[1] + " " + d[2])
-		}
-	}
-	return ""
 }

@@ -67,21 +67,7 @@ func FuzzFailure(f *testing.F) {
 		if len([]rune(says)) > 13*400+500 || !utf8.ValidString(says) || says == "" {
 			t.Errorf("%d letters, valid %v", len(says), utf8.ValidString(says))
 		}
-		progress(text)
 	})
-}
-
-func TestProgressIsTheNewest(t *testing.T) {
-	for text, want := range map[string]string{
-		"": "",
-		"building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-slow.drv...\n": "building slow",
-		"building CA certificate bundle...\n":                                "building CA certificate bundle",
-		"building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-a.drv...\nsubstituting /gnu/store/92x5q45dgl6qynlxy66vyxdz6rk7ammd-coreutils-9.1...\nnoise\n": "substituting coreutils-9.1",
-	} {
-		if got := progress(text); got != want {
-			t.Errorf("progress(%q) = %q, want %q", text, got, want)
-		}
-	}
 }
 
 func TestLongLinesKeepBothEnds(t *testing.T) {

@@ -147,7 +147,7 @@ func (m *machine) tree(item string) string {
 }
 
 func (m *machine) runner() *Runner {
-	return &Runner{Command: filepath.Join(m.bin, "guix"), Logs: m.path("var/lib/collie/logs")}
+	return &Runner{Command: filepath.Join(m.bin, "guix"), Logs: m.path("var/lib/collie/logs"), dir: m.root}
 }
 
 // system is one that was booted into item, its generation 1.

@@ -34,17 +34,17 @@ type Home struct {
 const empty = "(begin (use-modules (gnu home)) (home-environment))"
 
 // Build builds the home that tree describes, and keeps it by a GC root of that name. Nothing live changes.
-func (h *Home) Build(ctx context.Context, tree, root string, tell func(string)) (string, error) {
-	return h.build(ctx, tree, root, load(tree, h.File), tell)
+func (h *Home) Build(ctx context.Context, tree, root string, watch Watch) (string, error) {
+	return h.build(ctx, tree, root, load(tree, h.File), watch)
 }
 
 // BuildEmpty builds an empty home, to return to where there was none.
-func (h *Home) BuildEmpty(ctx context.Context, root string, tell func(string)) (string, error) {
-	return h.build(ctx, "", root, []string{"-e", empty}, tell)
+func (h *Home) BuildEmpty(ctx context.Context, root string, watch Watch) (string, error) {
+	return h.build(ctx, "", root, []string{"-e", empty}, watch)
 }
 
-func (h *Home) build(ctx context.Context, tree, root string, what []string, tell func(string)) (string, error) {
-	a := attempt{what: "home-" + h.User + "-build", command: guixOf(h.Guix), args: append([]string{"home", "build"}, what...), build: true, tell: tell}
+func (h *Home) build(ctx context.Context, tree, root string, what []string, watch Watch) (string, error) {
+	a := attempt{what: "home-" + h.User + "-build", command: guixOf(h.Guix), args: append([]string{"home", "build"}, what...), build: true, watch: watch}
 	if u, err := h.who(); err == nil && isDir(u.Home) {
 		a.as = &u
 	} else { // as root: the path is the same

@@ -27,6 +27,8 @@ const (
 	readLog    = 1 << 20  // as much of a log's end is looked at
 	grace      = 10 * time.Second
 	looks      = 200 * time.Millisecond // between two looks at a log, or at a process that isn't ours
+
+	hurriedLooks = 20 * time.Millisecond
 )
 
 // A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
@@ -38,6 +40,7 @@ type Runner struct {
 	BuildTimeout  time.Duration // 2 h if 0
 	SwitchTimeout time.Duration // 20 min if 0
 
+	dir       string     // where a test has its /gnu/store
 	switching sync.Mutex // Guix has no lock of its own, and two switches at once were seen to hang
 }
 
@@ -49,7 +52,7 @@ type attempt struct {
 	as      *User  // nil: as the agent itself
 	env     []string
 	build   bool // may be ended at any time: it changes nothing
-	tell    func(string)
+	watch   Watch
 }
 
 // An outcome is what a guix that ended by itself said.
@@ -71,6 +74,11 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if a.build {
+		if err := r.room(0, 0); err != nil {
+			return outcome{}, err
+		}
+	}
 	log, err := r.newLog(ctx, a.what)
 	if err != nil {
 		return outcome{}, passing(err)
@@ -83,9 +91,13 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	out := outcome{what: a.what, log: log.Name()}
 	if err := r.watch(ctx, cancel, a, log); err != nil {
 		var exit *exec.ExitError
+		cause := context.Cause(ctx)
+		wait, space := (*WaitError)(nil), (*SpaceError)(nil)
 		switch {
-		case context.Cause(ctx) != nil:
-			return out, fmt.Errorf("guix %s was ended: %w (see %s)", a.what, context.Cause(ctx), log.Name())
+		case errors.As(cause, &wait), errors.As(cause, &space):
+			return out, cause // it was ended for what it said that it will do
+		case cause != nil:
+			return out, fmt.Errorf("guix %s was ended: %w (see %s)", a.what, cause, log.Name())
 		case !errors.As(err, &exit):
 			return out, passing(err)
 		case exit.ExitCode() < 0:
@@ -137,7 +149,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 
 	var followed sync.WaitGroup
 	ended := make(chan struct{})
-	followed.Go(func() { follow(log.Name(), ended, cancel, a.tell) })
+	followed.Go(func() { r.follow(log.Name(), a, ended, cancel) })
 	waited := cmd.Wait()
 	if ctx.Err() != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
@@ -166,31 +178,54 @@ func (r *Runner) newLog(ctx context.Context, what string) (*os.File, error) {
 	return f, nil
 }
 
-// follow tells what guix is at by looking at its log, until ended. It ends a guix that fills the disk.
-func follow(log string, ended <-chan struct{}, cancel context.CancelCauseFunc, tell func(string)) {
-	f, err := os.Open(log)
+// follow tells how far guix is by looking at its log, until ended. It ends a guix that fills the disk, or that is about
+// to do more than it may. It hurries until guix has said what it will do, as guix then begins at once.
+func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel context.CancelCauseFunc) {
+	file, err := os.Open(log)
 	if err != nil {
 		return // no progress is told, that is all
 	}
-	defer f.Close()
-	tick := time.NewTicker(looks)
-	defer tick.Stop()
-	var told string
-	for {
-		if info, err := f.Stat(); err == nil && info.Size() > longestLog {
+	defer file.Close()
+	f := follower{dir: r.dir}
+	var told Progress
+	for over := false; ; {
+		select {
+		case <-ended:
+			over = true // what it did is its own outcome
+		default:
+		}
+		if info, err := file.Stat(); err == nil && info.Size() > longestLog {
 			cancel(fmt.Errorf("it said more than %d MiB", longestLog>>20))
 		}
-		fresh, _ := io.ReadAll(io.LimitReader(f, readLog))
-		if now := progress(string(fresh)); tell != nil && now != "" && now != told {
-			tell(now)
+		f.read(file)
+		now := f.look()
+		if err := r.forbids(f, a.watch.MaxBuilds); a.build && !over && err != nil {
+			cancel(err)
+		}
+		if a.watch.Tell != nil && now != told {
+			a.watch.Tell(now)
 			told = now
+		}
+		if over {
+			return
+		}
+		pause := looks
+		if now.Builds.Total+now.Downloads.Total == 0 {
+			pause = hurriedLooks
 		}
 		select {
 		case <-ended:
-			return
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
+}
+
+// forbids says what is wrong with what guix said that it will do.
+func (r *Runner) forbids(f follower, most int) error {
+	if len(f.heavy) > most {
+		return &WaitError{f.heavy, most}
+	}
+	return r.room(f.lacks, max(0, f.bytes-f.got))
 }
 
 // A running is the note of a guix underway.

@@ -100,23 +100,12 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestFollow(t *testing.T) {
+func TestGuixThatFillsTheDiskIsEnded(t *testing.T) {
 	m := newMachine(t)
-	log := m.write("log", "building /gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-thing.drv...\n")
-	ended := make(chan struct{})
-	close(ended)
-	var told []string
-	follow(log, ended, func(err error) { t.Error(err) }, func(says string) { told = append(told, says) })
-	if len(told) != 1 || told[0] != "building thing" {
-		t.Errorf("told %q", told)
-	}
-	if err := os.Truncate(log, longestLog+1); err != nil { // it holds no blocks
-		t.Fatal(err)
-	}
-	var cause error
-	follow(log, ended, func(err error) { cause = err }, nil)
-	if cause == nil {
-		t.Error("a guix that fills the disk goes on")
+	m.now("early", `truncate -s 65M "$(readlink /proc/$$/fd/1)"; exec sleep 1000`) // it holds no blocks
+	_, err := m.runner().run(t.Context(), attempt{what: "test"})
+	if err == nil || !strings.Contains(err.Error(), "it said more than 64 MiB") {
+		t.Error("error:", err)
 	}
 }
 

@@ -37,7 +37,7 @@ type System struct {
 }
 
 // Build builds the system that tree describes, and keeps it by a GC root of that name. Nothing live changes.
-func (s *System) Build(ctx context.Context, tree, root string, tell func(string)) (string, error) {
+func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (string, error) {
 	if err := os.MkdirAll(string(s.Roots), 0o755); err != nil {
 		return "", fmt.Errorf("making the folder of GC roots: %w", err)
 	}
@@ -47,7 +47,7 @@ func (s *System) Build(ctx context.Context, tree, root string, tell func(string)
 	}
 	// Without --save-provenance the path isn't the one that reconfigure makes.
 	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, load(tree, "system.scm")...)
-	out, err := s.Runner.run(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, tell: tell})
+	out, err := s.Runner.run(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, watch: watch})
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ func TestSwitchForwardBackAndAgain(t *testing.T) {
 	s := m.system(a)
 	treeB := m.tree(b)
 
-	item, err := s.Build(t.Context(), treeB, "sys-b", nil)
+	item, err := s.Build(t.Context(), treeB, "sys-b", Watch{})
 	if err != nil || item != b {
 		t.Fatalf("built %s, %v", item, err)
 	}
@@ -359,7 +359,7 @@ func TestHomeForwardBackAndStaleSocket(t *testing.T) {
 	stale.Close()
 	m.link("/gnu/store/x", "home/me/.guix-home.new") // what a killed activation leaves
 
-	if item, err := h.Build(ctx, m.tree(a), "home-a", nil); err != nil || item != a {
+	if item, err := h.Build(ctx, m.tree(a), "home-a", Watch{}); err != nil || item != a {
 		t.Fatalf("built %s, %v", item, err)
 	}
 	if live, err := h.Live(ctx); live != "" || err != nil {
@@ -417,7 +417,7 @@ func TestHomeOfNobody(t *testing.T) {
 	a := m.item("a", "home")
 	h := m.home()
 	h.User, h.find = "no-such-user-here", nil
-	if item, err := h.Build(t.Context(), m.tree(a), "home", nil); err != nil || item != a {
+	if item, err := h.Build(t.Context(), m.tree(a), "home", Watch{}); err != nil || item != a {
 		t.Errorf("built %q, %v", item, err)
 	}
 	missing := (*MissingUserError)(nil)

@@ -20,10 +20,10 @@ func passing(err error) error {
 // Seen with guix 1.5.0 (testdata), where no other source is given.
 var transient = []struct {
 	text *regexp.Regexp
-	says string
+	says string // empty: which disk is full
 }{
 	{regexp.MustCompile("failed to connect to [`'].*daemon-socket|failed to connect to [`']/"), "guix-daemon can't be reached: start it with `herd start guix-daemon`"},
-	{regexp.MustCompile(`No space left on device`), "the disk is full: free some space, for example with `guix gc`"},
+	{regexp.MustCompile(`No space left on device|database or disk is full`), ""},
 	{regexp.MustCompile(`Disk quota exceeded`), "the disk quota is used up"},
 	{regexp.MustCompile(`Cannot allocate memory|Too many heap sections|Out of memory|virtual memory exhausted|failed due to signal 9`), "the memory is used up"}, // libgc's words; the kernel's KILL
 	{regexp.MustCompile(`Resource temporarily unavailable|Too many open files`), "a limit of the machine is reached"},

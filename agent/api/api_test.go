@@ -47,7 +47,7 @@ var at = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 func full() Status {
 	return Status{
 		Version: "1.2.3", Host: "guest", Phase: "soaking",
-		Preparing: &Preparing{Revision: strings.Repeat("3", 40), Since: at.Add(-90 * time.Second), Progress: "system: building"},
+		Preparing: &Preparing{Revision: strings.Repeat("3", 40), Since: at.Add(-90 * time.Second), Progress: Progress{Layer: "system", Item: "building"}},
 		Suspended: &Suspended{Since: at.Add(-time.Hour), Why: "moving disks"},
 		Wanted:    Wanted{Revision: strings.Repeat("2", 40), Because: "the newest that could be prepared"},
 		Source: Source{URL: "file:///srv/git/ops.git", Branch: "main", LastPoll: at.Add(-12 * time.Second), Error: "no route to host",
@@ -81,6 +81,7 @@ func TestEachPath(t *testing.T) {
 		History: func(context.Context) ([]Deployment, error) { return past, nil },
 		Suspend: func(_ context.Context, why string) error { told = append(told, "suspend "+why); return nil },
 		Resume:  func(context.Context) error { told = append(told, "resume"); return nil },
+		Build:   func(context.Context) error { told = append(told, "build"); return nil },
 		Retry:   func(context.Context) error { told = append(told, "retry"); return nil },
 	})
 	ctx := t.Context()
@@ -97,6 +98,7 @@ func TestEachPath(t *testing.T) {
 		{"history", func() (any, error) { return c.History(ctx) }, past},
 		{"suspend", func() (any, error) { return nil, c.Suspend(ctx, " moving\nthe disks ") }, nil},
 		{"resume", func() (any, error) { return nil, c.Resume(ctx) }, nil},
+		{"build", func() (any, error) { return nil, c.Build(ctx) }, nil},
 		{"retry", func() (any, error) { return nil, c.Retry(ctx) }, nil},
 	} {
 		got, err := row.ask()
@@ -107,7 +109,7 @@ func TestEachPath(t *testing.T) {
 			t.Errorf("%s answered %+v, want %+v", row.name, got, row.want)
 		}
 	}
-	if want := []string{"suspend moving\nthe disks", "resume", "retry"}; !reflect.DeepEqual(told, want) {
+	if want := []string{"suspend moving\nthe disks", "resume", "build", "retry"}; !reflect.DeepEqual(told, want) {
 		t.Errorf("the agent was told %q, want %q", told, want)
 	}
 }
@@ -148,6 +150,7 @@ func TestOverTheWire(t *testing.T) {
 		History: func(context.Context) ([]Deployment, error) { return []Deployment{}, nil },
 		Suspend: func(_ context.Context, w string) error { why = w; return nil },
 		Resume:  refuse,
+		Build:   func(context.Context) error { return nil },
 		Retry:   func(context.Context) error { return nil },
 	})
 	const text, html, jsonType = "text/plain; charset=utf-8", "text/html", "application/json"
@@ -164,6 +167,7 @@ func TestOverTheWire(t *testing.T) {
 		{"GET", "/v1/history", "", 200, jsonType, "[]\n"},
 		{"GET", "/v1/history", "text/plain", 200, text, "No deployment yet.\n"},
 		{"POST", "/v1/suspend", "text/plain", 200, text, "suspended\n"},
+		{"POST", "/v1/build", "text/plain", 200, text, "built here\n"},
 		{"POST", "/v1/retry", "text/plain", 200, text, "tried again\n"},
 
 		{"POST", "/v1/resume", "text/plain", 500, text, "the disk is full: make room\nand ask again\n"},

@@ -49,6 +49,9 @@ func (c Client) Suspend(ctx context.Context, why string) error {
 
 func (c Client) Resume(ctx context.Context) error { return c.do(ctx, "POST", "/v1/resume", "", nil) }
 
+// Build lets all of the newest revision be built here, instead of waiting for substitutes.
+func (c Client) Build(ctx context.Context) error { return c.do(ctx, "POST", "/v1/build", "", nil) }
+
 // Retry gives the newest revision another chance.
 func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1/retry", "", nil) }
 

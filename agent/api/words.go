@@ -72,9 +72,26 @@ type Status struct {
 type Preparing struct {
 	Revision string    `json:"revision"`
 	Since    time.Time `json:"since"`
-	Progress string    `json:"progress"`
-	Error    string    `json:"error,omitempty"` // of the last attempt
-	Retry    time.Time `json:"retry,omitzero"`  // when it is tried again
+	Progress Progress  `json:"progress"`
+	Error    string    `json:"error,omitempty"`    // of the last attempt
+	Retry    time.Time `json:"retry,omitzero"`     // when it is tried again
+	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these, by name: they would be built here, and are too many
+}
+
+// Progress is how far a preparation is: which layer, what it is at, and how much of what Guix said is done. Layers whose
+// turn is over don't count.
+type Progress struct {
+	Layer     string `json:"layer,omitempty"`
+	Item      string `json:"item,omitempty"`
+	Builds    Count  `json:"builds,omitzero"`
+	Downloads Count  `json:"downloads,omitzero"`
+	Bytes     Count  `json:"bytes,omitzero"` // of the downloads
+}
+
+// A Count is how much of something is done.
+type Count struct {
+	Done  int64 `json:"done"`
+	Total int64 `json:"total"`
 }
 
 // Suspended says since when nothing new is switched to, and why.

@@ -252,6 +252,7 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			},
 			Suspend: func(_ context.Context, why string) error { return a.do("suspend", why) },
 			Resume:  func(context.Context) error { return a.do("resume", "") },
+			Build:   func(context.Context) error { return a.do("build", "") },
 			Retry:   func(context.Context) error { return a.do("retry", "") },
 			Logs: func(_ context.Context, q api.LogQuery, w io.Writer) error {
 				if err := a.note(fmt.Sprintf("logs %+v", q)); err != nil {

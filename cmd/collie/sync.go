@@ -13,40 +13,44 @@ import (
 )
 
 func syncCmd(c *cli) *cobra.Command {
-	var wait bool
+	var wait, build bool
 	var accept string
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:     "sync",
-		Short:   "Look at the repository now; with --wait, until its newest revision is good or bad",
-		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait",
-		Args:    usage(cobra.NoArgs),
+		Use:   "sync",
+		Short: "Look at the repository now; with --wait, until its newest revision is good or bad",
+		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
+			"  collie sync --build",
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
 				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal tells it", accept)}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			if accept != "" {
-				if synced, err := c.agent.Accept(ctx, accept); err != nil || !wait {
-					fmt.Fprint(c.out, synced.Text())
-					return err
-				}
+			sync := c.agent.Sync
+			switch {
+			case accept != "":
+				sync = func(ctx context.Context) (api.Synced, error) { return c.agent.Accept(ctx, accept) }
+			case wait:
+				sync = c.agent.SyncPatiently
 			}
-			if !wait {
-				synced, err := c.agent.Sync(ctx)
-				if err == nil {
-					fmt.Fprint(c.out, synced.Text())
-				}
+			synced, err := sync(ctx)
+			if err == nil && build {
+				err = c.agent.Build(ctx)
+			}
+			switch {
+			case err != nil:
 				return err
+			case wait:
+				return c.wait(ctx)
 			}
-			if _, err := c.agent.SyncPatiently(ctx); err != nil {
-				return err
-			}
-			return c.wait(ctx)
+			fmt.Fprint(c.out, synced.Text())
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&accept, "accept", "", "take `COMMIT`, which was force-pushed: its full id")
+	cmd.Flags().BoolVar(&build, "build", false, "build all of it on this machine, instead of waiting for substitutes")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
@@ -100,7 +104,7 @@ func isGood(s api.Status) bool {
 func progress(s api.Status) string {
 	switch p := s.Preparing; {
 	case p != nil && p.Error != "":
-		return fmt.Sprintf("preparing %s is tried again at %s: %s", api.Short(p.Revision), p.Retry.Local().Format(time.TimeOnly), p.Error)
+		return fmt.Sprintf("preparing %s %s", api.Short(p.Revision), p.Waits())
 	case p != nil:
 		return fmt.Sprintf("preparing %s: %s", api.Short(p.Revision), p.Progress)
 	}

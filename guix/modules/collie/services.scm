@@ -48,6 +48,7 @@
             collie-configuration-create-user?
             collie-configuration-subordinate-ids
             collie-configuration-downgrades?
+            collie-configuration-max-builds
             collie-configuration-soak
             collie-configuration-state
             collie-configuration-grace-period
@@ -66,6 +67,9 @@
   (and (exact-integer? value) (positive? value)))
 
 (define seconds? count?)
+
+(define (limit? value)
+  (and (exact-integer? value) (>= value 0)))
 
 (define (environment-variables? value)
   (and (list-of-strings? value)
@@ -173,6 +177,11 @@ doesn't answer or is behind."))
   (downgrades?
    (boolean #t)
    "Whether a commit may take channels back to earlier commits, as @command{git revert} of an update does.")
+  (max-builds
+   (limit 20)
+   "Number of derivations that may be built on this machine for one layer of a commit, those aside that Guix builds
+locally anyway, as profiles and generated files.  If there are more, Collie waits for their substitutes, or for
+@command{collie sync --build}.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -242,6 +251,7 @@ doesn't answer or is behind."))
                (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
                (entry "user" (quoted (collie-configuration-user config)))
                (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
+               (entry "maxBuilds" (number->string (collie-configuration-max-builds config)))
                (entry "soak" (duration (collie-configuration-soak config)))
                (entry "state" (quoted (collie-configuration-state config))))))
     (if (every string? text)

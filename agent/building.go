@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/guix"
+)
+
+// A builder is how the Guix layers build: not what is known already, and not more than may be.
+type builder struct {
+	roots     guix.Roots
+	maxBuilds int
+	refused   refused
+}
+
+// watch follows a build of rev for tell, and notes in work what there is to do for it.
+func (b *builder) watch(rev Revision, tell func(Progress), work *guix.Work) guix.Watch {
+	w := guix.Watch{MaxBuilds: b.maxBuilds}
+	if rev.MayBuild {
+		w.MaxBuilds = guix.AnyNumber
+	}
+	w.Tell = func(p guix.Progress) {
+		*work = p.Work()
+		tell(Progress{Item: p.Item, Builds: api.Count(p.Builds), Downloads: api.Count(p.Downloads), Bytes: api.Count(p.Bytes)})
+	}
+	return w
+}
+
+// make is what a layer's files in tree come to, by the guix of a profile: what build makes, unless it is there already,
+// or was refused before.
+func (b *builder) make(layer, tree, profile string, build func(root string) (string, error)) (string, error) {
+	root := rootName(layer, tree, profile)
+	if item, known := seen(b.roots, root); known {
+		return item, nil
+	}
+	files := rootName("tree", tree, profile)
+	if err := b.refused.why(files); err != nil {
+		return "", blame(err)
+	}
+	item, err := build(root)
+	if err != nil {
+		return "", blame(errors.Join(err, b.refused.note(files, err)))
+	}
+	return item, nil
+}
+
+// refused remembers which files Guix refused to make something of, and why: another commit with the same, under the same
+// guix, is refused without a try. `collie retry' forgets all.
+type refused struct{ file string }
+
+type refusal struct {
+	At  time.Time       `json:"at"`
+	Why guix.BuildError `json:"why"` // as Guix named the files
+}
+
+const mostRefused = 50
+
+func (r refused) all() (map[string]refusal, error) {
+	all := map[string]refusal{}
+	err := readJSON(r.file, &all)
+	syntax := new(json.SyntaxError)
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &syntax) { // what isn't known is tried
+		err = nil
+	}
+	return all, err
+}
+
+// why says how files were refused, as an error; nil if they weren't.
+func (r refused) why(files string) error {
+	all, err := r.all()
+	if refusal, is := all[files]; is && err == nil {
+		return &refusal.Why
+	}
+	return err
+}
+
+// note remembers err if it blames the files.
+func (r refused) note(files string, err error) error {
+	said := new(guix.BuildError)
+	if !errors.As(err, &said) {
+		return nil
+	}
+	all, err := r.all()
+	if err != nil {
+		return err
+	}
+	for len(all) >= mostRefused {
+		delete(all, slices.MinFunc(slices.Collect(maps.Keys(all)), func(a, b string) int { return all[a].At.Compare(all[b].At) }))
+	}
+	all[files] = refusal{time.Now(), *said}
+	return writeJSON(r.file, all)
+}
+
+func (r refused) forget() error {
+	if err := os.Remove(r.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("trying again what was refused: %w", err)
+	}
+	return nil
+}
+
+// waitsFor names the substitutes that a preparation has to wait for, by its error.
+func waitsFor(err error) []string {
+	if wait := new(guix.WaitError); errors.As(err, &wait) {
+		return wait.Builds
+	}
+	return nil
+}
