@@ -298,6 +298,19 @@ func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	return guixChanges(changes), err
 }
 
+// Plan is Diff for a person, with all that the store tells.
+func (l homeLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return nil, err
+	}
+	if l.stillNone(ctx, item) {
+		return nil, nil
+	}
+	details, err := l.Home.Plan(ctx, item.Item)
+	return guixDetails(details), err
+}
+
 func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	ctx = guix.For(ctx, t.Revision)
 	var item guixItem

@@ -1,8 +1,8 @@
 package guix
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +18,7 @@ import (
 //	                       also those that only what runs already requires
 //	to unload a service    stops what requires it; Collie starts again what stays
 //	guix, forward          starts all that Shepherd starts by itself and doesn't run: all one-shots run once more
+//	guix, home, both ways  likewise
 type forecast struct {
 	nodes map[string]*node // by each name
 	fates map[string]Detail
@@ -37,6 +38,11 @@ func (s *services) details(ctx context.Context, item string, again bool) ([]Deta
 	if err != nil {
 		return nil, err
 	}
+	return s.tell(item, files, all, kept, again), nil
+}
+
+// tell is details, of services that were asked for.
+func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service, kept started, again bool) []Detail {
 	steps := s.plan(files, all, kept)
 	programs := map[string]program{}
 	for _, f := range files {
@@ -48,7 +54,25 @@ func (s *services) details(ctx context.Context, item string, again bool) ([]Deta
 			programs[f.File] = p
 		}
 	}
-	return append(plain(kept.unfinished()), foresee(all, files, programs, steps, again)...), nil
+	details := foresee(all, files, programs, steps, again)
+	why := texts{store: storeOf(item)}
+	for i, d := range details {
+		j := slices.IndexFunc(steps, func(st step) bool { return st.Subject == d.Subject })
+		if j < 0 || steps[j].name == "user-homes" { // it names all accounts with their passwords
+			continue
+		}
+		e, _ := kept.of(steps[j].name)
+		was, ok := programOf(item, e.File)
+		is, ok2 := programs[steps[j].file]
+		if !ok || !ok2 {
+			continue
+		}
+		says := ""
+		if details[i].Diff, says = why.explain(was.form, is.form); says != "" {
+			details[i].Says += "; " + says
+		}
+	}
+	return append(plain(kept.unfinished()), details...)
 }
 
 // foresee does nothing and asks nobody. It is sorted.
@@ -68,9 +92,9 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 		switch {
 		case !file.Starts || !again || n == nil:
 		case n.oneShot:
-			f.fate(n, "run", "each reconfigure runs it once more")
+			f.fate(n, "run", "as Guix does each time")
 		case !n.running:
-			f.fate(n, "start", "it doesn't run; each reconfigure tries it once more")
+			f.fate(n, "start", "it doesn't run; Guix tries again")
 		}
 	}
 	seen := map[string]bool{}
@@ -79,11 +103,12 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 			f.above(f.nodes[name], seen)
 		}
 	}
+	own := map[string]int{}
+	for i := range steps {
+		own[steps[i].Subject] = -1 // before those that another causes
+	}
 	return slices.SortedFunc(maps.Values(f.fates), func(a, b Detail) int {
-		if a.Does != b.Does {
-			return slices.Index(order, a.Does) - slices.Index(order, b.Does)
-		}
-		return strings.Compare(a.Subject, b.Subject)
+		return cmp.Or(slices.Index(order, a.Does)-slices.Index(order, b.Does), own[a.Subject]-own[b.Subject], strings.Compare(a.Subject, b.Subject))
 	})
 }
 
@@ -161,7 +186,7 @@ func (f *forecast) step(st step) {
 
 // below are the services that stop because another does, and start again.
 func (f *forecast) below(st step, stopped []shepherd.Service) {
-	why := "it requires " + st.name
+	why := "because of " + st.name
 	if st.Does == "stop" {
 		why += ", which leaves"
 	}
@@ -184,9 +209,9 @@ func (f *forecast) above(n *node, seen map[string]bool) {
 		seen[other.name] = true
 		switch {
 		case other.oneShot:
-			f.fate(other, "run", fmt.Sprintf("%s requires it", n.name))
+			f.fate(other, "run", "for "+n.name)
 		case !other.running:
-			f.fate(other, "start", fmt.Sprintf("%s requires it", n.name))
+			f.fate(other, "start", "for "+n.name)
 		}
 		f.above(other, seen)
 	}

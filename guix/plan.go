@@ -2,6 +2,7 @@ package guix
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,7 +44,58 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 		return nil, err
 	}
 	etc, rest := s.files(changes, live, item)
-	return slices.Concat(services, plain(rest), etc, packages(live, item)), nil
+	details := slices.Concat(services, plain(rest), etc, packages(live, item))
+	if pending(changes) { // else nothing is activated
+		was, is := scriptsOf(live), scriptsOf(item)
+		details = slices.Concat(details, accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is))
+	}
+	return details, nil
+}
+
+// Plan says what a switch to item, which Build made from tree, would change, as System.Plan does.
+func (h *Home) Plan(ctx context.Context, item string) ([]Detail, error) {
+	live, err := h.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes, services, err := h.changes(ctx, item)
+	if err != nil {
+		return nil, err
+	}
+	all := texts{store: storeOf(item)}
+	all.compare("~", filesOf(live), filesOf(item))
+	files := slices.DeleteFunc(all.details, func(d Detail) bool { return d.Subject == "~/.config/shepherd/init.scm" }) // it lists the services
+	return slices.Concat(services, plain(changes), files, variables(live, item), packages(live, item)), nil
+}
+
+// changes are those of a home's links, and of its user's services.
+func (h *Home) changes(ctx context.Context, item string) ([]Change, []Detail, error) {
+	u, err := h.who()
+	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
+		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	changes, seen, err := h.differs(ctx, u, item)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !seen.Shepherd { // Guix will start it, with all
+		files, err := homeDefinitions(item)
+		return changes, h.services(u).tell(item, files, nil, started{}, false), err
+	}
+	// Both ways, a home's activation has Shepherd start what it starts by itself.
+	services, err := h.services(u).details(ctx, item, len(changes) > 0)
+	return changes, services, err
+}
+
+// filesOf are the files that a home links to; no item has none.
+func filesOf(item string) string {
+	if item == "" {
+		return ""
+	}
+	return filepath.Join(item, "files")
 }
 
 // files makes details of those changes that concern files in /etc, and returns the others.

@@ -113,6 +113,7 @@ func (s *System) differs(ctx context.Context, item string) ([]Change, error) {
 	if next != item && live == item {
 		changes = append(changes, Change{"switch", "system profile", "the next boot would be into " + hash(next)})
 	}
+	changes = append(changes, s.atBoot(item, live)...)
 	changes = append(changes, readNote(s.Begun).changes("system")...)
 	etc, err := s.etc(item, live)
 	return slices.Concat(changes, etc, s.stale(item, live)), err

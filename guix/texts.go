@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -53,6 +54,36 @@ func (t *texts) compare(subject, before, after string) bool {
 	return len(t.details) > count
 }
 
+var versioned = regexp.MustCompile(`-[0-9]`) // a package, in which nobody wants to look for what changed
+
+// explain is what differs between two programs: their own text, and that of the files that they name.
+func (t *texts) explain(was, is form) (text, says string) {
+	text = t.diff([]byte(was.pretty()), []byte(is.pretty()))
+	before, after := map[string]string{}, map[string]string{}
+	was.items(before)
+	is.items(after)
+	var anew []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if before[name] == "" || before[name] == after[name] {
+			continue
+		}
+		named := texts{store: t.store, lines: t.lines}
+		root := strings.TrimSuffix(t.store, "/gnu/store/")
+		if versioned.MatchString(name) || !named.compare(name, root+before[name], root+after[name]) || len(named.details) > 20 {
+			anew = append(anew, name)
+			continue
+		}
+		for _, d := range named.details {
+			text += strings.TrimRight("in "+d.Subject+": "+d.Says, ": ") + "\n" + d.Diff
+		}
+		t.lines = named.lines
+	}
+	if len(anew) > 0 {
+		says = "built anew: " + strings.Join(anew, ", ")
+	}
+	return text, says
+}
+
 // walk finds the files below path, by their names there ("" for path itself if it is one), and where each is in truth.
 func (t *texts) walk(path string) map[string]string {
 	files := map[string]string{}
@@ -72,7 +103,9 @@ func (t *texts) walk(path string) map[string]string {
 			visit(filepath.Join(name, e.Name()), filepath.Join(real, e.Name()), depth+1)
 		}
 	}
-	visit("", path, 0)
+	if path != "" {
+		visit("", path, 0)
+	}
 	return files
 }
 
