@@ -48,11 +48,14 @@ func (l *local) gitDir() string {
 // fresh is what may change again within one step of the file system's clock, which is at most 10 ms, with slack.
 const fresh = 100 * time.Millisecond
 
+// plansFolder has a file for each plan. One comes, goes or moves by a rename in it, which the folder's time tells.
+const plansFolder = "refs/heads/plan"
+
 // stamp tells by a few stats whether the branch may have moved.
 func (l *local) stamp() string {
 	dir := l.gitDir()
 	var b strings.Builder
-	for _, name := range []string{".", "HEAD", "packed-refs", "reftable/tables.list", "refs/heads/" + l.branch} {
+	for _, name := range []string{".", "HEAD", "packed-refs", "reftable/tables.list", "refs/heads/" + l.branch, plansFolder} {
 		info, err := os.Lstat(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			fmt.Fprintf(&b, "%s -\n", name)
@@ -69,10 +72,10 @@ func (l *local) stamp() string {
 			fmt.Fprintf(&b, "%s %d %d\n", name, st.Dev, st.Ino)
 			continue
 		}
-		if !info.Mode().IsRegular() || time.Since(info.ModTime()) < fresh || time.Since(time.Unix(st.Ctim.Unix())) < fresh {
+		if !info.Mode().IsRegular() && !(info.IsDir() && name == plansFolder) || time.Since(info.ModTime()) < fresh || time.Since(time.Unix(st.Ctim.Unix())) < fresh {
 			return ""
 		}
-		if strings.HasPrefix(name, "refs/") && info.Size() != 41 {
+		if strings.HasPrefix(name, "refs/") && !info.IsDir() && info.Size() != 41 {
 			return "" // the name of another ref, which may move without this file
 		}
 		fmt.Fprintf(&b, "%s %d %d %d %d %d\n", name, st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
@@ -82,7 +85,7 @@ func (l *local) stamp() string {
 
 func (l *local) folders() []string {
 	dir := l.gitDir()
-	all := []string{dir, filepath.Join(dir, "reftable"), filepath.Join(dir, "refs"), filepath.Join(dir, "refs/heads")}
+	all := []string{dir, filepath.Join(dir, "reftable"), filepath.Join(dir, "refs"), filepath.Join(dir, "refs/heads"), filepath.Join(dir, plansFolder)}
 	for at := filepath.Dir(l.branch); at != "."; at = filepath.Dir(at) { // of a branch like prod/eu
 		all = append(all, filepath.Join(dir, "refs/heads", at))
 	}

@@ -16,6 +16,7 @@ type place struct {
 	url     string
 	seen    string   // its stamp when it was last asked, with an outcome that asking again won't change
 	refused *refusal // the answer to that commit, until another one is offered
+	offers  branches // when it was last asked
 
 	says     string    // what was wrong when it was last asked
 	failures int       // since it last answered

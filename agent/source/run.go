@@ -42,6 +42,7 @@ func (s *Source) Run(ctx context.Context, accepted func(Revision)) error {
 			told = rev.ID
 			accepted(rev)
 		}
+		s.tellPlans(s.tell)
 		return err
 	})
 	return nil

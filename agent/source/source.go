@@ -26,6 +26,7 @@ type Config struct {
 	Dir      string        // the bare clone
 	Accepted string        // the full commit id that the caller accepted last, for when the clone was deleted; may be empty
 	Log      *slog.Logger  // default: slog.Default()
+	Plans    func([]Plan)  // is called by Run with the plans, at first and when they change; nil: nobody asks
 }
 
 // A Revision is an accepted commit. Author and Subject are fit to be shown: short, without control characters.
@@ -69,9 +70,12 @@ type Source struct {
 	turn  chan struct{} // held by the poll in flight, which alone uses whole, the places and the clone
 	whole plumbing.Hash // the commit last seen to be complete in the clone
 
+	tell func([]Plan)
+
 	mu       sync.Mutex
 	status   Status
 	accepted Revision // ID empty: none yet
+	plans    plans
 }
 
 // Time for a server: to answer, and to send all that is new.
@@ -111,7 +115,7 @@ func Open(cfg Config) (*Source, error) {
 	}
 	s := &Source{
 		branch: cfg.Branch, interval: cfg.Interval, answer: answerTime, transfer: transferTime,
-		places: places, clone: c, log: cfg.Log,
+		places: places, clone: c, log: cfg.Log, tell: cfg.Plans,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		status: Status{URL: cfg.URL, Branch: cfg.Branch},
 	}
@@ -156,8 +160,9 @@ func (s *Source) Accepted() (Revision, bool) {
 // Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds. A Run
 // beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
+	before := s.changes()
 	rev, isNew, err := s.look(ctx, s.places) // a person asks, who may just have mended one
-	if isNew {
+	if isNew || s.changes() != before {
 		s.Wake()
 	}
 	return rev, err
@@ -227,6 +232,12 @@ func (s *Source) try(ctx context.Context, p *place) (Revision, error) {
 	if err != nil && !errors.As(err, &no) {
 		return Revision{}, err
 	}
+	if err == nil && p == s.places[0] { // a mirror may not have the plans
+		if err := s.readPlans(ctx, p); err != nil {
+			s.log.Warn("a plan isn't read for now", "error", err)
+			return rev, nil // and asked for again by the next poll
+		}
+	}
 	p.seen = stamp
 	return rev, err
 }
@@ -277,6 +288,7 @@ func (s *Source) tip(ctx context.Context, p *place) (plumbing.Hash, error) {
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
+	p.offers = all
 	return all.tip(p.url, s.branch)
 }
 
