@@ -74,7 +74,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.source, err = source.Open(source.Config{
 		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.User,
 		Interval: time.Duration(cfg.Source.Interval), Dir: filepath.Join(cfg.State, "repo.git"),
-		Accepted: state.Newest.ID, Log: log,
+		Accepted: state.Newest.ID, Log: log, Plans: a.propose,
 	})
 	if err != nil {
 		return nil, err
@@ -156,6 +156,19 @@ func (a *Agent) offer(rev source.Revision) {
 		case <-a.conductor.source:
 		default:
 		}
+	}
+}
+
+// propose tells the conductor which plans there are. The revision that was accepted comes before them: what was prepared
+// for a plan that it merged is still there, then.
+func (a *Agent) propose(plans []source.Plan) {
+	rev, _ := a.source.Accepted()
+	err := a.conductor.ask(context.Background(), func() error {
+		a.conductor.newest(rev)
+		return a.conductor.propose(plans)
+	})
+	if err != nil && !errors.Is(err, api.ErrStopping) {
+		a.log.Error("the plans aren't written down", "err", err)
 	}
 }
 
@@ -296,7 +309,10 @@ func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
 	if err != nil {
 		return api.Synced{}, err
 	}
-	err = a.conductor.ask(ctx, func() error { a.conductor.newest(rev); return nil })
+	err = a.conductor.ask(ctx, func() error {
+		a.conductor.newest(rev)
+		return a.conductor.propose(a.source.Plans())
+	})
 	return api.Synced{Revision: rev.ID}, err
 }
 

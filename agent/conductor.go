@@ -87,6 +87,7 @@ func (c *conductor) run(ctx context.Context) error {
 		if err := c.step(hands, time.Now()); err != nil {
 			return err
 		}
+		c.prepareProposal(hands, time.Now())
 		c.publish()
 		for _, answer := range c.answers {
 			answer()
@@ -263,7 +264,7 @@ func (c *conductor) tidy() error {
 	if !c.untidy || c.state.Rollout != nil || c.state.Stuck != nil || c.preparer.busy() {
 		return nil
 	}
-	sets := []Set{c.state.Current, c.state.Good}
+	sets := append(c.state.proposed(), c.state.Current, c.state.Good)
 	if c.state.bad(c.state.Prepared.Revision) == nil {
 		sets = append(sets, c.state.Prepared)
 	}
@@ -374,7 +375,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	for _, p := range c.parts {
 		unknown[p.Name] = c.state.Good.Targets[p.Name] == ""
 	}
-	if !c.preparer.start(ctx, rev, unknown) {
+	if !c.preparer.start(ctx, job{Revision: rev, unknown: unknown}) {
 		return nil
 	}
 	crash.At("preparing.begun")
@@ -384,6 +385,9 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 // take notes what came of a preparation.
 func (c *conductor) take(p prepared) error {
 	c.untidy = true
+	if p.plan != "" {
+		return c.takeProposal(p)
+	}
 	if err := c.adopt(p.baseline); err != nil {
 		return err
 	}

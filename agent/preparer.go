@@ -21,7 +21,7 @@ type preparer struct {
 	results chan prepared
 
 	mu        sync.Mutex // guards what follows, which status reads
-	underway  *source.Revision
+	underway  *job
 	since     time.Time
 	progress  Progress
 	mayBuild  string // a revision of which all may be built here
@@ -30,12 +30,20 @@ type preparer struct {
 	epoch     int // preparations so far
 	done      sync.WaitGroup
 
-	gate sync.Mutex // held by a preparation, or by what drops what isn't needed
+	gate sync.RWMutex // held by a preparation, or shared by those who drop what isn't needed
+}
+
+// A job is what is to be prepared.
+type job struct {
+	source.Revision
+	unknown map[string]bool // layers to record as they are
+	plan    string          // the name of the proposal; empty: the newest revision
 }
 
 // prepared is what came of a preparation.
 type prepared struct {
 	revision source.Revision
+	plan     string
 	targets  map[string]Target
 	baseline map[string]Target // layers that good had no target for, as they were
 	err      error
@@ -44,28 +52,41 @@ type prepared struct {
 // prepareLimit ends a preparation that hangs: even a whole system is built within hours.
 const prepareLimit = 12 * time.Hour
 
-// start begins to prepare rev, unless that is underway. A newer revision cancels an older one, but after two
-// cancellations in a row one may finish, so that a stream of commits starves nothing. unknown are the layers to record as they are.
-// It tells whether it began.
-func (p *preparer) start(ctx context.Context, rev source.Revision, unknown map[string]bool) bool {
+// start begins to prepare j, unless that is underway. A newer revision cancels an older one, but after two cancellations in
+// a row one may finish, so that a stream of commits starves nothing; it cancels a proposal always. It tells whether it
+// began.
+func (p *preparer) start(ctx context.Context, j job) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.underway != nil {
-		if p.underway.ID != rev.ID && p.cancelled < 2 && p.cancel != nil {
+		if p.underway.ID != j.ID && p.cancel != nil && (p.cancelled < 2 || p.underway.plan != "") {
 			p.cancel()
 			p.cancel = nil
-			p.cancelled++
+			if p.underway.plan == "" {
+				p.cancelled++
+			}
 		}
 		return false // the result will come, then is the time
 	}
 	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
-	p.underway, p.since, p.progress = &rev, time.Now(), Progress{Item: "starting"}
+	p.underway, p.since, p.progress = &j, time.Now(), Progress{Item: "starting"}
 	p.epoch++
 	p.done.Go(func() {
-		result := p.prepare(ctx, rev, unknown)
+		result := p.prepare(ctx, j.Revision, j.unknown)
+		result.plan = j.plan
 		p.results <- result
 	})
 	return true
+}
+
+// giveUp ends the preparation of a proposal that nobody wants any more.
+func (p *preparer) giveUp(plan string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underway != nil && p.underway.plan == plan && p.cancel != nil {
+		p.cancel()
+		p.cancel = nil
+	}
 }
 
 // finished tells the preparer that its result was taken.
@@ -95,10 +116,10 @@ func (p *preparer) count() int {
 
 // quiet does what drops things that no set needs, unless a preparation began after the epoch: what that makes isn't in a set yet.
 func (p *preparer) quiet(epoch int, do func() error) error {
-	if !p.gate.TryLock() {
+	if !p.gate.TryRLock() {
 		return nil // the conductor asks again once the preparation is done
 	}
-	defer p.gate.Unlock()
+	defer p.gate.RUnlock()
 	if p.busy() || p.count() != epoch {
 		return nil
 	}

@@ -66,6 +66,7 @@ func (c *conductor) retry() error {
 	}
 	delete(c.state.Bad, c.state.Newest.ID)
 	c.state.Later, c.state.Stuck = nil, nil
+	c.retryProposals()
 	return c.save()
 }
 

@@ -29,6 +29,8 @@ type State struct {
 	MayBuild  string          `json:"mayBuild,omitempty"` // the revision of which all may be built here
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
+
+	Plans map[string]Proposal `json:"plans,omitempty"` // by name
 }
 
 // A Set is the targets of one revision, by layer; the state names them by ID.
@@ -109,6 +111,7 @@ type Stuck struct {
 // clone copies what the conductor goes on changing.
 func (s State) clone() State {
 	s.Prepared, s.Current, s.Good, s.Bad = s.Prepared.clone(), s.Current.clone(), s.Good.clone(), maps.Clone(s.Bad)
+	s.Plans = maps.Clone(s.Plans)
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)
@@ -165,6 +168,12 @@ func (st store) load() (s State, aside string, err error) {
 					*set = Set{}
 				}
 			}
+		}
+	}
+	for name, p := range s.Plans {
+		if slices.ContainsFunc(slices.Collect(maps.Values(p.Targets)), gone) {
+			p.Targets = nil
+			s.Plans[name] = p
 		}
 	}
 	if s.Rollout != nil && slices.ContainsFunc(slices.Collect(maps.Values(s.Rollout.To.Targets)), gone) {

@@ -57,6 +57,11 @@ func fullState() State {
 		MayBuild:  "c",
 		Suspended: &api.Suspended{Since: at, Why: "disks"},
 		Stuck:     &Stuck{Prepared: "c", Why: "no", At: at},
+		Plans: map[string]Proposal{
+			"made": {Revision: source.Revision{ID: "d"}, Since: at, Targets: map[string]string{"pods": "pods-c"}},
+			"bad":  {Revision: source.Revision{ID: "e"}, Since: at, Bad: "system.scm:1: no"},
+			"away": {Revision: source.Revision{ID: "f"}, Since: at, Refused: "aside", Later: &Later{Revision: "f", Why: "no route"}},
+		},
 	}
 }
 

@@ -81,42 +81,12 @@ func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
 	return a.pods.Pods(ctx, t)
 }
 
-// plan compares what waits with what is live.
-func (a *Agent) plan(ctx context.Context) (api.Plan, error) {
-	snap := a.conductor.look()
-	s := snap.state
-	plan := api.Plan{Layers: []api.PlanLayer{}}
-	if s.Prepared.Revision == "" || s.Prepared.Revision == s.Current.Revision || s.bad(s.Prepared.Revision) != nil {
-		return plan, nil
-	}
-	plan.Revision, plan.Because = s.Prepared.Revision, snap.because
-	for _, p := range a.conductor.parts {
-		id := s.Prepared.Targets[p.Name]
-		if id == "" {
-			continue
-		}
-		t, err := a.store.target(id)
-		if err != nil {
-			return plan, err
-		}
-		changes, err := p.plan(ctx, t)
-		if err != nil {
-			return plan, err
-		}
-		if changes == nil {
-			changes = []Change{}
-		}
-		plan.Layers = append(plan.Layers, api.PlanLayer{Name: p.Name, Changes: changes})
-	}
-	return plan, nil
-}
-
-// status tells of the preparation in flight, or of the one that is tried again later.
+// status tells of the newest revision's preparation in flight, or of the one that is tried again later.
 func (p *preparer) status(later *Later) *api.Preparing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.underway != nil:
+	case p.underway != nil && p.underway.plan == "":
 		return &api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress}
 	case later != nil && later.Next.After(time.Now()):
 		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}

@@ -162,7 +162,7 @@ func TestPlanIsWhatWaits(t *testing.T) {
 		a := w.agentOf(t)
 		ask := func(name string, want api.Plan) {
 			t.Helper()
-			got, err := a.answers().Plan(t.Context())
+			got, err := a.answers().Plan(t.Context(), "")
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %+v (%v), want %+v", name, got, err, want)
 			}

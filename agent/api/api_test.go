@@ -74,10 +74,14 @@ func TestEachPath(t *testing.T) {
 	plan := Plan{Revision: "a", Because: "suspended", Layers: []PlanLayer{{Name: "pods", Changes: []Change{{Does: "start", Subject: "pod web"}}}}}
 	past := []Deployment{{Revision: "a", Author: "ann", Subject: "first", Started: at, Duration: time.Minute, Layers: []string{"pods"}, Outcome: "good", Reason: "r", Because: "b"}}
 	c := serve(t, Agent{
-		Status:  func(context.Context) (Status, error) { return status, nil },
-		Sync:    func(context.Context) (Synced, error) { return Synced{"a"}, nil },
-		Accept:  func(_ context.Context, id string) (Synced, error) { return Synced{id}, nil },
-		Plan:    func(context.Context) (Plan, error) { return plan, nil },
+		Status: func(context.Context) (Status, error) { return status, nil },
+		Sync:   func(context.Context) (Synced, error) { return Synced{"a"}, nil },
+		Accept: func(_ context.Context, id string) (Synced, error) { return Synced{id}, nil },
+		Plan: func(_ context.Context, name string) (Plan, error) {
+			named := plan
+			named.Name = name
+			return named, nil
+		},
 		History: func(context.Context) ([]Deployment, error) { return past, nil },
 		Suspend: func(_ context.Context, why string) error { told = append(told, "suspend "+why); return nil },
 		Resume:  func(context.Context) error { told = append(told, "resume"); return nil },
@@ -94,7 +98,8 @@ func TestEachPath(t *testing.T) {
 		{"sync", func() (any, error) { return c.Sync(ctx) }, Synced{"a"}},
 		{"sync, patiently", func() (any, error) { return c.SyncPatiently(ctx) }, Synced{"a"}},
 		{"accept", func() (any, error) { return c.Accept(ctx, "b") }, Synced{"b"}},
-		{"plan", func() (any, error) { return c.Plan(ctx) }, plan},
+		{"plan", func() (any, error) { return c.Plan(ctx, "") }, plan},
+		{"plan of a name", func() (any, error) { return c.Plan(ctx, "a&b") }, Plan{Name: "a&b", Revision: plan.Revision, Because: plan.Because, Layers: plan.Layers}},
 		{"history", func() (any, error) { return c.History(ctx) }, past},
 		{"suspend", func() (any, error) { return nil, c.Suspend(ctx, " moving\nthe disks ") }, nil},
 		{"resume", func() (any, error) { return nil, c.Resume(ctx) }, nil},
@@ -146,7 +151,7 @@ func TestOverTheWire(t *testing.T) {
 	c := serve(t, Agent{
 		Status:  func(context.Context) (Status, error) { return Status{Host: "guest", Phase: "idle"}, nil },
 		Sync:    func(context.Context) (Synced, error) { return Synced{}, nil },
-		Plan:    func(context.Context) (Plan, error) { return Plan{}, ErrStopping },
+		Plan:    func(context.Context, string) (Plan, error) { return Plan{}, ErrStopping },
 		History: func(context.Context) ([]Deployment, error) { return []Deployment{}, nil },
 		Suspend: func(_ context.Context, w string) error { why = w; return nil },
 		Resume:  refuse,

@@ -34,8 +34,9 @@ func (c Client) Accept(ctx context.Context, commit string) (s Synced, err error)
 	return s, c.do(ctx, "POST", "/v1/accept", commit, &s)
 }
 
-func (c Client) Plan(ctx context.Context) (p Plan, err error) {
-	return p, c.do(ctx, "GET", "/v1/plan", "", &p)
+// Plan is that of a branch plan/NAME; without a name, of what waits.
+func (c Client) Plan(ctx context.Context, name string) (p Plan, err error) {
+	return p, c.do(ctx, "GET", "/v1/plan?name="+url.QueryEscape(name), "", &p)
 }
 
 func (c Client) History(ctx context.Context) (d []Deployment, err error) {
@@ -148,6 +149,26 @@ func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, err
 			s, err := c.Status(ctx)
 			if err == nil {
 				last = s
+			}
+			return err
+		})
+		if err != nil || enough(last) {
+			return last, err
+		}
+		if err := pause(ctx); err != nil {
+			return last, err
+		}
+	}
+}
+
+// PollPlan asks for a plan until enough says so, as Poll does for the status.
+func (c Client) PollPlan(ctx context.Context, name string, enough func(Plan) bool) (Plan, error) {
+	var last Plan
+	for {
+		err := patiently(ctx, func() error {
+			p, err := c.Plan(ctx, name)
+			if err == nil {
+				last = p
 			}
 			return err
 		})

@@ -14,11 +14,26 @@ var costs = []struct{ cost, title string }{
 
 // Text is the plan as a person reads it.
 func (p Plan) Text() string {
-	if p.Revision == "" {
-		return "Nothing waits.\n"
+	if p.Name != "" {
+		return p.proposalText()
 	}
+	text := "Nothing waits.\n"
+	switch {
+	case p.Revision != "":
+		text = fmt.Sprintf("Revision %s waits (%s) and would change:\n%s", Short(p.Revision), p.Because, p.layersText())
+	case p.Preparing != nil:
+		text = ""
+	}
+	if at := p.Preparing; at != nil && at.Error != "" {
+		text += fmt.Sprintf("Revision %s %s\n", Short(at.Revision), plain(at.Waits()))
+	} else if at != nil {
+		text += fmt.Sprintf("Revision %s %s\n", Short(at.Revision), at.Text())
+	}
+	return text + p.plansText()
+}
+
+func (p Plan) layersText() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Revision %s waits (%s) and would change:\n", Short(p.Revision), p.Because)
 	for _, l := range p.Layers {
 		if len(l.Changes) == 0 {
 			fmt.Fprintf(&b, "%s: nothing\n", l.Name)

@@ -18,7 +18,7 @@ type Agent struct {
 	Status  func(ctx context.Context) (Status, error)
 	Sync    func(ctx context.Context) (Synced, error)
 	Accept  func(ctx context.Context, commit string) (Synced, error)
-	Plan    func(ctx context.Context) (Plan, error)
+	Plan    func(ctx context.Context, name string) (Plan, error) // no name: what waits
 	History func(ctx context.Context) ([]Deployment, error)
 	Suspend func(ctx context.Context, why string) error
 	Resume  func(ctx context.Context) error
@@ -84,7 +84,7 @@ func answers(a Agent) http.Handler {
 		}
 		return a.Accept(r.Context(), strings.TrimSpace(string(commit)))
 	}))
-	mux.HandleFunc("GET /v1/plan", answer(func(r *http.Request) (any, error) { return a.Plan(r.Context()) }))
+	mux.HandleFunc("GET /v1/plan", answer(func(r *http.Request) (any, error) { return a.Plan(r.Context(), r.URL.Query().Get("name")) }))
 	mux.HandleFunc("GET /v1/history", answer(func(r *http.Request) (any, error) {
 		all, err := a.History(r.Context())
 		return past(all), err

@@ -152,12 +152,34 @@ type Bad struct {
 	At       time.Time `json:"at"`
 }
 
-// Plan is what a switch would change.
+// Plan is what a switch would change: to the revision that waits, or to that of a branch plan/NAME.
 type Plan struct {
-	Revision string      `json:"revision"` // empty: nothing waits
-	Because  string      `json:"because"`  // why it waits
-	Layers   []PlanLayer `json:"layers"`
+	Name      string      `json:"name,omitempty"`
+	Revision  string      `json:"revision"` // empty: nothing waits
+	Because   string      `json:"because"`  // why it waits
+	Layers    []PlanLayer `json:"layers"`
+	Preparing *Preparing  `json:"preparing,omitempty"` // of the plan, so its layers aren't known yet; or of a revision that is newer than the one that waits
+	Bad       string      `json:"bad,omitempty"`       // of a named one: why it can't be deployed
+	Plans     []Proposal  `json:"plans,omitempty"`     // the branches plan/NAME that there are
 }
+
+// A Proposal is a branch plan/NAME.
+type Proposal struct {
+	Name     string `json:"name"`
+	Revision string `json:"revision"`
+	Author   string `json:"author,omitempty"`
+	Subject  string `json:"subject,omitempty"`
+	State    string `json:"state"`          // one of those below
+	Says     string `json:"says,omitempty"` // why it is bad or refused; how far its preparation is
+}
+
+// The states of a Proposal.
+const (
+	PlanPreparing = "preparing"
+	PlanPrepared  = "prepared" // it can be shown
+	PlanBad       = "bad"
+	PlanRefused   = "refused"
+)
 
 // PlanLayer are the changes of one layer.
 type PlanLayer struct {
@@ -165,8 +187,11 @@ type PlanLayer struct {
 	Changes []Change `json:"changes"`
 }
 
-// Pending tells whether the plan would change anything.
+// Pending tells whether the plan would change anything, as far as that is known.
 func (p Plan) Pending() bool {
+	if p.Preparing != nil {
+		return true
+	}
 	for _, l := range p.Layers {
 		if len(l.Changes) > 0 {
 			return true

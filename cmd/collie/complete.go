@@ -32,6 +32,24 @@ func (c *cli) completeRevisions(cmd *cobra.Command, args []string, _ string) ([]
 	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completePlans offers the plans, with what their commits say.
+func (c *cli) completePlans(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionLimit)
+	defer cancel()
+	plan, err := c.agent.Plan(ctx, "")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var all []cobra.Completion
+	for _, p := range plan.Plans {
+		all = append(all, cobra.CompletionWithDesc(p.Name, printable(p.Subject)))
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp
+}
+
 // printable leaves out what a terminal would obey.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {

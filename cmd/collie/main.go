@@ -28,7 +28,7 @@ var exitCodes = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "wrong usage"},
 	{exitPending, "changes are pending (plan --exit-code)"},
-	{exitBad, "the revision is bad (sync --wait)"},
+	{exitBad, "the revision is bad (sync --wait, plan NAME)"},
 }
 
 const (

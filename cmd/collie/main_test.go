@@ -246,7 +246,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			Sync: func(context.Context) (s api.Synced, err error) {
 				return s, errors.Join(a.note("sync"), a.answer("sync", &s))
 			},
-			Plan: func(context.Context) (p api.Plan, err error) { return p, a.answer("plan", &p) },
+			Plan: func(_ context.Context, name string) (p api.Plan, err error) {
+				return p, a.answer(strings.TrimSuffix("plan-"+name, "-"), &p)
+			},
 			History: func(context.Context) (d []api.Deployment, err error) {
 				return d, a.answer("history", &d)
 			},

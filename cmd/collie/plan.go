@@ -1,23 +1,50 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent/api"
+)
 
 func planCmd(c *cli) *cobra.Command {
-	var asJSON, exitCode bool
+	var asJSON, exitCode, wait bool
+	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:     "plan",
-		Short:   "Show what waits, and what its switch would change",
-		Example: "  collie plan\n  collie plan --exit-code",
-		Args:    usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.agent.Plan(cmd.Context())
+		Use:   "plan [NAME]",
+		Short: "Show what waits, or a branch plan/NAME, and what its switch would change",
+		Long: "Show what waits and why, and what its switch would change. With a NAME: what a switch to the branch plan/NAME would\n" +
+			"change. Such a branch is prepared like the one that is followed, and never switched to.",
+		Example: "  collie plan\n  collie plan try-nginx --wait\n  collie plan --exit-code",
+		Args:    usage(cobra.MaximumNArgs(1)),
+
+		ValidArgsFunction: c.completePlans,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			ask := func(ctx context.Context) (api.Plan, error) { return c.agent.Plan(ctx, name) }
+			if wait {
+				ask = func(ctx context.Context) (api.Plan, error) { return c.waitForPlan(ctx, name, timeout) }
+			}
+			p, err := ask(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if err := c.show(p, p.Text(), asJSON); err != nil {
 				return err
 			}
-			if exitCode && p.Pending() {
+			switch {
+			case p.Bad != "":
+				return &exitError{code: exitBad}
+			case exitCode && p.Name != "" && p.Preparing != nil:
+				return fmt.Errorf("plan %s isn't prepared yet, so what it changes isn't known: --wait waits for it", p.Name)
+			case exitCode && p.Pending():
 				return &exitError{code: exitPending}
 			}
 			return nil
@@ -25,5 +52,31 @@ func planCmd(c *cli) *cobra.Command {
 	}
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if changes are pending")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until nothing is being prepared that would be shown")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
+}
+
+// waitForPlan asks until it is prepared, or can't be, and tells on the way how far it is.
+func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duration) (api.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if _, err := c.agent.SyncPatiently(ctx); err != nil { // it may have been pushed just now
+		return api.Plan{}, err
+	}
+	told := ""
+	p, err := c.agent.PollPlan(ctx, name, func(p api.Plan) bool {
+		if p.Preparing == nil {
+			return true
+		}
+		if line := p.Preparing.Text(); line != told {
+			told = line
+			fmt.Fprintln(c.err, line)
+		}
+		return false
+	})
+	if errors.Is(err, context.DeadlineExceeded) && p.Preparing != nil {
+		return p, fmt.Errorf("not prepared yet: it %s", p.Preparing.Text())
+	}
+	return p, err
 }

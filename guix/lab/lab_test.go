@@ -38,6 +38,7 @@ func TestGuest(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"push":        l.push,
 			"revert":      l.revert,
+			"propose":     l.propose,
 			"guest":       l.guest,
 			"collie":      l.inGuest("collie"),
 			"status":      l.inGuest("status"),
@@ -197,14 +198,33 @@ func (l *lab) saved(tool string) func(*testscript.TestScript, bool, []string) {
 
 // push DIR...: push a commit of these folders, one laid over the other; nothing else is in it.
 func (l *lab) push(ts *testscript.TestScript, _ bool, args []string) {
+	l.lay(ts, args)
+	ts.Check(l.sh(ts, `git add . && git commit -q --allow-empty -m "$1" && git push -q origin main`, strings.Join(args, " ")))
+}
+
+// propose NAME DIR...: push such a commit, on top of main, as plan/NAME. It is then the branch NAME here, too.
+func (l *lab) propose(ts *testscript.TestScript, neg bool, args []string) {
+	l.lay(ts, args[1:])
+	err := l.sh(ts, `git add . && git commit -q --allow-empty -m "try $1" && git branch -f "$1" && git reset -q --hard HEAD~ &&
+		git push -f origin "$1:plan/$1"`, args[0])
+	if neg == (err == nil) {
+		ts.Fatalf("git push: %v", err)
+	}
+}
+
+// lay makes the folders all that is in the guest's worktree.
+func (l *lab) lay(ts *testscript.TestScript, dirs []string) {
 	guest := guestOf(ts)
 	ts.Check(l.run("in", guest, "sh", "-c", "cd /root/ops && git rm -rq --ignore-unmatch ."))
 	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guest, "pid")), " ")
-	for _, dir := range args {
+	for _, dir := range dirs {
 		ts.Check(exec.Command("cp", "-r", ts.MkAbs(dir)+"/.", "/proc/"+pid+"/root/root/ops").Run())
 	}
-	ts.Check(ts.Exec(l.command, "in", guest, "sh", "-c",
-		`cd /root/ops && git add . && git commit -q --allow-empty -m "$1" && git push -q origin main`, "push", strings.Join(args, " ")))
+}
+
+// sh runs a script in the guest's worktree, with one argument.
+func (l *lab) sh(ts *testscript.TestScript, script, arg string) error {
+	return ts.Exec(l.command, "in", guestOf(ts), "sh", "-c", "cd /root/ops && "+script, "sh", arg)
 }
 
 // revert [N]: push a commit that takes the last one back, or the last N.
