@@ -33,14 +33,11 @@ var named = regexp.MustCompile(`[\w.+@/-]+`)
 // failure says why guix didn't end with 0. Paths below tree are shown as in the repository; file is the one of them that
 // guix was given.
 func (o outcome) failure(tree, file string) error {
-	for _, t := range transient {
-		if found := t.text.FindString(o.text); found != "" {
-			says := t.says
-			if says == "" {
-				says = fullDisks(o.log)
-			}
-			return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", says, shorten(strings.TrimSpace(lineWith(o.text, found))), o.log)}
+	if says, line, found := excuse(o.text); found {
+		if says == "" {
+			says = fullDisks(o.log)
 		}
+		return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", says, shorten(line), o.log)}
 	}
 	says := o.says(tree, file)
 	if says == "" {
@@ -70,17 +67,18 @@ func (o outcome) fault() error {
 }
 
 var (
-	escape   = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
-	noise    = regexp.MustCompile(`^(substitute: |Updating channel |/bin/sh: warning: setlocale|building |successfully built |substitut|download|The following |Computing |  +/gnu/store/|/gnu/store/\S+$|\[ *\d+/ *\d+\] |;;; |Starting download |From |cannot build derivation |build of /gnu/store|guix \w+: warning: (Consider running|cannot determine provenance))`)
-	frame    = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
-	inTree   = regexp.MustCompile(`^In (.+):$`)
-	frameAt  = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
-	builder  = regexp.MustCompile("^builder for [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*)$")
-	guixSays = regexp.MustCompile(`^guix [a-z-]+: error: `)
-	place    = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
-	guileAt  = regexp.MustCompile(`^(ice-9|guix|gnu|srfi|system|rnrs)/\S+\.scm:\d+:\d+: `)
-	item     = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-`)
-	locales  = "hint: Consider installing the `glibc-locales' package"
+	escape    = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+	noise     = regexp.MustCompile(`^(substitute: |guix substitute: warning|warning: SQLite database is busy|Updating channel |Authenticating (commits|channel) |/bin/sh: warning: setlocale|building |successfully built |substitut|download|The following |Computing |  +/gnu/store/|/gnu/store/\S+$|\[ *\d+/ *\d+\] |;;; |Starting download |From |cannot build derivation |build of /gnu/store|guix \w+: warning: (Consider running|cannot determine provenance))`)
+	frame     = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
+	inTree    = regexp.MustCompile(`^In (.+):$`)
+	frameAt   = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
+	builder   = regexp.MustCompile("(?m)^builder for [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*)$")
+	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
+	guixSays  = regexp.MustCompile(`^guix [a-z-]+: error: `)
+	place     = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
+	guileAt   = regexp.MustCompile(`^(ice-9|guix|gnu|srfi|system|rnrs)/\S+\.scm:\d+:\d+: `)
+	item      = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-`)
+	locales   = "hint: Consider installing the `glibc-locales' package"
 )
 
 // clean drops what is for a terminal only.
@@ -103,6 +101,9 @@ func clean(text string) string {
 // says picks the lines that tell a person what to mend.
 func (o outcome) says(tree, file string) string {
 	lines := strings.Split(o.text, "\n")
+	if i := slices.IndexFunc(lines, otherHash.MatchString); i >= 0 {
+		return hint(otherFile(lines, i), lines[i:])
+	}
 	if i := slices.IndexFunc(lines, builder.MatchString); i >= 0 {
 		return buildFailure(lines, i)
 	}
@@ -144,8 +145,20 @@ func buildFailure(lines []string, i int) string {
 		}
 	}
 	slices.Reverse(last)
-	kept := append([]string{strings.TrimSuffix(failed[1], ".drv") + " couldn't be built: its builder " + failed[2]}, last...)
-	for _, line := range lines[i:min(i+4, len(lines))] {
+	return hint(append([]string{strings.TrimSuffix(failed[1], ".drv") + " couldn't be built: its builder " + failed[2]}, last...), lines[i:])
+}
+
+// otherFile is for a download that is another file than the commit says, as line i tells.
+func otherFile(lines []string, i int) (kept []string) {
+	for _, line := range lines[i:min(i+3, len(lines))] {
+		kept = append(kept, shorten(item.ReplaceAllString(line, "")))
+	}
+	return kept
+}
+
+// hint adds where Guix keeps what a builder said, which it tells just after.
+func hint(kept, after []string) string {
+	for _, line := range after[:min(6, len(after))] {
 		if strings.HasPrefix(line, "View build log at ") {
 			kept = append(kept, "hint: v"+line[1:])
 		}

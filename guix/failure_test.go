@@ -15,7 +15,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const sampleTree = "/var/lib/collie/trees/0123456789abcdef"
 
-// testdata/failure has what guix 1.5.0 really said; beside it, what a person reads.
+// testdata/failure has what guix 1.5.0 really said; beside it, what a person reads. Put together from that are
+// busywarning, gone (each server answers as the first did) and testsrefused (another download went well).
 func TestFailureNamesWhoseFaultItIs(t *testing.T) {
 	logs, err := filepath.Glob("testdata/failure/*.log")
 	if err != nil || len(logs) == 0 {
@@ -28,7 +29,14 @@ func TestFailureNamesWhoseFaultItIs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			failure := outcome{what: "system-build", code: 1, log: "LOG", text: text}.failure(sampleTree, "system.scm")
+			file := "system.scm"
+			switch { // it was given to
+			case strings.Contains(text, "guix home: "):
+				file = "home.scm"
+			case strings.Contains(text, "guix time-machine: "), strings.Contains(text, "guix git: "):
+				file = channelsFile
+			}
+			failure := outcome{what: "system-build", code: 1, log: "LOG", text: text}.failure(sampleTree, file)
 			got := "unknown\n" + failure.Error() + "\n"
 			if passing := (*TransientError)(nil); errors.As(failure, &passing) {
 				got = "transient\n" + failure.Error() + "\n"

@@ -100,6 +100,7 @@ func TestExitCodeZeroIsNotSuccess(t *testing.T) {
 		"another system became current":         {"late", `ln -sfn "$(readlink "$root/run/booted-system")" "$root/run/current-system"`, "the running system is aaaaaaaa"},
 		"the profile stayed":                    {"late", `ln -sfn system-1-link "$root/var/guix/profiles/system"`, "the next boot's aaaaaaaa"},
 		"/etc stayed":                           {"no-etc", "", "/etc/motd changed"},
+		"no kexec":                              {"says", "guix system: warning: failed to load operating system for kexec: In procedure kexec-load-file: Function not implemented\n", ""},
 		"services couldn't be upgraded, but run": {"says", "guix system: warning: some services could not be upgraded\n" +
 			"guix system: warning: while talking to shepherd: No such file or directory\n", ""},
 	}
