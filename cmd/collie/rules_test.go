@@ -92,7 +92,7 @@ func TestExitCodesAreOneTable(t *testing.T) {
 // Programs need JSON where people get text.
 func TestWhatTellsTellsJSONToo(t *testing.T) {
 	for _, c := range commands(t) {
-		tells := slices.Contains([]string{"status", "plan", "history", "version"}, c.Name())
+		tells := slices.Contains([]string{"status", "plan", "history", "version", "doctor"}, c.Name())
 		if got := c.Flags().Lookup("json") != nil; got != tells {
 			t.Errorf("%s has --json: %v, want %v", c.Name(), got, tells)
 		}

@@ -1,0 +1,466 @@
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.org/collie/agent/source"
+	"example.org/collie/manifests"
+	"example.org/collie/shepherd"
+)
+
+func hasPods(cfg Config) bool { return cfg.User != "" }
+func hasGuix(cfg Config) bool { return cfg.System || len(cfg.Homes) > 0 }
+
+// checks are all that `collie doctor` looks at, in the order in which it tells it.
+var checks = []check{
+	{"agent", nil, checkAgent},
+	{"control socket", nil, checkControl},
+	{"state folder", nil, checkState},
+	{"repository", nil, checkRepository},
+	{"clock", nil, checkClock},
+	{"disk", nil, checkDisk},
+	{"shepherd", func(cfg Config) bool { return cfg.System }, checkShepherd},
+	{"guix-daemon", hasGuix, checkDaemon},
+	{"substitutes", hasGuix, checkSubstitutes},
+	{"pod user", hasPods, checkUser},
+	{"subordinate ids", hasPods, checkSubordinates},
+	{"newuidmap", hasPods, checkMapper},
+	{"cgroups", hasPods, checkCgroups},
+	{"run-time directory", hasPods, checkRuntime},
+	{"linger", hasPods, checkLinger},
+	{"podman", hasPods, checkPodman},
+}
+
+func checkAgent(ctx context.Context, m *machine) (string, error) {
+	const look = "see `collie status`"
+	s, err := m.status(ctx)
+	if err != nil {
+		return "", ill("start it with `herd start collie`; why it ended is in /var/log/collie.log", "%s", err)
+	}
+	switch {
+	case s.Phase == string(stuck):
+		return "", ill("push a commit that mends it, or mend it by hand and run `collie retry`", "the machine is stuck: %s", s.Wanted.Because)
+	case len(s.Problems) > 0:
+		return "", risk(look, "%d problems, as %s", len(s.Problems), s.Problems[0])
+	case s.Suspended != nil:
+		return "", risk("deploy again with `collie resume`", "suspended%s", colon(s.Suspended.Why))
+	}
+	return s.Version + ", " + s.Phase, nil
+}
+
+// owned tells whether path is root's, and has none of the rights in never. Links aren't followed.
+func (m *machine) owned(path string, never fs.FileMode) (fs.FileInfo, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return nil, ill("remove it", "%s is a link", path)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != m.root {
+		return nil, ill("chown root "+path, "%s belongs to the user %d", path, uid)
+	}
+	if perm := info.Mode().Perm(); perm&never != 0 {
+		return nil, ill(fmt.Sprintf("chmod %o %s", perm&^never, path), "%s has mode %o", path, perm)
+	}
+	return info, nil
+}
+
+func checkControl(_ context.Context, m *machine) (string, error) {
+	dir := m.at(m.runtime)
+	if _, err := m.owned(dir, 0o022); err != nil {
+		return "", err
+	}
+	socket := filepath.Join(dir, "collie.sock")
+	if _, err := m.owned(socket, 0o007); errors.Is(err, fs.ErrNotExist) {
+		return "", ill("start the agent with `herd start collie`", "there is no %s", socket)
+	} else if err != nil {
+		return "", err
+	}
+	return socket, nil
+}
+
+func checkState(_ context.Context, m *machine) (string, error) {
+	dir := m.at(m.cfg.State)
+	if _, err := m.owned(dir, 0o022); errors.Is(err, fs.ErrNotExist) {
+		return "", ill("start the agent, which makes it", "there is no %s", dir)
+	} else if err != nil {
+		return "", err
+	}
+	inside, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range inside {
+		never := fs.FileMode(0o077)
+		if e.Name() == treesDir {
+			never = 0o022 // Guix reads there for users, too
+		}
+		if _, err := m.owned(filepath.Join(dir, e.Name()), never); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+func checkRepository(ctx context.Context, m *machine) (string, error) {
+	all, err := source.Check(ctx, m.sourceConfig())
+	if err != nil {
+		return "", err
+	}
+	var well, not []string
+	for _, c := range all {
+		if c.Err != nil {
+			not = append(not, c.Err.Error())
+		} else {
+			well = append(well, c.URL)
+		}
+	}
+	switch {
+	case len(well) == 0:
+		return "", ill("", "%s", strings.Join(not, "\n"))
+	case len(not) > 0:
+		return "", risk("", "%s", strings.Join(not, "\n"))
+	}
+	return strings.Join(well, ", "), nil
+}
+
+func (m *machine) sourceConfig() source.Config {
+	s := m.cfg.Source
+	return source.Config{Repository: s.Repository, Mirrors: s.Mirrors, Branch: s.Branch, PodUser: m.cfg.User}
+}
+
+// checkClock compares with what can't be in the future: certificates aren't valid then, and builds fail.
+func checkClock(_ context.Context, m *machine) (string, error) {
+	const set, drift = "set it, for example with `ntpd -q -g`", 10 * time.Minute
+	profile := m.at(guixProfiles, "system")
+	if link, err := os.Readlink(profile); err == nil {
+		made, err := os.Lstat(filepath.Join(filepath.Dir(profile), filepath.Base(link)))
+		if err == nil && m.now.Before(made.ModTime().Add(-time.Minute)) {
+			return "", ill(set, "it says %s, but the running system was made later, at %s", m.now.UTC().Format(time.DateTime), made.ModTime().UTC().Format(time.DateTime))
+		}
+	}
+	var s State
+	if err := readJSON(store{m.at(m.cfg.State)}.stateFile(), &s); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
+		return "", risk(set, "it says %s, but the newest commit was made later, at %s", m.now.UTC().Format(time.DateTime), s.Newest.Time.UTC().Format(time.DateTime))
+	}
+	return m.now.UTC().Format(time.DateTime) + " UTC", nil
+}
+
+func checkDisk(_ context.Context, m *machine) (string, error) {
+	const little, some = 256 << 20, 2 << 30
+	dirs := []string{m.cfg.State}
+	if hasGuix(m.cfg) {
+		dirs = append(dirs, "/gnu/store")
+	}
+	if u, err := m.user(); err == nil && hasPods(m.cfg) {
+		dirs = append(dirs, u.Home)
+	}
+	var says []string
+	for _, dir := range dirs {
+		s, err := m.space(m.at(dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", dir, err)
+		}
+		const free = "free some, for example with `guix gc` or `podman image prune`"
+		left := s.Bavail * uint64(s.Bsize)
+		switch {
+		case left < little:
+			return "", ill(free, "%s has %d MiB left", dir, left>>20)
+		case s.Files > 0 && s.Ffree < s.Files/100:
+			return "", ill("remove files there", "%s has %d inodes left", dir, s.Ffree)
+		case left < some:
+			return "", risk(free, "%s has %d MiB left", dir, left>>20)
+		}
+		says = append(says, fmt.Sprintf("%s %d GiB", dir, left>>30))
+	}
+	return "free: " + strings.Join(says, ", "), nil
+}
+
+func checkShepherd(ctx context.Context, m *machine) (string, error) {
+	services, err := shepherd.At(m.at(shepherdSocket)).Services(ctx)
+	if err != nil {
+		return "", ill("look at `herd status`, and at the end of /var/log/messages", "%s", err)
+	}
+	for _, s := range services {
+		if trouble := s.Trouble(); trouble != "" && s.Status != "running" && !s.OneShot {
+			return "", risk("see `herd status "+s.Name+"`", "service %s: %s", s.Name, trouble)
+		}
+	}
+	return fmt.Sprintf("%d services", len(services)), nil
+}
+
+const daemonSocket = "/var/guix/daemon-socket/socket"
+
+// checkDaemon says the first word of the daemon's protocol, and wants the answer (guix/store.scm).
+func checkDaemon(ctx context.Context, m *machine) (string, error) {
+	const start = "start it with `herd start guix-daemon`"
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", m.at(daemonSocket))
+	if err != nil {
+		return "", ill(start, "%s", err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // a socket has deadlines
+	const hello, answer = 0x6e697863, 0x6478696f
+	var word [8]byte
+	binary.LittleEndian.PutUint64(word[:], hello)
+	if _, err = conn.Write(word[:]); err == nil {
+		_, err = io.ReadFull(conn, word[:])
+	}
+	if err != nil {
+		return "", ill("restart it with `herd restart guix-daemon`", "it doesn't answer at %s: %s", daemonSocket, err)
+	}
+	if got := binary.LittleEndian.Uint64(word[:]); got != answer {
+		return "", ill(start, "%s isn't guix-daemon's: it answers %#x", daemonSocket, got)
+	}
+	return "it answers", nil
+}
+
+func checkSubstitutes(ctx context.Context, m *machine) (string, error) {
+	urls, off := m.substituteURLs()
+	if off {
+		return "", risk("", "guix-daemon runs with --no-substitutes: all is built here")
+	}
+	client := http.Client{Timeout: 5 * time.Second}
+	var answer, silent []string
+	for _, url := range urls {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/nix-cache-info", nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			silent = append(silent, url)
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			silent = append(silent, url)
+			continue
+		}
+		answer = append(answer, url)
+	}
+	if len(answer) == 0 {
+		return "", risk("is the network there? until then all is built on this machine", "no answer from %s", strings.Join(silent, ", "))
+	}
+	return strings.Join(answer, ", "), nil
+}
+
+// substituteURLs are those of the daemon that runs, or of one that is told nothing (guix 1.5.0).
+func (m *machine) substituteURLs() (urls []string, off bool) {
+	lines, _ := filepath.Glob(m.at("/proc/[0-9]*/cmdline"))
+	for _, file := range lines {
+		line, err := os.ReadFile(file)
+		words := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
+		if err != nil || filepath.Base(words[0]) != "guix-daemon" {
+			continue
+		}
+		for i, word := range words {
+			if word == "--no-substitutes" {
+				return nil, true
+			}
+			if value, ok := strings.CutPrefix(word, "--substitute-urls="); ok {
+				urls = strings.Fields(value)
+			} else if word == "--substitute-urls" && i+1 < len(words) {
+				urls = strings.Fields(words[i+1])
+			}
+		}
+	}
+	if len(urls) == 0 {
+		urls = []string{"https://bordeaux.guix.gnu.org", "https://ci.guix.gnu.org"}
+	}
+	return urls, false
+}
+
+func checkUser(_ context.Context, m *machine) (string, error) {
+	u, err := m.user()
+	switch {
+	case err != nil:
+		return "", err
+	case u.UID == 0:
+		return "", ill("set user to an account with no rights", "%s is root: pods must be rootless", u.Name)
+	}
+	info, err := os.Lstat(m.at(u.Home))
+	if err != nil {
+		return "", ill("make it, and give it to "+u.Name, "%s has no home directory: %s", u.Name, err)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != u.UID {
+		return "", ill(fmt.Sprintf("chown %s %s", u.Name, u.Home), "%s belongs to the user %d, not to %s", u.Home, uid, u.Name)
+	}
+	return fmt.Sprintf("%s, %d", u.Name, u.UID), nil
+}
+
+// A span is one line of /etc/subuid.
+type span struct {
+	owner       string
+	first, many uint64
+}
+
+func spans(file string) (all []span, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Split(strings.TrimSpace(line), ":")
+		if len(words) != 3 {
+			continue
+		}
+		first, err1 := strconv.ParseUint(words[1], 10, 32)
+		many, err2 := strconv.ParseUint(words[2], 10, 32)
+		if err1 == nil && err2 == nil {
+			all = append(all, span{words[0], first, many})
+		}
+	}
+	return all, nil
+}
+
+func checkSubordinates(_ context.Context, m *machine) (string, error) {
+	const wanted = 65536 // what images use: nobody is 65534
+	u, err := m.user()
+	if err != nil {
+		return "", err
+	}
+	var says []string
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		all, err := spans(m.at(file))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		var has uint64
+		for _, s := range all {
+			if s.owner != u.Name && s.owner != strconv.Itoa(int(u.UID)) {
+				continue
+			}
+			has += s.many
+			for _, other := range all {
+				if other.owner != s.owner && other.first < s.first+s.many && s.first < other.first+other.many {
+					return "", ill("give them ranges of their own", "%s: the ranges of %s and %s overlap", file, s.owner, other.owner)
+				}
+			}
+		}
+		if has < wanted {
+			return "", ill("let collie-configuration give them (subordinate-ids), or add a subid-range to subids-service-type", "%s gives %s %d, and containers want %d", file, u.Name, has, wanted)
+		}
+		says = append(says, fmt.Sprintf("%d in %s", has, file))
+	}
+	return strings.Join(says, ", "), nil
+}
+
+// checkMapper looks for the programs that may give a user its subordinate ids.
+func checkMapper(_ context.Context, m *machine) (string, error) {
+	var says []string
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		found := ""
+		for _, dir := range []string{"/run/privileged/bin", "/run/setuid-programs", "/usr/bin"} {
+			path := filepath.Join(dir, name)
+			info, err := os.Stat(m.at(path))
+			if err == nil && info.Mode()&fs.ModeSetuid != 0 && info.Sys().(*syscall.Stat_t).Uid == m.root {
+				found = path
+				break
+			}
+		}
+		if found == "" {
+			return "", ill("add rootless-podman-service-type to the system", "there is no %s that is setuid root", name)
+		}
+		says = append(says, found)
+	}
+	return strings.Join(says, ", "), nil
+}
+
+func checkCgroups(_ context.Context, m *machine) (string, error) {
+	const add = "add rootless-podman-service-type to the system, and (supplementary-groups '(\"cgroup\")) to the user"
+	u, err := m.user()
+	if err != nil {
+		return "", err
+	}
+	dir := m.at("/sys/fs/cgroup")
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); errors.Is(err, fs.ErrNotExist) {
+		return "", ill("mount cgroup2 at /sys/fs/cgroup: %base-file-systems of Guix 1.5 does", "/sys/fs/cgroup isn't cgroups v2")
+	}
+	for _, name := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
+		file := filepath.Join(dir, name)
+		info, err := os.Stat(file)
+		if err != nil {
+			return "", err
+		}
+		sys := info.Sys().(*syscall.Stat_t)
+		groups := append([]uint32{u.GID}, u.Groups...)
+		if !(sys.Uid == u.UID && info.Mode()&0o200 != 0) && !(slices.Contains(groups, sys.Gid) && info.Mode()&0o020 != 0) {
+			return "", ill(add, "%s can't write %s, which has mode %o and group %d", u.Name, file, info.Mode().Perm(), sys.Gid)
+		}
+	}
+	on, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if !slices.Contains(strings.Fields(string(on)), name) {
+			return "", risk("start it with `herd start cgroups2-limits`", "the controller %s is off: limits of pods don't hold", name)
+		}
+	}
+	return strings.TrimSpace(string(on)), nil
+}
+
+func checkRuntime(_ context.Context, m *machine) (string, error) {
+	const again = "make it with `herd restart podman-runtime-directory`"
+	u, err := m.user()
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Lstat(m.at(u.Runtime))
+	switch {
+	case err != nil:
+		return "", ill(again, "%s", err)
+	case !info.IsDir():
+		return "", ill("remove it, and "+again, "%s is no directory", u.Runtime)
+	case info.Sys().(*syscall.Stat_t).Uid != u.UID:
+		return "", ill("chown "+u.Name+" "+u.Runtime, "%s belongs to the user %d, not to %s", u.Runtime, info.Sys().(*syscall.Stat_t).Uid, u.Name)
+	case info.Mode().Perm()&0o077 != 0:
+		return "", ill("chmod 700 "+u.Runtime, "%s has mode %o", u.Runtime, info.Mode().Perm())
+	}
+	return u.Runtime, nil
+}
+
+func checkLinger(_ context.Context, m *machine) (string, error) {
+	u, err := m.user()
+	if err != nil {
+		return "", err
+	}
+	dirs := []string{"/var/lib/elogind/linger", "/var/lib/systemd/linger"}
+	for _, dir := range dirs {
+		if _, err := os.Lstat(m.at(dir, u.Name)); err == nil {
+			return filepath.Join(dir, u.Name), nil
+		}
+	}
+	file := filepath.Join(dirs[0], u.Name)
+	return "", ill("touch "+file, "there is no %s: elogind removes %s when %s logs out, and the network of the pods with it", file, u.Runtime, u.Name)
+}
+
+func checkPodman(ctx context.Context, m *machine) (string, error) {
+	socket := m.at(m.runtime, fmt.Sprintf(podmanSocket, m.cfg.User))
+	if _, err := m.owned(filepath.Dir(socket), 0o077); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if _, err := manifests.Connect(socket).Live(ctx); err != nil {
+		return "", ill("restart it with `herd restart podman-api`; what it says is in /var/log/podman-api.log", "%s", err)
+	}
+	return "it answers at " + socket, nil
+}

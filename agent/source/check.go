@@ -1,0 +1,38 @@
+package source
+
+import (
+	"context"
+	"time"
+)
+
+// A Checked is one of the repositories of a Config, and what keeps it from being followed, if anything does.
+type Checked struct {
+	URL string
+	Err error
+}
+
+const checkTime = 10 * time.Second
+
+// Check looks whether the repositories of cfg can be followed, as a poll would: who may write one on this machine, whether
+// files of keys are as they should be, whether a server answers and has the branch. Nothing is fetched or kept.
+func Check(ctx context.Context, cfg Config) ([]Checked, error) {
+	places, err := newPlaces(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var all []Checked
+	for _, p := range places {
+		all = append(all, Checked{hidden(p.url), p.check(ctx, cfg.Branch)})
+	}
+	return all, nil
+}
+
+func (p *place) check(ctx context.Context, branch string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	offered, err := ask(ctx, p.remote)
+	if err == nil {
+		_, err = offered.tip(hidden(p.url), branch)
+	}
+	return err
+}
