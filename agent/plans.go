@@ -161,7 +161,7 @@ func (a *Agent) plan(ctx context.Context, name string) (api.Plan, error) {
 		return a.proposal(ctx, snap.state, name)
 	}
 	s := snap.state
-	plan := api.Plan{Layers: []api.PlanLayer{}, Preparing: a.conductor.preparer.status(s.Later)}
+	plan := api.Plan{Layers: []api.PlanLayer{}, Preparing: a.conductor.preparer.status(s)}
 	for _, name := range slices.Sorted(maps.Keys(s.Plans)) {
 		plan.Plans = append(plan.Plans, s.Plans[name].summary(name, a.conductor.preparer))
 	}

@@ -17,7 +17,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		Version:   a.version,
 		Host:      s.Host,
 		Phase:     string(s.phase()),
-		Preparing: a.conductor.preparer.status(s.Later),
+		Preparing: a.conductor.preparer.status(s),
 		Suspended: s.Suspended,
 		Wanted:    api.Wanted{Revision: snap.wanted.Revision, Because: snap.because},
 		Source:    sourceStatus(a.source.Status()),
@@ -82,7 +82,8 @@ func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
 }
 
 // status tells of the newest revision's preparation in flight, or of the one that is tried again later.
-func (p *preparer) status(later *Later) *api.Preparing {
+func (p *preparer) status(s State) *api.Preparing {
+	later := s.Later
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -90,6 +91,8 @@ func (p *preparer) status(later *Later) *api.Preparing {
 		return &api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress}
 	case later != nil && later.Next.After(time.Now()):
 		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}
+	case s.Newest.ID != "" && s.Newest.ID != s.Prepared.Revision && s.bad(s.Newest.ID) == nil: // what came of it is being written down
+		return &api.Preparing{Revision: s.Newest.ID, Since: p.since, Progress: Progress{Item: "waits for its turn"}}
 	}
 	return nil
 }

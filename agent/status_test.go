@@ -331,3 +331,22 @@ func TestOfferKeepsTheLatest(t *testing.T) {
 	default:
 	}
 }
+
+// Between the end of a preparation and what is written down of it, whoever waits isn't told that nothing goes on.
+func TestTheNewestIsPreparedUntilItIsKnownHowItEnded(t *testing.T) {
+	newest := source.Revision{ID: strings.Repeat("a", 40)}
+	for name, row := range map[string]struct {
+		state State
+		want  bool
+	}{
+		"nothing was pushed": {State{}, false},
+		"it just came":       {State{Newest: newest}, true},
+		"it is prepared":     {State{Newest: newest, Prepared: Set{Revision: newest.ID}}, false},
+		"an older one is":    {State{Newest: newest, Prepared: Set{Revision: "b"}}, true},
+		"it is bad":          {State{Newest: newest, Bad: map[string]Bad{newest.ID: {}}}, false},
+	} {
+		if got := new(preparer).status(row.state); (got != nil) != row.want {
+			t.Errorf("%s: preparing %+v, want any: %v", name, got, row.want)
+		}
+	}
+}
