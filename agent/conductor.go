@@ -217,7 +217,8 @@ func (c *conductor) switchTo(layer string, set Set, because string) error {
 	}
 	c.busy = layer
 	c.seen[layer] = report{layer: layer}
-	c.order(layer, order{switchTo: true, target: target, since: c.state.Rollout.Since, every: c.pace(layer)})
+	r := c.state.Rollout
+	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), since: r.Since, every: c.pace(layer)})
 	return nil
 }
 

@@ -123,15 +123,16 @@ func checkRepository(ctx context.Context, m *machine) (string, error) {
 		return "", err
 	}
 	var well, not []string
+	empty := false
 	for _, c := range all {
-		if c.Err != nil {
+		if empty = empty || c.Empty; c.Err != nil {
 			not = append(not, c.Err.Error())
 		} else {
 			well = append(well, c.URL)
 		}
 	}
 	switch {
-	case len(well) == 0:
+	case len(well) == 0 && !empty:
 		return "", ill("", "%s", strings.Join(not, "\n"))
 	case len(not) > 0:
 		return "", risk("", "%s", strings.Join(not, "\n"))

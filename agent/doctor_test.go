@@ -242,6 +242,7 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		{"state folder", func(p *patient) { p.link("/etc", "/var/lib/collie/keys") }, levelFail, "keys is a link", "remove it"},
 		{"repository", func(p *patient) { p.cfg.Source.URL += ".none" }, levelFail, "doesn't exist: create it with git init --bare ", ""},
 		{"repository", func(p *patient) { p.mode("/ops.git/refs", 0o777) }, levelFail, "writable by everyone; chmod -R go-w ", ""},
+		{"repository", func(p *patient) { p.remove("/ops.git/refs/heads/main") }, levelWarn, "has no branch main yet: push one", ""},
 		{"repository", func(p *patient) { p.cfg.Source.Branch = "next" }, levelFail, "has no branch next, only main", ""},
 		{"repository", func(p *patient) {
 			p.cfg.Source.Mirrors = append(p.cfg.Source.Mirrors, p.cfg.Source.Repository)

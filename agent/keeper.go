@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/guix"
 )
 
 // A keeper does all writes to its layer: switching and healing never race, and need no lock.
@@ -26,6 +27,7 @@ type keeper struct {
 type order struct {
 	switchTo bool          // else the layer is at target already
 	target   Target        // the zero Target: leave the layer alone
+	revision string        // whose rollout it is, also on the way back from it
 	since    time.Time     // from when on problems count; zero: the last minutes
 	every    time.Duration // between two looks
 	only     []Target      // not nil: drop what none of these needs,
@@ -87,7 +89,7 @@ func (k *keeper) obey(ctx context.Context, o order) {
 		k.log.Debug("what the switch will change isn't known", "layer", k.Name, "err", unseen)
 	}
 	crash.At("switching." + k.Name)
-	if r.err = k.Layer.Switch(ctx, o.target); r.err == nil {
+	if r.err = k.Layer.Switch(guix.For(ctx, o.revision), o.target); r.err == nil {
 		k.target = o.target
 	}
 	crash.At("switched." + k.Name)
@@ -102,7 +104,7 @@ func (k *keeper) look(ctx context.Context) report {
 	r.changes, r.err = k.Layer.Diff(ctx, k.target)
 	if r.err == nil && differs(r.changes) && k.Heals {
 		k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes)
-		if r.err = k.Layer.Switch(context.WithoutCancel(ctx), k.target); r.err == nil {
+		if r.err = k.Layer.Switch(guix.For(context.WithoutCancel(ctx), k.target.Revision), k.target); r.err == nil {
 			r.changes, r.err = k.Layer.Diff(ctx, k.target)
 		}
 	}

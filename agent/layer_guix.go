@@ -189,7 +189,6 @@ func (l systemLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
 }
 
 func (l systemLayer) Switch(ctx context.Context, t Target) error {
-	ctx = guix.For(ctx, t.Revision)
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return err
@@ -312,7 +311,6 @@ func (l homeLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
 }
 
 func (l homeLayer) Switch(ctx context.Context, t Target) error {
-	ctx = guix.For(ctx, t.Revision)
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return err

@@ -101,6 +101,14 @@ type Later struct {
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these
 }
 
+// whose rollout it is: on the way back, that of the revision which failed.
+func (r *Rollout) whose() string {
+	if r.Phase == returning {
+		return r.Failed
+	}
+	return r.To.Revision
+}
+
 // Stuck is a return that failed. A new commit or `collie retry` ends it.
 type Stuck struct {
 	Prepared string    `json:"prepared"` // the newest prepared revision at that time

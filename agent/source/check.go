@@ -7,8 +7,9 @@ import (
 
 // A Checked is one of the repositories of a Config, and what keeps it from being followed, if anything does.
 type Checked struct {
-	URL string
-	Err error
+	URL   string
+	Err   error
+	Empty bool // only that nothing was pushed yet
 }
 
 const checkTime = 10 * time.Second
@@ -22,17 +23,20 @@ func Check(ctx context.Context, cfg Config) ([]Checked, error) {
 	}
 	var all []Checked
 	for _, p := range places {
-		all = append(all, Checked{hidden(p.url), p.check(ctx, cfg.Branch)})
+		all = append(all, p.check(ctx, cfg.Branch))
 	}
 	return all, nil
 }
 
-func (p *place) check(ctx context.Context, branch string) error {
+func (p *place) check(ctx context.Context, branch string) Checked {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	c := Checked{URL: hidden(p.url)}
 	offered, err := ask(ctx, p.remote)
 	if err == nil {
-		_, err = offered.tip(hidden(p.url), branch)
+		c.Empty = len(offered) == 0
+		_, err = offered.tip(c.URL, branch)
 	}
-	return err
+	c.Err = err
+	return c
 }

@@ -247,7 +247,8 @@ func (f field) key() string {
 	return strings.Join(words, "")
 }
 
-// optionsOf are the fields by their YAML key as it would be; those of a record in a field come after it, below its key.
+// optionsOf are the fields by their YAML key as it would be. A field that holds a record stands for the record's; one that
+// holds a list of them comes before theirs.
 func optionsOf(all []record) (keys []string, fields map[string]field, owner map[string]string) {
 	fields, owner = map[string]field{}, map[string]string{}
 	var add func(r record, below string)
@@ -257,11 +258,12 @@ func optionsOf(all []record) (keys []string, fields map[string]field, owner map[
 			i := slices.IndexFunc(all, func(r record) bool {
 				return f.kind == r.name || f.kind == "list-of-"+r.name+"s" || f.kind == "list-of-"+r.name || f.kind == "maybe-"+r.name
 			})
+			if i < 0 || strings.HasPrefix(f.kind, "list-of-") {
+				keys, fields[key], owner[key] = append(keys, key), f, r.name
+			}
 			if i >= 0 {
 				add(all[i], key+".")
-				continue
 			}
-			keys, fields[key], owner[key] = append(keys, key), f, r.name
 		}
 	}
 	i := slices.IndexFunc(all, func(r record) bool { return r.name == "collie-configuration" })
@@ -271,11 +273,15 @@ func optionsOf(all []record) (keys []string, fields map[string]field, owner map[
 
 // yamlKeys are those of the agent's configuration.
 func yamlKeys(of reflect.Type, below string) (keys []string) {
+	list := of.Kind() == reflect.Slice
 	for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
 		of = of.Elem()
 	}
+	if list || of.Kind() != reflect.Struct {
+		keys = []string{strings.TrimSuffix(below, ".")}
+	}
 	if of.Kind() != reflect.Struct {
-		return []string{strings.TrimSuffix(below, ".")}
+		return keys
 	}
 	for i := range of.NumField() {
 		name, how, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ",")

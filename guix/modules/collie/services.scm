@@ -472,7 +472,8 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
           ;; The commands' own words; but `herd status collie' is Shepherd's.
           (collie-action 'deployment "Show what is deployed, as `collie status' does." "GET /v1/status")
           (collie-action 'sync "Look for a new commit now." "POST /v1/sync")
-          (collie-action 'plan "Show what waits, and what its switch would change." "GET /v1/plan")
+          (collie-action 'plan "Show what waits, or a branch plan/NAME, and what its switch would change."
+                         "GET /v1/plan?name=")
           (collie-action 'history "List what was deployed, and how it ended." "GET /v1/history")
           (collie-action 'logs "Show the last of what Guix said for the newest revision, or for the one that is named."
                          "GET /v1/logs?lines=100&revision=")
