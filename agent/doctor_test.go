@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
 
@@ -248,6 +252,24 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 			p.cfg.Source.Mirrors = append(p.cfg.Source.Mirrors, p.cfg.Source.Repository)
 			p.cfg.Source.Mirrors[0].URL += ".none"
 		}, levelWarn, "ops.git.none doesn't exist", ""},
+		{"repository", func(p *patient) {
+			p.write("/token", "x\n", 0o644)
+			p.cfg.Source.Repository = source.Repository{URL: "https://127.0.0.1:1/ops.git", TokenFile: p.at("/token")}
+		}, levelFail, "token is readable by others than its owner; chmod 600 ", ""},
+		{"repository", func(p *patient) {
+			p.write("/key", "x\n", 0o640)
+			p.write("/hosts", "127.0.0.1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvbw==\n", 0o644)
+			p.cfg.Source.Repository = source.Repository{URL: "ssh://git@127.0.0.1:1/ops.git", KeyFile: p.at("/key"), KnownHosts: p.at("/hosts")}
+		}, levelFail, "key is readable by others than its owner; chmod 600 ", ""},
+		{"repository", func(p *patient) {
+			_, key, err := ed25519.GenerateKey(nil)
+			p.must(err)
+			block, err := ssh.MarshalPrivateKey(key, "")
+			p.must(err)
+			p.write("/key", string(pem.EncodeToMemory(block)), 0o600)
+			p.write("/hosts", "x\n", 0o666)
+			p.cfg.Source.Repository = source.Repository{URL: "ssh://git@127.0.0.1:1/ops.git", KeyFile: p.at("/key"), KnownHosts: p.at("/hosts")}
+		}, levelFail, "hosts is writable by others than its owner; chmod go-w ", ""},
 		{"clock", func(p *patient) { p.now = p.now.Add(-24 * time.Hour) }, levelFail, "the running system was made later", "ntpd"},
 		{"clock", func(p *patient) {
 			p.write("/var/lib/collie/state.json", `{"newest": {"time": "2199-01-01T00:00:00Z"}}`, 0o600)

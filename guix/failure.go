@@ -72,7 +72,7 @@ var (
 	frame     = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
 	inTree    = regexp.MustCompile(`^In (.+):$`)
 	frameAt   = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
-	builder   = regexp.MustCompile("(?m)^builder for [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*)$")
+	builder   = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
 	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
 	guixSays  = regexp.MustCompile(`^guix [a-z-]+: error: `)
 	place     = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)

@@ -238,6 +238,34 @@ func actions(t *testing.T) (all [][2]string) {
 	return all
 }
 
+// Shepherd's actions have the words of the commands, but for those that ask no agent, and its own.
+func TestDocsHaveAnActionForEachCommand(t *testing.T) {
+	not := map[string]string{
+		"status":   "Shepherd's own, so it is deployment",
+		"restart":  "Shepherd's own, of the agent itself",
+		"doctor":   "looks from outside, and needs no agent",
+		"init":     "asks nobody",
+		"run":      "is the agent",
+		"validate": "asks nobody",
+		"version":  "asks nobody",
+	}
+	words := map[string]bool{"deployment": true}
+	for _, c := range commands(t)[1:] {
+		if not[c.Name()] == "" {
+			words[c.Name()] = true
+		}
+	}
+	for _, a := range actions(t) {
+		if !words[a[0]] {
+			t.Errorf("%s has the action %s, for which there is no command", scheme, a[0])
+		}
+		delete(words, a[0])
+	}
+	for word := range words {
+		t.Errorf("%s has no action %s for `collie %s`; if it asks no agent, say so here", scheme, word, word)
+	}
+}
+
 // key is the YAML key of a field: restart-policy is restartPolicy, system? is system.
 func (f field) key() string {
 	words := strings.Split(strings.TrimSuffix(f.name, "?"), "-")
