@@ -19,6 +19,9 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Look at the repository now; with --wait, until its newest revision is good or bad",
+		Long: "Look at the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it is\n" +
+			"bad, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck. A fault of the\n" +
+			"network or the machine makes no revision bad; it is tried again until the time is up.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
 			"  collie sync --build",
 		Args: usage(cobra.NoArgs),
