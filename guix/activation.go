@@ -14,7 +14,7 @@ type scripts struct {
 	groups     []group
 	privileged map[string]privilege // set-uid programs and the like, by name
 	others     []form               // scripts of which no more is known
-	known      bool                 // all of it could be read
+	known      bool                 // all could be read
 }
 
 const maxScripts = 500 // a desktop has some 40
@@ -45,7 +45,10 @@ func (a *scripts) read(script string) {
 		a.known = false
 		return
 	}
-	if f, ok := seek(forms, "activate-users+groups"); ok && len(f.list) == 3 {
+	if f, ok := seek(forms, "activate-users+groups"); ok {
+		if a.known = a.known && len(f.list) == 3; !a.known { // it holds passwords: nothing of it is shown
+			return
+		}
 		for _, u := range f.list[1].tuples(10) {
 			a.users = append(a.users, account{
 				name: u[0].atom, uid: u[1].number(), group: u[2].atom, groups: slices.Sorted(slices.Values(u[3].atoms())),
@@ -64,9 +67,9 @@ func (a *scripts) read(script string) {
 	if _, ok := seek(forms, "activate-etc"); ok {
 		return
 	}
-	for _, f := range forms { // without what sets the load path, which is the same for all
+	for _, f := range forms { // without what sets the load path, and loads modules
 		if f.head() == "begin" {
-			a.others = append(a.others, f)
+			a.others = append(a.others, slices.DeleteFunc(f.list[1:], func(f form) bool { return f.head() == "use-modules" })...)
 		}
 	}
 }
@@ -129,6 +132,26 @@ func privileges(was, is scripts) []Detail {
 		all = append(all, d)
 	}
 	return all
+}
+
+// otherScripts shows what changed in the scripts of which no more is known: what they do can't be foretold.
+func otherScripts(was, is scripts, store string) []Detail {
+	if !was.known || !is.known {
+		return nil
+	}
+	left := func(all, others []form) []form {
+		return slices.DeleteFunc(slices.Clone(all), func(f form) bool { return slices.ContainsFunc(others, f.same) })
+	}
+	before, after := left(was.others, is.others), left(is.others, was.others)
+	if len(before)+len(after) == 0 {
+		return nil
+	}
+	d := Detail{Change: Change{"update", "activation", "what its scripts do can't be foretold"}}
+	t, says := texts{store: store}, ""
+	if d.Diff, says = t.explain(before, after); says != "" {
+		d.Says += "; " + says
+	}
+	return []Detail{d}
 }
 
 // tuples are the lists of n data in (map … (list `(…) `(…))), or in (map … (list (list …) (list …))).

@@ -68,7 +68,7 @@ func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service
 			continue
 		}
 		says := ""
-		if details[i].Diff, says = why.explain(was.form, is.form); says != "" {
+		if details[i].Diff, says = why.explain([]form{was.form}, []form{is.form}); says != "" {
 			details[i].Says += "; " + says
 		}
 	}

@@ -45,6 +45,9 @@ func manifestOf(item string) map[string]pkg {
 		return all
 	}
 	for _, p := range readManifest(string(text)) {
+		if _, twice := all[p.name]; twice {
+			p.name += "@" + p.version
+		}
 		all[p.name] = p.pkg
 	}
 	return all

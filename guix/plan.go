@@ -47,7 +47,7 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 	details := slices.Concat(services, plain(rest), etc, packages(live, item))
 	if pending(changes) { // else nothing is activated
 		was, is := scriptsOf(live), scriptsOf(item)
-		details = slices.Concat(details, accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is))
+		details = slices.Concat(details, accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, storeOf(item)))
 	}
 	return details, nil
 }
@@ -120,6 +120,7 @@ func (s *System) files(changes []Change, live, item string) ([]Detail, []Change)
 			all.add(Detail{Change: Change{"update", c.Subject, c.Says}})
 		}
 	}
+	slices.SortStableFunc(all.details, func(a, b Detail) int { return strings.Compare(a.Subject, b.Subject) })
 	return all.details, rest
 }
 

@@ -1,6 +1,9 @@
 package guix
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // prettyWidth is how long a line may be before what is in it gets lines of its own.
 const prettyWidth = 96
@@ -10,6 +13,16 @@ func (f form) pretty() string {
 	var b strings.Builder
 	f.lines(&b, 0)
 	return b.String() + "\n"
+}
+
+// prettyAll writes forms one below the other, and notes which files of the store they name.
+func prettyAll(forms []form, items map[string]string) []byte {
+	var text []byte
+	for _, f := range forms {
+		text = append(text, f.pretty()...)
+		f.items(items)
+	}
+	return text
 }
 
 func (f form) lines(b *strings.Builder, column int) {
@@ -67,6 +80,11 @@ func (f form) write(text []byte, most int) []byte {
 }
 
 var stringEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// same tells whether f and other are equal, hashes of the store included.
+func (f form) same(other form) bool {
+	return f.atom == other.atom && f.str == other.str && f.quoted == other.quoted && f.isList == other.isList && slices.EqualFunc(f.list, other.list, form.same)
+}
 
 // mark is how a quote is written, before what is quoted.
 func (f form) mark() (string, form) {

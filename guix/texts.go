@@ -57,11 +57,9 @@ func (t *texts) compare(subject, before, after string) bool {
 var versioned = regexp.MustCompile(`-[0-9]`) // a package, in which nobody wants to look for what changed
 
 // explain is what differs between two programs: their own text, and that of the files that they name.
-func (t *texts) explain(was, is form) (text, says string) {
-	text = t.diff([]byte(was.pretty()), []byte(is.pretty()))
+func (t *texts) explain(was, is []form) (text, says string) {
 	before, after := map[string]string{}, map[string]string{}
-	was.items(before)
-	is.items(after)
+	text = t.diff(prettyAll(was, before), prettyAll(is, after))
 	var anew []string
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		if before[name] == "" || before[name] == after[name] {
