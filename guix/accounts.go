@@ -25,7 +25,7 @@ type group struct{ name, id string }
 //	of a user     uid   primary and other groups   home   shell   comment          password
 //	what is live  kept  replaced                   repl.  repl.   kept, for people  kept
 func accounts(etc string, next scripts) []Detail {
-	if !next.known || len(next.users) == 0 || len(next.groups) == 0 {
+	if len(next.users) == 0 || len(next.groups) == 0 { // a script that makes none leaves all as it is
 		return nil
 	}
 	users, groups := liveAccounts(etc)

@@ -46,7 +46,8 @@ func (a *scripts) read(script string) {
 		return
 	}
 	if f, ok := seek(forms, "activate-users+groups"); ok {
-		if a.known = a.known && len(f.list) == 3; !a.known { // it holds passwords: nothing of it is shown
+		if len(f.list) != 3 { // it holds passwords: nothing of it is shown
+			a.known = false
 			return
 		}
 		for _, u := range f.list[1].tuples(10) {
@@ -58,6 +59,7 @@ func (a *scripts) read(script string) {
 		for _, g := range f.list[2].tuples(4) {
 			a.groups = append(a.groups, group{g[0].atom, g[2].number()})
 		}
+		a.known = a.known && len(a.users) > 0 && len(a.groups) > 0
 		return
 	}
 	if f, ok := seek(forms, "activate-privileged-programs"); ok {
@@ -105,9 +107,6 @@ func (a *scripts) readPrivileged(f form) {
 
 // privileges compares the privileged programs of two systems.
 func privileges(was, is scripts) []Detail {
-	if !was.known || !is.known {
-		return nil
-	}
 	both := maps.Clone(was.privileged)
 	maps.Copy(both, is.privileged)
 	var all []Detail
@@ -136,9 +135,6 @@ func privileges(was, is scripts) []Detail {
 
 // otherScripts shows what changed in the scripts of which no more is known: what they do can't be foretold.
 func otherScripts(was, is scripts, store string) []Detail {
-	if !was.known || !is.known {
-		return nil
-	}
 	left := func(all, others []form) []form {
 		return slices.DeleteFunc(slices.Clone(all), func(f form) bool { return slices.ContainsFunc(others, f.same) })
 	}

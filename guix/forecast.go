@@ -61,9 +61,12 @@ func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service
 		if j < 0 || steps[j].name == "user-homes" { // it names all accounts with their passwords
 			continue
 		}
+		is, ok := programs[steps[j].file]
+		if steps[j].file != "" && !ok {
+			details[i].Says += "; its file isn't as Guix 1.5 writes it, so what it will require isn't known"
+		}
 		e, _ := kept.of(steps[j].name)
-		was, ok := programOf(item, e.File)
-		is, ok2 := programs[steps[j].file]
+		was, ok2 := programOf(item, e.File)
 		if !ok || !ok2 {
 			continue
 		}

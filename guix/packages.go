@@ -1,6 +1,8 @@
 package guix
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -11,7 +13,11 @@ type pkg struct{ version, path string }
 
 // packages compares the profiles of two systems, or two homes. One item may be missing.
 func packages(live, item string) []Detail {
-	was, is := manifestOf(live), manifestOf(item)
+	was, err := manifestOf(live)
+	is, err2 := manifestOf(item)
+	if err != nil || err2 != nil {
+		return []Detail{{Change: Change{"update", "packages", "not known: a manifest isn't as Guix 1.5 writes it"}}}
+	}
 	var all []Detail
 	both := maps.Clone(was)
 	maps.Copy(both, is)
@@ -34,50 +40,41 @@ func packages(live, item string) []Detail {
 	return all
 }
 
-// manifestOf are the packages of item's profile by name, with their output if that isn't out; none if they aren't known.
-func manifestOf(item string) map[string]pkg {
-	all := map[string]pkg{}
-	if item == "" {
-		return all
-	}
+// manifestOf are the packages of item's profile by name, with their output if that isn't out. No item has none.
+func manifestOf(item string) (map[string]pkg, error) {
 	text, err := readBounded(filepath.Join(item, "profile/manifest"))
+	if item == "" || errors.Is(err, fs.ErrNotExist) {
+		return map[string]pkg{}, nil
+	}
 	if err != nil {
-		return all
+		return nil, err
 	}
-	for _, p := range readManifest(string(text)) {
-		if _, twice := all[p.name]; twice {
-			p.name += "@" + p.version
-		}
-		all[p.name] = p.pkg
-	}
-	return all
-}
-
-type namedPackage struct {
-	name string
-	pkg
+	return readManifest(string(text))
 }
 
 // readManifest reads (manifest (version 4) (packages (("git" "2.52.0" "out" "/gnu/store/…" …) …))).
-func readManifest(text string) []namedPackage {
+func readManifest(text string) (map[string]pkg, error) {
 	forms, err := readStore(text)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	list, ok := seek(forms, "packages")
 	if !ok || len(list.list) != 2 {
-		return nil
+		return nil, errors.New("it names no packages")
 	}
-	var all []namedPackage
+	all := map[string]pkg{}
 	for _, entry := range list.list[1].list {
 		if len(entry.list) < 4 || slices.ContainsFunc(entry.list[:4], func(f form) bool { return !f.str }) {
-			continue
+			return nil, errors.New("a package is written otherwise")
 		}
-		name, output := entry.list[0].atom, entry.list[2].atom
+		name, version, output := entry.list[0].atom, entry.list[1].atom, entry.list[2].atom
 		if output != "out" {
 			name += ":" + output
 		}
-		all = append(all, namedPackage{name, pkg{entry.list[1].atom, entry.list[3].atom}})
+		if _, twice := all[name]; twice {
+			name += "@" + version
+		}
+		all[name] = pkg{version, entry.list[3].atom}
 	}
-	return all
+	return all, nil
 }

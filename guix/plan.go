@@ -46,10 +46,18 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 	etc, rest := s.files(changes, live, item)
 	details := slices.Concat(services, plain(rest), etc, packages(live, item))
 	if pending(changes) { // else nothing is activated
-		was, is := scriptsOf(live), scriptsOf(item)
-		details = slices.Concat(details, accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, storeOf(item)))
+		details = append(details, s.activates(live, item)...)
 	}
 	return details, nil
+}
+
+// activates is what the scripts do that make item live.
+func (s *System) activates(live, item string) []Detail {
+	was, is := scriptsOf(live), scriptsOf(item)
+	if !was.known || !is.known {
+		return []Detail{{Change: Change{"update", "activation", "users and more aren't known: a script isn't as Guix 1.5 writes it"}}}
+	}
+	return slices.Concat(accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, storeOf(item)))
 }
 
 // Plan says what a switch to item, which Build made from tree, would change, as System.Plan does.

@@ -17,6 +17,9 @@ type program struct {
 // programOf reads the program in a file of services of item. A compiled file names its source, which is in the store as
 // long as it is itself. It is false for what isn't as Guix 1.5 writes it: such a service is taken as Shepherd has it.
 func programOf(item, file string) (program, bool) {
+	if !strings.HasPrefix(file, "/gnu/store/") { // none is known
+		return program{}, false
+	}
 	text, err := readBounded(inStoreOf(item, file))
 	if err != nil {
 		return program{}, false
