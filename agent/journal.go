@@ -49,6 +49,8 @@ type Entry struct {
 	Layer    string    `json:"layer,omitempty"`
 	Because  string    `json:"because,omitempty"`
 	Before   []Problem `json:"before,omitempty"`
+
+	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
 }
 
 const (
@@ -199,7 +201,7 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			}
 		case evBad:
 			d := begin(e)
-			d.Reason = e.Because
+			d.Reason, d.Changes = e.Because, e.Changes
 			if deploying != e.Revision { // it failed in prepare: nothing to take back
 				end(e, "bad")
 			}
@@ -213,7 +215,8 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			commits[e.Revision] = e
 			end(e, "accepted")
 		case evGood:
-			begin(e).Reason = "" // of an earlier try
+			d := begin(e)
+			d.Reason, d.Changes = "", e.Changes // of this try
 			end(e, "good")
 			deploying = ""
 		case evReturned:

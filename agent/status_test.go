@@ -188,6 +188,8 @@ func TestPlanIsWhatWaits(t *testing.T) {
 		ask("resumed", nothing)
 		if past, err := a.answers().History(t.Context()); err != nil || len(past) != 2 || past[0].Revision != "b" || past[0].Outcome != "good" {
 			t.Errorf("history %+v (%v)", past, err)
+		} else if want := map[string][]Change{"pods": {{Does: "update", Subject: "pods", Says: "1 → 2"}}}; !reflect.DeepEqual(past[0].Changes, want) {
+			t.Errorf("b changed %v, want %v", past[0].Changes, want)
 		}
 		w.push("c", "system=bad c", "pods=2")
 		pass(time.Second)
@@ -222,9 +224,9 @@ func TestRetryTriesABadRevisionAgain(t *testing.T) {
 		var outcomes []string
 		past, err := a.answers().History(t.Context())
 		for _, d := range past {
-			outcomes = append(outcomes, d.Revision+" "+d.Outcome+" "+d.Author)
+			outcomes = append(outcomes, fmt.Sprint(d.Revision, " ", d.Outcome, " ", d.Author, " ", len(d.Changes)))
 		}
-		if want := []string{"b good ann", "b returned ann", "a good ann"}; err != nil || !slices.Equal(outcomes, want) {
+		if want := []string{"b good ann 2", "b returned ann 2", "a good ann 2"}; err != nil || !slices.Equal(outcomes, want) {
 			t.Errorf("history %q (%v), want %q", outcomes, err, want)
 		}
 	})

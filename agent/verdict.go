@@ -106,10 +106,26 @@ func (r *Rollout) counts(p Problem) bool {
 	return !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
 }
 
+// made is what the rollout changed, for the history: of each layer not more than a person would read.
+func (r *Rollout) made() map[string][]Change {
+	const most = 50
+	made := map[string][]Change{}
+	for layer, changes := range r.Changes {
+		changes = slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return c.Waits })
+		if more := len(changes) - most; more > 0 {
+			changes = append(changes[:most], Change{Does: "change", Subject: fmt.Sprintf("%d more", more)})
+		}
+		if len(changes) > 0 {
+			made[layer] = changes
+		}
+	}
+	return made
+}
+
 // good ends a rollout well.
 func (c *conductor) good() error {
 	r := c.state.Rollout
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack()}); err != nil {
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made()}); err != nil {
 		return err
 	}
 	c.state.Good = c.state.Current.over(c.state.Good)
@@ -130,7 +146,7 @@ func (c *conductor) fail(reason string, err error) error {
 	if transient := new(TransientError); errors.As(err, &transient) {
 		return c.returnFor(r.To.Revision, reason)
 	}
-	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason}); err != nil {
+	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
 		return err
 	}
 	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)

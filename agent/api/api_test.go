@@ -485,6 +485,7 @@ func TestPending(t *testing.T) {
 		{Plan{}, false},
 		{Plan{Revision: "a", Layers: []PlanLayer{{Name: "pods"}}}, false},
 		{Plan{Revision: "a", Layers: []PlanLayer{{Name: "system"}, {Name: "pods", Changes: []Change{{Does: "start"}}}}}, true},
+		{Plan{Revision: "a", Layers: []PlanLayer{{Name: "system", Changes: []Change{{Does: "next boot", Waits: true}}}}}, false},
 	} {
 		if got := row.plan.Pending(); got != row.want {
 			t.Errorf("%+v is pending: %v, want %v", row.plan, got, row.want)

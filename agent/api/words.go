@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Change is one difference between a target and what is live.
 type Change struct {
@@ -187,17 +190,15 @@ type PlanLayer struct {
 	Changes []Change `json:"changes"`
 }
 
-// Pending tells whether the plan would change anything, as far as that is known.
+// Pending tells whether the plan would change anything, as far as that is known: what waits for a boot since an earlier
+// switch is none of its doing.
 func (p Plan) Pending() bool {
 	if p.Preparing != nil {
 		return true
 	}
-	for _, l := range p.Layers {
-		if len(l.Changes) > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Layers, func(l PlanLayer) bool {
+		return slices.ContainsFunc(l.Changes, func(c Change) bool { return !c.Waits })
+	})
 }
 
 // A Deployment is one entry of the history.
@@ -211,6 +212,8 @@ type Deployment struct {
 	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, accepted, underway
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
+
+	Changes map[string][]Change `json:"changes,omitempty"` // what the switch changed, or began to, by layer
 }
 
 // Synced answers a sync: the newest revision that was accepted.
