@@ -30,6 +30,7 @@ type node struct {
 	requires []string
 	oneShot  bool
 	running  bool
+	disabled bool
 }
 
 // details is diff for a person. again tells whether guix starts services, too.
@@ -55,6 +56,12 @@ func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service
 		}
 	}
 	details := foresee(all, files, programs, steps, again)
+	explain(item, details, steps, programs, kept)
+	return append(plain(kept.unfinished()), details...)
+}
+
+// explain adds what changed in the definitions of the steps' services.
+func explain(item string, details []Detail, steps []step, programs map[string]program, kept started) {
 	why := texts{store: storeOf(item)}
 	for i, d := range details {
 		j := slices.IndexFunc(steps, func(st step) bool { return st.Subject == d.Subject })
@@ -75,7 +82,6 @@ func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service
 			details[i].Says += "; " + says
 		}
 	}
-	return append(plain(kept.unfinished()), details...)
 }
 
 // foresee does nothing and asks nobody. It is sorted.
@@ -85,8 +91,9 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 	for _, st := range steps {
 		f.step(st)
 	}
+	index := byName(all)
 	for _, st := range steps {
-		if live, known := byName(all)[st.name]; known && (st.Does == "stop" || st.Does == "restart") && live.Status == "running" {
+		if live, known := index[st.name]; known && (st.Does == "stop" || st.Does == "restart") && live.Status == "running" {
 			f.below(st, dependents(live, all))
 		}
 	}
@@ -94,6 +101,7 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 		n := f.nodes[file.Name]
 		switch {
 		case !file.Starts || !again || n == nil:
+		case n.disabled:
 		case n.oneShot:
 			f.fate(n, "run", "as Guix does each time")
 		case !n.running:
@@ -102,8 +110,9 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 	}
 	seen := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(f.fates)) {
-		if does := f.fates[name].Does; does == "start" || does == "restart" || does == "run" {
-			f.above(f.nodes[name], seen)
+		n, does := f.nodes[name], f.fates[name].Does
+		if n != nil && (does == "start" || does == "restart" || does == "run") {
+			f.above(n, seen)
 		}
 	}
 	own := map[string]int{}
@@ -131,7 +140,7 @@ func (f *forecast) know(all []shepherd.Service, files []ServiceFile, programs ma
 		waits[st.name] = st.Waits()
 	}
 	for _, live := range all {
-		n := &node{live.Name, live.Requires, live.OneShot, live.Status == "running" || live.Status == "starting"}
+		n := &node{live.Name, live.Requires, live.OneShot, live.Status == "running" || live.Status == "starting", !live.Enabled}
 		names := live.Provides
 		if p, ok := programs[fileOf(files, live)]; ok && !waits[live.Name] {
 			n.requires, n.oneShot = p.requires, p.oneShot
@@ -194,10 +203,13 @@ func (f *forecast) below(st step, stopped []shepherd.Service) {
 		why += ", which leaves"
 	}
 	for _, s := range stopped {
-		if s.Transient {
-			f.fate(f.nodes[s.Name], "stop", why)
-		} else {
-			f.fate(f.nodes[s.Name], "restart", why)
+		switch n := f.nodes[s.Name]; {
+		case s.Transient:
+			f.fate(n, "stop", why)
+		case n.disabled && len(s.Respawns) == 0:
+			f.fate(n, "stop", why+"; somebody disabled it, so it isn't started again")
+		default:
+			f.fate(n, "restart", why)
 		}
 	}
 }

@@ -14,6 +14,9 @@ func TestForesee(t *testing.T) {
 	service := func(text string) shepherd.Service {
 		words := strings.Fields(text)
 		s := shepherd.Service{Name: words[0], Provides: words[:1], Requires: words[2:], Status: words[1], Enabled: true}
+		if s.Enabled = words[1] != "disabled"; !s.Enabled {
+			s.Status = "running"
+		}
 		if s.OneShot = words[1] == "once"; s.OneShot {
 			s.Status = "stopped"
 		}
@@ -82,6 +85,13 @@ func TestForesee(t *testing.T) {
 			files: []string{"ready once", "ill auto", "idle hand", "app auto"},
 			again: true,
 			want:  []string{"start ill: it doesn't run; Guix tries again", "run ready: as Guix does each time"},
+		},
+		{
+			name:  "what somebody disabled doesn't come back",
+			live:  []string{"clock running", "hand disabled clock"},
+			files: []string{"clock auto", "hand auto"},
+			steps: []step{{Change{"restart", "service clock", "changed"}, "clock", "/clock"}},
+			want:  []string{"stop hand: because of clock; somebody disabled it, so it isn't started again", "restart clock: changed"},
 		},
 		{
 			name:  "a new one-shot is run",

@@ -60,7 +60,7 @@ func (s *System) activates(live, item string) []Detail {
 	return slices.Concat(accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, storeOf(item)))
 }
 
-// Plan says what a switch to item, which Build made from tree, would change, as System.Plan does.
+// Plan says what a switch to item would change, as System.Plan does.
 func (h *Home) Plan(ctx context.Context, item string) ([]Detail, error) {
 	live, err := h.Live(ctx)
 	if err != nil {
@@ -72,15 +72,15 @@ func (h *Home) Plan(ctx context.Context, item string) ([]Detail, error) {
 	}
 	all := texts{store: storeOf(item)}
 	all.compare("~", filesOf(live), filesOf(item))
-	files := slices.DeleteFunc(all.details, func(d Detail) bool { return d.Subject == "~/.config/shepherd/init.scm" }) // it lists the services
-	return slices.Concat(services, plain(changes), files, variables(live, item), packages(live, item)), nil
+	return slices.Concat(services, plain(changes), all.details, variables(live, item), packages(live, item)), nil
 }
 
 // changes are those of a home's links, and of its user's services.
 func (h *Home) changes(ctx context.Context, item string) ([]Change, []Detail, error) {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
-		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, nil, nil
+		files, err := homeDefinitions(item)
+		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, h.services(u).tell(item, files, nil, started{}, false), err
 	}
 	if err != nil {
 		return nil, nil, err
@@ -137,8 +137,11 @@ func plain(changes []Change) []Detail {
 	var all []Detail
 	for _, c := range changes {
 		d := Detail{Change: c}
-		if c.Does == nextBoot {
+		switch c.Does {
+		case nextBoot:
 			d.Cost = AtBoot
+		case "start": // of a user's Shepherd
+			d.Cost = Running
 		}
 		all = append(all, d)
 	}

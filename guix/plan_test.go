@@ -211,3 +211,54 @@ func TestReadProgram(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanOfAHome(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.item("a", "home"), m.item("b", "home")
+	for item, text := range map[string]string{a: "good", b: "better"} {
+		dir := strings.TrimPrefix(item, m.root+"/")
+		m.write(dir+"/files/.config/x", "the same\n")
+		m.write(dir+"/files/.motto", text+"\n")
+		m.write(dir+"/setup-environment", "case $PATH in *) export PATH=x ;; esac\nexport MOTTO=\""+text+"\"\nexport SHELL=\"/gnu/store/"+strings.Repeat(text[:1], 32)+"-zsh/bin/zsh\"\n")
+		m.write(dir+"/profile/manifest", "(manifest (version 4) (packages ("+entry(text, "1", "a")+")))")
+	}
+	h := m.home()
+	show := func(item string) string {
+		t.Helper()
+		details, err := h.Plan(t.Context(), item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range details {
+			got = append(got, strings.Join(strings.Fields(d.Does+" "+d.Subject+" "+d.Old+" > "+d.New+" "+d.Says), " "))
+		}
+		return strings.Join(got, "\n")
+	}
+	// Nothing is there: all is new.
+	if got, want := show(a), `switch home of me > from none to aaaaaaaa
+add ~/.config/x >
+add ~/.motto >
+add variable MOTTO > "good"
+add variable SHELL > "zsh/bin/zsh"
+add package good > 1`; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m.link(a, "var/guix/profiles/per-user/me/guix-home-1-link")
+	m.link("guix-home-1-link", "var/guix/profiles/per-user/me/guix-home")
+	m.link(a, "home/me/.guix-home")
+	if got := show(a); got != "" {
+		t.Errorf("a plan of what is live:\n%s", got)
+	}
+	want := `update ~/.motto >
+update variable MOTTO "good" > "better"
+add package better > 1
+remove package good 1 >`
+	if got, want := show(b), "switch home of me > from aaaaaaaa to bbbbbbbb\n"+want; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	h.find = func(name string) (User, error) { return User{}, &MissingUserError{name} }
+	if got, want := show(b), "switch home of me > the user doesn't exist yet\n"+want; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -112,7 +112,7 @@ func (t *texts) made(path string) bool { return strings.HasPrefix(path, t.store)
 
 // file adds the change of one file, unless it says what it said.
 func (t *texts) file(subject, before, after string) {
-	if before == after {
+	if before == after || shepherdConf.MatchString(before+after) { // it only lists services
 		return
 	}
 	d := Detail{Change: Change{Does: "update", Subject: subject}}
