@@ -164,10 +164,6 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err != nil {
 		return &untouchedError{err}
 	}
-	evaluate := number == 0 && tree != ""
-	if live != "" && len(movesOf(builtFrom(live), builtFrom(item), nil)) > 0 {
-		evaluate = false // guix would clone the channels once more, for the user, to see whether they go back
-	}
 	n, err := begin(h.Begun, live, item, number == 0 && tree != "")
 	if err != nil {
 		return err
@@ -179,16 +175,16 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
 		return &untouchedError{err}
 	}
+	crash.At("switch.begun")
 	var out outcome
-	if evaluate {
-		crash.At("switch.begun")
+	if live == "" && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
 		out, err = h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
 			args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
 		if err == nil && out.code != 0 {
 			err = out.failure(tree, h.File)
 		}
 	} else {
-		out, err = h.back(ctx, u, number, item)
+		out, err = h.generation(ctx, u, number, item)
 	}
 	if err != nil {
 		if now, _ := h.Live(ctx); now != live || now == item {
@@ -210,9 +206,10 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	return writeJSON(h.Begun, n)
 }
 
-// back makes a home live that is in the store, by guix or, if that can't, by hand: guix needs its daemon.
-func (h *Home) back(ctx context.Context, u User, number int, item string) (outcome, error) {
-	crash.At("goback.begun")
+// generation makes a home live that is in the store, forward or back: `guix home reconfigure' would evaluate it once more,
+// and perhaps clone its channels for the user to compare them, and then do the same (guix 1.5.0). Where guix can't, as it
+// needs its daemon, it is done by hand.
+func (h *Home) generation(ctx context.Context, u User, number int, item string) (outcome, error) {
 	if number == 0 {
 		if err := u.ask(ctx, h.Helper, &number, "generation", h.profile().dir, item); err != nil {
 			return outcome{}, err
