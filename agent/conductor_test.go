@@ -712,3 +712,18 @@ func TestNothingIsDroppedBesideAPreparation(t *testing.T) {
 		}
 	})
 }
+
+// Layers are prepared one beside the other: a mistake in one is told though another would take for ever, and ends that.
+func TestAMistakeDoesNotWaitForOtherLayers(t *testing.T) {
+	for slow := range 3 {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.layers[slow].set(func(l *fakeLayer) { l.block = make(chan struct{}) })
+			wrong := w.layers[(slow+1)%3].name
+			w.push("a", "system=1", "home=1", "pods=1", wrong+"=bad")
+			pass(time.Second)
+			if b := w.state().Bad["a"]; b.Reason != wrong+":1: bad" {
+				t.Errorf("bad: %+v", b)
+			}
+		})
+	}
+}

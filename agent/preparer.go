@@ -151,7 +151,7 @@ func (p *preparer) allowed(revision string) bool {
 func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map[string]bool) prepared {
 	p.gate.Lock()
 	defer p.gate.Unlock()
-	result := prepared{revision: rev, targets: map[string]Target{}, baseline: map[string]Target{}}
+	result := prepared{revision: rev, baseline: map[string]Target{}}
 	for _, part := range p.parts {
 		if !unknown[part.Name] {
 			continue
@@ -183,24 +183,45 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		return result
 	}
 	crash.At("preparing.exported")
-	// The pods first: a mistake in their YAML is told at once, before an hour of building.
-	for i := len(p.parts) - 1; i >= 0; i-- {
-		part := p.parts[i]
-		t, err := part.Layer.Prepare(ctx, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)}, p.tell(part.Name))
-		switch {
-		case errors.Is(err, errAbsent):
-		case err != nil:
-			result.err = inRepository(err, files.names())
-			return result
-		default:
-			result.targets[part.Name] = t
-		}
-		crash.At("preparing." + part.Name)
+	result.targets, err = p.targets(ctx, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)})
+	if err != nil {
+		result.err = inRepository(err, files.names())
+		return result
 	}
 	if len(result.targets) == 0 {
 		result.err = &BadError{errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
 	}
 	return result
+}
+
+// targets prepares all layers, one beside the other: a mistake in the YAML of pods is told at once, not after an hour of
+// building. The first that fails ends the others.
+func (p *preparer) targets(ctx context.Context, rev Revision) (map[string]Target, error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	made := make([]Target, len(p.parts))
+	var layers sync.WaitGroup
+	for i, part := range p.parts {
+		layers.Go(func() {
+			t, err := part.Layer.Prepare(ctx, rev, p.tell(part.Name))
+			switch {
+			case errors.Is(err, errAbsent):
+			case err != nil:
+				fail(err)
+			default:
+				made[i] = t
+			}
+			crash.At("preparing." + part.Name)
+		})
+	}
+	layers.Wait()
+	targets := map[string]Target{}
+	for i, part := range p.parts {
+		if made[i].ID != "" {
+			targets[part.Name] = made[i]
+		}
+	}
+	return targets, context.Cause(ctx)
 }
 
 // unreadable sorts the errors of reading a revision's files: some are the commit's fault.

@@ -68,6 +68,8 @@ func (r *Runner) stay(ctx context.Context, current string, roots Roots, watch Wa
 
 // travel makes the guix of the channels in file.
 func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, watch Watch) (string, outcome, error) {
+	r.pinning.Lock()
+	defer r.pinning.Unlock()
 	sum := sha256.Sum256([]byte(text))
 	root := fmt.Sprintf("%s%x", pinRoot, sum[:8])
 	kept, err := roots.List()

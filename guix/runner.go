@@ -42,6 +42,8 @@ type Runner struct {
 
 	dir       string     // where a test has its /gnu/store
 	switching sync.Mutex // Guix has no lock of its own, and two switches at once were seen to hang
+	pinning   sync.Mutex // the guix that one layer looks for is that of the others
+	seats     seats
 }
 
 // An attempt is one run of guix.
@@ -75,6 +77,11 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if a.build {
+		stand, err := r.seats.take(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer stand()
 		if err := r.room(0, 0); err != nil {
 			return outcome{}, err
 		}
