@@ -68,7 +68,7 @@ func (g *bench) polls() {
 }
 
 // follow has the agent forget all it knows, and measures its first sync and its polls.
-func (g *bench) follow(what, dir, url string, requests *atomic.Int64) {
+func (g *bench) follow(what, dir, url string, requests *tally) {
 	head := strings.TrimSpace(g.host("git", "-C", dir, "rev-parse", "main"))
 	g.do("sh", "-c", "herd stop collie; find /var/lib/collie -mindepth 1 -delete; herd start collie")
 	g.status(`.phase == "idle" and .preparing == null and .revisions.good == "` + head + `"`)
@@ -79,12 +79,13 @@ func (g *bench) follow(what, dir, url string, requests *atomic.Int64) {
 
 	before, asked := g.cpu(pid), int64(0)
 	if requests != nil {
-		asked = requests.Load()
+		asked = requests.asked.Load()
 	}
 	g.do("sh", "-c", fmt.Sprintf("for i in $(seq %d); do collie sync >/dev/null || exit; done", looks))
 	spent := (g.cpu(pid) - before) / looks
 	if requests != nil {
-		g.count(what+fmt.Sprintf(": requests of %d polls", looks), looks, int(requests.Load()-asked))
+		g.count(what+fmt.Sprintf(": requests of %d polls", looks), looks, int(requests.asked.Load()-asked))
+		g.count(what+": requests refused", 0, int(requests.refused.Load()))
 	}
 	rss, ask := g.memory(pid, "VmRSS"), time.Duration(0)
 	const asks = 10
@@ -142,9 +143,25 @@ func (g *bench) host(args ...string) string {
 	return string(out)
 }
 
-// serve offers the repositories in dir over HTTP in the guest, and counts requests.
-func (g *bench) serve(dir string) *atomic.Int64 {
-	var count atomic.Int64
+// A tally counts the requests that a server got, and those that it refused.
+type tally struct{ asked, refused atomic.Int64 }
+
+// A seen is an answer whose status is looked at.
+type seen struct {
+	http.ResponseWriter
+	*tally
+}
+
+func (s seen) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		s.refused.Add(1)
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// serve offers the repositories in dir over HTTP in the guest.
+func (g *bench) serve(dir string) *tally {
+	count := new(tally)
 	git, err := exec.LookPath("git")
 	if err != nil {
 		g.Fatal(err)
@@ -152,8 +169,8 @@ func (g *bench) serve(dir string) *atomic.Int64 {
 	backend := &cgi.Handler{Path: git, Args: []string{"-c", "safe.directory=*", "http-backend"}, Stderr: io.Discard,
 		Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"}}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		count.Add(1)
-		backend.ServeHTTP(w, r)
+		count.asked.Add(1)
+		backend.ServeHTTP(seen{w, count}, r)
 	})}
 	listener, err := g.listen()
 	if err != nil {
@@ -161,7 +178,7 @@ func (g *bench) serve(dir string) *atomic.Int64 {
 	}
 	go server.Serve(listener)
 	g.Cleanup(func() { server.Close() })
-	return &count
+	return count
 }
 
 // listen makes a socket in the guest's network, of which the rest of this process knows nothing.
@@ -183,8 +200,8 @@ func (g *bench) listen() (listener net.Listener, err error) {
 	return listener, err
 }
 
-// repository makes a bare one that describes this guest: one pod runs here, and the manifests lie beside, in folders of a
-// hundred. The first commit has all of them; each of the others changes one.
+// repository makes a bare one that describes this guest, on which one pod runs, and other hosts with a hundred pods each. The
+// first commit has all manifests; each of the others changes one.
 func (g *bench) repository(manifests, commits int) string {
 	dir := filepath.Join(g.TempDir(), "repository")
 	g.host("git", "init", "-q", "--bare", "-b", "main", dir)
@@ -196,7 +213,7 @@ func (g *bench) repository(manifests, commits int) string {
 				continue
 			}
 			file(to, "system.scm", "(use-modules (lab))\n(machine)\n")
-			file(to, "pods/web.yaml", pod(1))
+			file(to, "hosts/guest/pods/web.yaml", pod(1))
 			for n := range manifests {
 				manifest(to, n, 0)
 			}
@@ -245,7 +262,7 @@ func file(to io.Writer, path, text string) {
 // manifest is a version of the n-th pod, of the size that they often have.
 func manifest(to io.Writer, n, version int) {
 	text := fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata:\n  name: pod-%d\n  annotations:\n    version: \"%d\"\n    note: %s\n", n, version, strings.Repeat("x", 900))
-	file(to, fmt.Sprintf("fleet/%02d/%04d.yaml", n/100, n), text)
+	file(to, fmt.Sprintf("hosts/host-%d/pods/%d.yaml", n/100, n), text)
 }
 
 // packs has agent/source measure its clone after many pushes.
