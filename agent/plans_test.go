@@ -297,6 +297,7 @@ func TestABadPlanBlamesNobodyElse(t *testing.T) {
 		if s := w.state(); len(s.Bad) > 0 || s.Later != nil || s.Newest.ID != "a" {
 			t.Errorf("bad %+v, later %+v, newest %s: want the plans' own matter", s.Bad, s.Later, s.Newest.ID)
 		}
+		w.propose("try b system=bad", "well c system=2") // the third would be tried again
 		before := w.layers[0].prepared()
 		pass(24 * time.Hour)
 		if got := w.layers[0].prepared(); got != before {
