@@ -29,22 +29,22 @@ func Logs(ctx context.Context, state string, q api.LogQuery, w io.Writer) error 
 	}
 	l := logWriter{dir: filepath.Join(state, logsDir), revision: revision, out: w}
 	defer l.close()
+	last := &lastLines{most: q.Lines}
 	if q.Lines > 0 {
-		last := &lastLines{most: q.Lines}
 		l.out = last
-		if err := l.write(); err != nil {
-			return err
-		}
-		if l.out = w; !q.Follow {
-			l.endLine(last)
-		}
-		if _, err := io.WriteString(w, last.String()); err != nil {
-			return err
-		}
-	} else if err := l.write(); err != nil {
+	}
+	err = l.write()
+	if err == nil && !q.Follow {
+		err = l.rest()
+	}
+	if err != nil {
 		return err
 	}
-	if l.shown == "" {
+	l.out = w
+	if _, err := io.WriteString(w, last.String()); err != nil {
+		return err
+	}
+	if len(l.open) == 0 {
 		fmt.Fprintf(w, "Guix ran nothing for revision %s, or it was long ago: only the newest logs are kept.\n", short(revision))
 	}
 	for q.Follow {
@@ -57,7 +57,7 @@ func Logs(ctx context.Context, state string, q api.LogQuery, w io.Writer) error 
 			return err
 		}
 	}
-	return l.endLine(w)
+	return nil
 }
 
 // logRevision is the one revision whose id begins with prefix, or the newest.
@@ -98,69 +98,73 @@ func logRevision(state, prefix string) (string, error) {
 	return "", fmt.Errorf("%d revisions begin with %.40q, as %s and %s: write more of it", len(known), prefix, short(known[0]), short(known[1]))
 }
 
-// A logWriter writes the logs of a revision to out, as far as they go; called again, what came since.
+// A logWriter writes the logs of a revision to out, as far as they go; called again, what came since. Several runs may go
+// on beside each other: a line says from which on the text is of another.
 type logWriter struct {
 	dir, revision string
 	out           io.Writer
-	shown         string       // the file of the log that is open, or was
-	log           *guix.Reader // of it
+	open          []*openLog // the oldest first
+	last          *openLog   // whose text came last
+}
+
+type openLog struct {
+	guix.Log
+	*guix.Reader
+	to *logWriter
 }
 
 func (l *logWriter) write() error {
-	all, err := guix.Logs(l.dir) // before more of the open one is read: what follows it means that it has ended
+	all, err := guix.Logs(l.dir)
 	if err != nil {
 		return err
 	}
-	if err := l.copy(); err != nil {
-		return err
-	}
-	for _, next := range all {
-		if next.For != l.revision || next.File <= l.shown {
+	for _, log := range all {
+		if log.For != l.revision || slices.ContainsFunc(l.open, func(o *openLog) bool { return o.File == log.File }) {
 			continue
 		}
-		reader, err := next.Open()
+		reader, err := log.Open()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it was one of the oldest
 		}
 		if err != nil {
 			return err
 		}
-		if err := l.endLine(l.out); err != nil {
-			return errors.Join(err, reader.Close())
-		}
-		l.close()
-		l.shown, l.log = next.File, reader
-		if _, err := fmt.Fprintf(l.out, "==> %s, %s, for revision %s <==\n", next.What, next.At.Local().Format(time.DateTime), short(l.revision)); err != nil {
-			return err
-		}
-		if err := l.copy(); err != nil {
+		l.open = append(l.open, &openLog{log, reader, l})
+	}
+	for _, log := range l.open {
+		if _, err := io.Copy(log, log.Reader); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *logWriter) copy() error {
-	if l.log == nil {
-		return nil
+// Write writes what the log says, below its name.
+func (o *openLog) Write(p []byte) (int, error) {
+	if o.to.last != o {
+		o.to.last = o
+		if _, err := fmt.Fprintf(o.to.out, "==> %s, %s, for revision %s <==\n", o.What, o.At.Local().Format(time.DateTime), short(o.For)); err != nil {
+			return 0, err
+		}
 	}
-	_, err := io.Copy(l.out, l.log)
-	return err
+	return o.to.out.Write(p)
 }
 
-// endLine writes what the open log says after its last full line.
-func (l *logWriter) endLine(w io.Writer) error {
-	if l.log == nil {
-		return nil
+// rest writes what the logs say after their last full lines.
+func (l *logWriter) rest() error {
+	for _, log := range l.open {
+		if rest := log.Rest(); rest != "" {
+			if _, err := io.WriteString(log, rest); err != nil {
+				return err
+			}
+		}
 	}
-	_, err := io.WriteString(w, l.log.Rest())
-	return err
+	return nil
 }
 
 func (l *logWriter) close() {
-	if l.log != nil {
-		_ = l.log.Close() // it was only read
-		l.log = nil
+	for _, log := range l.open {
+		_ = log.Close() // it was only read
 	}
 }
 

@@ -37,6 +37,7 @@ func logged(t *testing.T) string {
 	write("logs/20260701T120100.000-system-build@"+revB+".log", "b one\nb two\n")
 	write("logs/20260701T120200.000-time-machine.log", "of nobody\n")
 	write("logs/20260701T120300.000-home-ann-reconfigure@"+revB+".log", "b three\nb \x1b[31mfour")
+	write("logs/20260701T120350.000-system-check@"+revB+".log", "") // it says nothing
 	return dir
 }
 
@@ -105,12 +106,16 @@ func TestLogsAreFollowed(t *testing.T) {
 		add("20260701T120300.000-home-ann-reconfigure@"+revB+".log", " and a half\nb five")
 		add("20260701T120400.000-system-switch@"+revA+".log", "of another\n")
 		add("20260701T120500.000-system-switch@"+revB+".log", "b six\n")
+		add("20260701T120300.000-home-ann-reconfigure@"+revB+".log", "\nb seven\n") // beside the other
+		add("20260701T120500.000-system-switch@"+revB+".log", "b eight\n")
 		time.Sleep(2 * logPace)
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		const want = "b three\nb four and a half\nb five\n==> system-switch, 2026-07-01 12:05:00, for revision aaab22222222 <==\nb six\n"
+		const ann = "==> home-ann-reconfigure, 2026-07-01 12:03:00, for revision aaab22222222 <==\n"
+		const system = "==> system-switch, 2026-07-01 12:05:00, for revision aaab22222222 <==\n"
+		const want = "b three\nb four and a half\n" + system + "b six\n" + ann + "b five\nb seven\n" + system + "b eight\n"
 		if got.String() != want {
 			t.Errorf("got:\n%s\nwant:\n%s", got.String(), want)
 		}
