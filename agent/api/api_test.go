@@ -297,8 +297,8 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		want   string // %s is the socket
 		away   bool   // asked again, the agent may answer
 	}{
-		{"no socket", Client{none}, "no agent answers at %s: is it running? see `herd status collie`: dial unix %s: connect: no such file or directory", true},
-		{"a socket that was left", Client{left}, "no agent answers at %s: is it running? see `herd status collie`: dial unix %s: connect: connection refused", true},
+		{"no socket", Client{none}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: no such file or directory", true},
+		{"a socket that was left", Client{left}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: connection refused", true},
 		{"hangs up", raw(t, ""), "the agent at %s ended before it answered: EOF", true},
 		{"is stopping", serve(t, Agent{Status: func(context.Context) (Status, error) { return Status{}, fmt.Errorf("status: %w", ErrStopping) }}),
 			"the agent is stopping: ask again once it runs", true},

@@ -126,7 +126,7 @@ func (c Client) explain(err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return &awayError{fmt.Errorf("no agent answers at %s: is it running? see `herd status collie`: %w", c.Socket, err)}
+		return &awayError{fmt.Errorf("no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: %w", c.Socket, err)}
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET): // it ended in mid-answer
 		return &awayError{fmt.Errorf("the agent at %s ended before it answered: %w", c.Socket, err)}
 	case errors.Is(err, fs.ErrPermission):
