@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -122,6 +123,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	followed := make(chan error, 1)
 	go func() { served <- api.Serve(service, listeners, a.answers(), a.log) }()
+	var pushes sync.WaitGroup
+	pushes.Go(func() { a.servePushes(service) })
 	go func() {
 		err := a.source.Run(ctx, a.offer)
 		if err != nil && ctx.Err() == nil {
@@ -137,6 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	interrupted := ctx.Err() != nil
 	stop()
 	ended()
+	pushes.Wait()
 	sourceErr := <-followed
 	if interrupted && errors.Is(sourceErr, context.Canceled) {
 		sourceErr = nil

@@ -35,8 +35,12 @@ const answerLimit = 2 * time.Minute
 
 // Serve answers on the listeners until ctx ends, then finishes what was asked.
 func Serve(ctx context.Context, listeners []net.Listener, agent Agent, log *slog.Logger) error {
+	return answerOn(ctx, listeners, handler(ctx, agent), log)
+}
+
+func answerOn(ctx context.Context, listeners []net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           handler(ctx, agent),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,

@@ -78,6 +78,12 @@ type location struct {
 	url    *url.URL
 }
 
+// LocalPath is where the repository of a URL is, if that is on this machine.
+func LocalPath(raw string) (path string, local bool) {
+	at, wrong := locate(raw)
+	return at.path, wrong == "" && at.scheme == "file"
+}
+
 // scpLike is what git also takes for a repository over ssh.
 var scpLike = regexp.MustCompile(`^([^@/:]+)@(\[[^]/]+\]|[^:/@]+):(.+)$`)
 

@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"socket":   socket,
 			"podman":   servePodman,
 			"push":     push,
+			"pushes":   servePushes,
 			"expand":   expand,
 			"term":     term,
 		},
@@ -264,6 +265,48 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 				_, fault := w.Write(text)
 				return errors.Join(err, fault)
 			},
+		}, slog.New(slog.DiscardHandler))
+	}()
+	ts.Defer(func() {
+		stop()
+		if err := <-ended; err != nil {
+			ts.Fatalf("the agent ended: %v", err)
+		}
+	})
+}
+
+// pushes DIR stands in for what an agent tells of pushes, at push.sock: the files in DIR one after the other, the last again
+// and again. What it was asked is written to the file asked.
+func servePushes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: pushes DIR")
+	}
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.json"))
+	ts.Check(err)
+	slices.Sort(files)
+	asked := ts.MkAbs("asked")
+	ts.Check(os.RemoveAll(asked))
+	ts.Check(os.RemoveAll(ts.MkAbs("push.sock")))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs("push.sock")})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	var mu sync.Mutex
+	go func() {
+		ended <- api.ServePushes(ctx, l, func(_ context.Context, ref, commit string) (p api.Pushed, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			f, err := os.OpenFile(asked, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return p, err
+			}
+			_, err = fmt.Fprintln(f, ref, commit)
+			text, unread := os.ReadFile(files[0])
+			if len(files) > 1 {
+				files = files[1:]
+			}
+			return p, errors.Join(err, f.Close(), unread, json.Unmarshal(text, &p))
 		}, slog.New(slog.DiscardHandler))
 	}()
 	ts.Defer(func() {

@@ -481,13 +481,41 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
           (collie-action 'resume "Deploy again." "POST /v1/resume")
           (collie-action 'retry "Try the newest revision again, though it failed." "POST /v1/retry")))))
 
+(define (collie-push-hook config)
+  "Return the service that has pushes to CONFIG's repository show their plans, in a list; none if that is elsewhere."
+  (define source (collie-configuration-source config))
+  (define url (collie-source-url source))
+  (define owner
+    (let ((owner (collie-source-owner source)))
+      (if (maybe-value-set? owner) owner "root")))
+
+  (if (or (string-prefix? "/" url) (string-prefix? "file:" url))
+      (list (shepherd-service
+             (documentation "Have a push to the repository on this machine show what it would change.")
+             (provision '(collie-push-hook))
+             (requirement '(user-processes))
+             (one-shot? #t)
+             ;; As the repository's owner: root would write wherever a link in there leads.
+             (start #~(lambda _
+                        (false-if-exception
+                         (let ((account (getpwnam #$owner)))
+                           (spawn-command
+                            (list #$(file-append (collie-configuration-collie config) "/bin/collie")
+                                  "add-hook" #$url)
+                            #:user #$owner
+                            #:group (group:name (getgrgid (passwd:gid account)))
+                            #:directory "/")))
+                        #t))))          ;pushes show nothing then, that is all
+      '()))
+
 (define (collie-shepherd-services config)
   (let ((user (collie-configuration-user config))
         (podman (collie-configuration-podman config)))
-    (list (podman-runtime-directory user)
-          (podman-api user podman)
-          (podman-pods user podman (collie-configuration-pod-grace-period config))
-          (collie-agent config))))
+    (cons* (podman-runtime-directory user)
+           (podman-api user podman)
+           (podman-pods user podman (collie-configuration-pod-grace-period config))
+           (collie-agent config)
+           (collie-push-hook config))))
 
 (define collie-service-type
   (service-type
