@@ -25,7 +25,7 @@ import (
 type clone struct {
 	dir      string
 	log      *slog.Logger
-	maxPacks int // more are made one
+	maxPacks int // more are made one, or two
 	kept     int // commits, then
 }
 
@@ -41,7 +41,7 @@ const (
 
 // openClone makes dir a bare repository, as far as it isn't one, and heals it.
 func openClone(dir string, log *slog.Logger) (*clone, error) {
-	c := &clone{dir: dir, log: log, maxPacks: 64, kept: 32}
+	c := &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
 	if err := c.make(); err != nil {
 		return nil, err
 	}

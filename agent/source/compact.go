@@ -10,15 +10,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 // compact makes one pack of the last commits up to tip, and forgets those before, once there are too many packs: each
-// fetch adds one, and each look-up asks all. go-git's own repacking fails on a shallow clone.
+// fetch adds one, and each look-up asks all. A pack that is larger than all others together stays, beside one of the
+// rest: of a large repository most objects never change. go-git's own repacking fails on a shallow clone.
 func (c *clone) compact(tip plumbing.Hash) error {
 	old, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*.pack"))
 	if err != nil || len(old) <= c.maxPacks {
@@ -37,7 +41,17 @@ func (c *clone) repack(tip plumbing.Hash, old []string) error {
 	if err != nil {
 		return err
 	}
-	made, err := writePack(sto, objects)
+	large, old, err := apart(old)
+	if err == nil && large != "" {
+		objects, err = without(objects, large)
+	}
+	if err != nil {
+		return err
+	}
+	made := ""
+	if len(objects) > 0 {
+		made, err = writePack(sto, objects)
+	}
 	if err != nil {
 		return err
 	}
@@ -49,7 +63,7 @@ func (c *clone) repack(tip plumbing.Hash, old []string) error {
 			continue
 		}
 		// The index last: without it nobody would find what is left of a kill in between.
-		for _, path := range []string{pack, pack[:len(pack)-len("pack")] + "idx"} {
+		for _, path := range []string{pack, indexOf(pack)} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -57,6 +71,44 @@ func (c *clone) repack(tip plumbing.Hash, old []string) error {
 	}
 	return nil
 }
+
+// apart returns the pack that is larger than all others together, if there is one, and the others.
+func apart(packs []string) (large string, rest []string, err error) {
+	var all, most int64
+	for _, pack := range packs {
+		info, err := os.Stat(pack)
+		if err != nil {
+			return "", nil, err
+		}
+		all += info.Size()
+		if info.Size() > most {
+			large, most = pack, info.Size()
+		}
+	}
+	if most <= all-most {
+		return "", packs, nil
+	}
+	return large, slices.DeleteFunc(slices.Clone(packs), func(pack string) bool { return pack == large }), nil
+}
+
+// without leaves out the objects that are in a pack.
+func without(objects []plumbing.Hash, pack string) ([]plumbing.Hash, error) {
+	f, err := os.Open(indexOf(pack))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	index := idxfile.NewMemoryIndex()
+	if err := idxfile.NewDecoder(f).Decode(index); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(objects, func(id plumbing.Hash) bool {
+		has, err := index.Contains(id)
+		return has && err == nil
+	}), nil
+}
+
+func indexOf(pack string) string { return strings.TrimSuffix(pack, "pack") + "idx" }
 
 // lastCommits lists the objects of the last n commits, each once, and the commits where history ends now.
 func lastCommits(sto *filesystem.Storage, tip plumbing.Hash, n int) (objects, cut []plumbing.Hash, err error) {
@@ -157,8 +209,9 @@ func writePack(sto *filesystem.Storage, objects []plumbing.Hash) (name string, e
 	if _, err := out.Write(head); err != nil {
 		return "", err
 	}
+	z := zlib.NewWriter(nil) // one for all: each has 800 KB of tables
 	for _, id := range objects {
-		if err := packObject(out, sto, id); err != nil {
+		if err := packObject(out, z, sto, id); err != nil {
 			return "", fmt.Errorf("object %s: %w", id, err)
 		}
 	}
@@ -169,7 +222,7 @@ func writePack(sto *filesystem.Storage, objects []plumbing.Hash) (name string, e
 	return fmt.Sprintf("pack-%x.pack", trailer), nil
 }
 
-func packObject(out io.Writer, sto *filesystem.Storage, id plumbing.Hash) error {
+func packObject(out io.Writer, z *zlib.Writer, sto *filesystem.Storage, id plumbing.Hash) error {
 	obj, err := sto.EncodedObject(plumbing.AnyObject, id)
 	if err != nil {
 		return err
@@ -189,7 +242,7 @@ func packObject(out io.Writer, sto *filesystem.Storage, id plumbing.Hash) error 
 		return err
 	}
 	defer r.Close()
-	z := zlib.NewWriter(out)
+	z.Reset(out)
 	if _, err := io.Copy(z, r); err != nil {
 		return err
 	}

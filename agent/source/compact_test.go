@@ -1,10 +1,12 @@
 package source
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -54,6 +56,75 @@ func TestPacksDontPileUp(t *testing.T) {
 	o.git("push", "-q", "-f", o.bare, "HEAD:main")
 	fails(t, s, "doesn't descend")
 	poll(t, open(t, o.bare+"/../work", inDir(s.clone.dir)), resetTo(o, next))
+}
+
+// Of a large repository only what changed is written again.
+func TestALargePackStays(t *testing.T) {
+	o := newOps(t)
+	noise := make([]byte, 1<<20)
+	_, err := rand.Read(noise)
+	must(t, err)
+	first := o.push("one", "large", string(noise), "f", "1")
+	s := open(t, o.bare)
+	s.clone.maxPacks = 4
+	poll(t, s, first)
+	large, err := filepath.Glob(filepath.Join(s.clone.dir, "objects/pack/*.pack"))
+	must(t, err)
+	for i := range 4 {
+		poll(t, s, o.push("more", "f", fmt.Sprint(i)))
+	}
+	if n := packs(t, s); n != 2 {
+		t.Errorf("after compacting there are %d packs, want the large one and one of the rest", n)
+	}
+	if _, err := os.Stat(large[0]); err != nil {
+		t.Errorf("the large pack was written again: %v", err)
+	}
+	git(t, s.clone.dir, "fsck", "--no-dangling", "--full", acceptedRef)
+	content(t, s, o.head(), "f", "3")
+	content(t, s, o.head(), "large", string(noise))
+
+	// Refused commits leave nothing behind.
+	for i := range 4 {
+		o.git("checkout", "-q", "--orphan", fmt.Sprint("alien", i))
+		o.commit("alien", "f", fmt.Sprint("alien", i))
+		o.git("push", "-q", "-f", o.bare, "HEAD:main")
+		fails(t, s, "doesn't descend")
+	}
+	if n := packs(t, s); n > 4 {
+		t.Errorf("after four refused commits there are %d packs", n)
+	}
+	s.clone.maxPacks = 0
+	s.compact(s.clone.accepted())
+	git(t, s.clone.dir, "fsck", "--no-dangling", "--full", acceptedRef)
+	content(t, open(t, o.bare, inDir(s.clone.dir)), s.clone.accepted().String(), "f", "3")
+}
+
+// However many pushes there were, the packs are few, and what comes is still known to descend from what was accepted.
+func TestThreeHundredPushes(t *testing.T) {
+	o := newOps(t)
+	o.push("zero", "f", "0", "same", "same")
+	o.commits(301)
+	o.git("push", "-q", o.bare, "HEAD:all")
+	all := strings.Fields(o.git("rev-list", "--reverse", "HEAD"))
+	main := filepath.Join(o.bare, "refs/heads/main")
+	s := open(t, o.bare)
+	most := 0
+	for _, id := range all[1:] {
+		must(t, os.WriteFile(main, []byte(id+"\n"), 0o644))
+		poll(t, s, id)
+		most = max(most, packs(t, s))
+	}
+	if len(all) < 300 || most > 50 {
+		t.Errorf("after %d pushes there were up to %d packs, want at most 50", len(all)-1, most)
+	}
+	if n := git(t, s.clone.dir, "rev-list", "--count", acceptedRef); n < "32" || len(n) > 2 {
+		t.Errorf("the clone has %s commits", n)
+	}
+	content(t, s, all[len(all)-1], "same", "same")
+	must(t, os.WriteFile(main, []byte(all[100]+"\n"), 0o644)) // older than the clone's history
+	fails(t, s, "doesn't descend", all[100])
+	must(t, os.WriteFile(main, []byte(all[len(all)-1]+"\n"), 0o644))
+	poll(t, s, all[len(all)-1])
 }
 
 func resetTo(o *ops, id string) string {
