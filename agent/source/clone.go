@@ -172,6 +172,8 @@ func (c *clone) revision(id plumbing.Hash) (Revision, error) {
 	return Revision{ID: id.String(), Author: author, Subject: plain(subject), Time: commit.Committer.When.UTC()}, nil
 }
 
+func (c *clone) has(id plumbing.Hash) bool { return c.storage().HasEncodedObject(id) == nil }
+
 // complete tells whether the commit and all files of its tree are in the clone.
 func (c *clone) complete(id plumbing.Hash) error {
 	sto := c.storage()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,9 +56,13 @@ func (s *Source) folders() []string {
 	return all
 }
 
-// order is that in which places are asked: as configured, but last those that failed lately. They are asked all the
-// same if nobody else knows more.
-func (s *Source) order(now time.Time) []*place {
+// inOrder are the places as configured.
+func (s *Source) inOrder() []*place { return s.places }
+
+// patient are the places as configured, but last those that failed lately. They are asked all the same if nobody else
+// knows more.
+func (s *Source) patient() []*place {
+	now := time.Now()
 	var first, last []*place
 	for _, p := range s.places {
 		if now.Before(p.next) {
@@ -91,7 +96,7 @@ func (s *Source) poll(ctx context.Context, order []*place) (Revision, *place, er
 	}
 	var silent []error
 	var told *place
-	for _, p := range order {
+	for i, p := range order {
 		rev, err := s.try(ctx, p)
 		if err != nil && ctx.Err() != nil {
 			return Revision{}, nil, err
@@ -100,6 +105,7 @@ func (s *Source) poll(ctx context.Context, order []*place) (Revision, *place, er
 		var no *refusal
 		switch {
 		case err == nil:
+			s.forget(p, order[i+1:])
 			return rev, p, nil
 		case !errors.As(err, &no):
 			silent = append(silent, err)
@@ -117,6 +123,15 @@ func (s *Source) poll(ctx context.Context, order []*place) (Revision, *place, er
 	}
 	rev, _ := s.Accepted()
 	return rev, told, nil
+}
+
+// forget drops what was wrong with places that nobody asks as long as p answers.
+func (s *Source) forget(p *place, unasked []*place) {
+	for _, q := range unasked {
+		if slices.Index(s.places, q) > slices.Index(s.places, p) {
+			q.says = ""
+		}
+	}
 }
 
 // judge notes how a place answered, and says it once if others are there to answer instead.
@@ -190,15 +205,11 @@ func (s *Source) take(ctx context.Context, p *place, want plumbing.Hash, note fu
 		return last, nil
 	}
 	if s.clone.complete(want) != nil {
-		tip, err := s.get(ctx, p, 1, plumbing.ZeroHash)
-		if err != nil {
+		if err := s.getAlone(ctx, p, want); err != nil {
 			return Revision{}, err
 		}
-		if tip != want {
-			return Revision{}, fmt.Errorf("fetching from %s: %s moved to %s meanwhile", p.url, s.branch, tip)
-		}
 		if err := s.clone.complete(want); err != nil {
-			return Revision{}, fmt.Errorf("%s sent commit %s without all that it needs: %w", p.url, tip, err)
+			return Revision{}, fmt.Errorf("%s sent commit %s without all that it needs: %w", p.url, want, err)
 		}
 	}
 	if descends, err := s.clone.descends(want, plumbing.NewHash(last.ID)); had && (err != nil || !descends) {

@@ -154,7 +154,10 @@ func fetch(ctx context.Context, p *place, branch string, sto *filesystem.Storage
 		pack = sideband.NewDemuxer(sideband.Sideband, res)
 	}
 	err = packfile.WritePackfileToObjectStorage(sto, pack)
-	if err != nil && !errors.Is(err, packfile.ErrEmptyPackfile) {
+	if errors.Is(err, packfile.ErrEmptyPackfile) { // even one without an object has a beginning and an end
+		err = errors.New("the server ends before the pack begins")
+	}
+	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	return tip, addShallow(sto, res.Shallows)

@@ -26,7 +26,7 @@ func (s *Source) Run(ctx context.Context, accepted func(Revision)) error {
 	told, said := "", ""
 	every(ctx, s.interval, pushes.seen, s.wake, func(ctx context.Context) error {
 		pushes.follow(s.folders()) // before the look: what changes after it wakes us
-		rev, _, err := s.look(ctx, s.order(time.Now()))
+		rev, _, err := s.look(ctx, s.patient)
 		if ctx.Err() != nil {
 			return err
 		}

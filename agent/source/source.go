@@ -161,7 +161,7 @@ func (s *Source) Accepted() (Revision, bool) {
 // beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
 	before := s.changes()
-	rev, isNew, err := s.look(ctx, s.places) // a person asks, who may just have mended one
+	rev, isNew, err := s.look(ctx, s.inOrder) // a person asks, who may just have mended one
 	if isNew || s.changes() != before {
 		s.Wake()
 	}
@@ -169,13 +169,13 @@ func (s *Source) Poll(ctx context.Context) (Revision, error) {
 }
 
 // look polls when nobody else does, and notes how it went.
-func (s *Source) look(ctx context.Context, order []*place) (rev Revision, isNew bool, err error) {
+func (s *Source) look(ctx context.Context, order func() []*place) (rev Revision, isNew bool, err error) {
 	if err := s.begin(ctx); err != nil {
 		return Revision{}, false, err
 	}
 	defer s.end()
 	before, _ := s.Accepted()
-	rev, from, err := s.poll(ctx, order)
+	rev, from, err := s.poll(ctx, order())
 	if err != nil && ctx.Err() != nil {
 		return Revision{}, false, err // the caller gave up: that says nothing about the repository
 	}
@@ -328,6 +328,9 @@ func (s *Source) fetch(ctx context.Context, p *place, last plumbing.Hash) (plumb
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
+	if !s.clone.has(tip) { // left out, as it is in last's history, which is cut here
+		return plumbing.ZeroHash, &refusal{branch: s.branch, accepted: last, offered: tip, behind: true}
+	}
 	// The server believes that we have all of last's history. So it left out no commit between last and its own tip:
 	// if last can't be reached from there, the tip doesn't descend from it. The files may lack some that were there
 	// before last, and come back by a revert.
@@ -342,18 +345,23 @@ func (s *Source) fetch(ctx context.Context, p *place, last plumbing.Hash) (plumb
 	if s.clone.complete(tip) == nil {
 		return tip, nil
 	}
-	again, err := s.get(ctx, p, 1, plumbing.ZeroHash)
-	if err != nil {
+	if err := s.getAlone(ctx, p, tip); err != nil {
 		return plumbing.ZeroHash, err
-	}
-	if again != tip {
-		return plumbing.ZeroHash, fmt.Errorf("fetching from %s: %s moved to %s meanwhile", p.url, s.branch, again)
 	}
 	if err := s.clone.complete(tip); err != nil {
 		s.log.Warn("the clone is damaged: starting afresh", "dir", s.clone.dir, "error", err)
 		return s.fetchAfresh(ctx, p, last)
 	}
 	return tip, nil
+}
+
+// getAlone brings a commit into the clone, whole, without its history.
+func (s *Source) getAlone(ctx context.Context, p *place, want plumbing.Hash) error {
+	tip, err := s.get(ctx, p, 1, plumbing.ZeroHash)
+	if err == nil && tip != want {
+		err = fmt.Errorf("fetching from %s: %s moved to %s meanwhile", p.url, s.branch, tip)
+	}
+	return err
 }
 
 // fetchAfresh empties the clone and fetches no more history than it takes to prove that the newest commit descends

@@ -3,6 +3,7 @@ package source
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -127,4 +128,87 @@ func TestWordsForTheShell(t *testing.T) {
 			t.Errorf("%q arrives as %q (%v)", word, out, err)
 		}
 	}
+}
+
+func TestHostKeys(t *testing.T) {
+	o := newOps(t)
+	id := o.push("one", "f", "1")
+	d := o.serveSSH()
+	at := d.repository()
+	s := openAt(t, at)
+	poll(t, s, id)
+	host, port, _ := net.SplitHostPort(d.addr)
+	scan := "ssh-keyscan -p " + port + " " + host + " >>" + at.KnownHosts
+	shown := "ssh-ed25519 " + ssh.FingerprintSHA256(d.host.PublicKey())
+	other, _ := newKey(t)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	rsaHost, err := ssh.NewSignerFromKey(rsaKey)
+	must(t, err)
+	line := d.line(d.host.PublicKey())
+	for name, c := range map[string]struct {
+		known string
+		mode  os.FileMode
+		says  []string // none: it is trusted
+	}{
+		"of another host": {strings.Replace(line, host, "example.org", 1), 0o644, []string{"[" + host + "]:" + port + " isn't in " + at.KnownHosts, shown, scan}},
+		"another":         {"# host\n" + d.line(other.PublicKey()), 0o644, []string{shown, "isn't the one in " + at.KnownHosts + " line 2", "in between", scan}},
+		"revoked":         {line + "@revoked * " + strings.SplitN(line, " ", 2)[1], 0o644, []string{"is revoked in " + at.KnownHosts + " line 2"}},
+		"of another kind": {d.line(rsaHost.PublicKey()), 0o644, []string{"has no key of a kind in " + at.KnownHosts, "it has ssh-ed25519", scan}},
+		"nonsense":        {"nonsense\n", 0o644, []string{"known hosts file " + at.KnownHosts, ":1: "}},
+		"none":            {"", 0o644, []string{"is empty"}},
+		"written by all":  {line, 0o666, []string{"is writable by others than its owner; chmod go-w"}},
+		"one of several":  {d.line(other.PublicKey()) + d.line(rsaHost.PublicKey()) + line, 0o644, nil},
+		"hashed":          {knownhosts.HashHostname(knownhosts.Normalize(d.addr)) + " " + strings.SplitN(line, " ", 2)[1], 0o600, nil},
+	} {
+		d.file("known_hosts", c.known, c.mode)
+		if c.says == nil {
+			poll(t, s, id)
+			continue
+		}
+		t.Log(name)
+		fails(t, s, c.says...)
+	}
+	must(t, os.Remove(at.KnownHosts))
+	fails(t, s, "known hosts file", "no such file")
+	d.file("known_hosts", line, 0o644)
+	poll(t, s, id)
+}
+
+func TestKeysThatOpenNothing(t *testing.T) {
+	o := newOps(t)
+	id := o.push("one", "f", "1")
+	d := o.serveSSH()
+	at := d.repository()
+	s := openAt(t, at)
+	poll(t, s, id)
+	good, err := os.ReadFile(at.KeyFile)
+	must(t, err)
+	_, other := newKey(t)
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	locked, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("secret"))
+	must(t, err)
+	for name, c := range map[string]struct {
+		text string
+		mode os.FileMode
+		says []string
+	}{
+		"of somebody else":   {other, 0o600, []string{"doesn't take the key in " + at.KeyFile + " for user git", "ssh-keygen -y -f " + at.KeyFile}},
+		"readable by all":    {string(good), 0o644, []string{"key file " + at.KeyFile + " is readable by others than its owner; chmod 600 " + at.KeyFile}},
+		"with a passphrase":  {string(pem.EncodeToMemory(locked)), 0o600, []string{"has a passphrase", "ssh-keygen -p -N '' -f " + at.KeyFile}},
+		"nonsense":           {"t0psecret", 0o600, []string{"isn't a private key"}},
+		"only a public half": {string(ssh.MarshalAuthorizedKey(d.client.PublicKey())), 0o600, []string{"isn't a private key"}},
+	} {
+		d.file("key", c.text, c.mode)
+		t.Log(name)
+		fails(t, s, c.says...)
+		if strings.Contains(s.Status().Error, "t0psecret") {
+			t.Errorf("the key is told: %s", s.Status().Error)
+		}
+	}
+	d.file("key", other, 0o600) // a new key needs no restart
+	d.client, err = ssh.ParsePrivateKey([]byte(other))
+	must(t, err)
+	poll(t, s, id)
 }
