@@ -20,24 +20,24 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
-// compact makes one pack of the last commits up to tip, and forgets those before, once there are too many packs: each
+// compact makes one pack of the last commits up to the tips, of which the first must be whole, and forgets those before, once there are too many packs: each
 // fetch adds one, and each look-up asks all. A pack that is larger than all others together stays, beside one of the
 // rest: of a large repository most objects never change. go-git's own repacking fails on a shallow clone.
-func (c *clone) compact(tip plumbing.Hash) error {
+func (c *clone) compact(tips []plumbing.Hash) error {
 	old, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*.pack"))
 	if err != nil || len(old) <= c.maxPacks {
 		return err
 	}
-	if err := c.repack(tip, old); err != nil {
+	if err := c.repack(tips, old); err != nil {
 		c.sweep()
 		return fmt.Errorf("making one pack of %d: %w", len(old), err)
 	}
 	return nil
 }
 
-func (c *clone) repack(tip plumbing.Hash, old []string) error {
+func (c *clone) repack(tips []plumbing.Hash, old []string) error {
 	sto := c.storage()
-	objects, cut, err := lastCommits(sto, tip, c.kept)
+	objects, cut, err := lastCommits(sto, tips, c.kept)
 	if err != nil {
 		return err
 	}
@@ -111,17 +111,20 @@ func without(objects []plumbing.Hash, pack string) ([]plumbing.Hash, error) {
 func indexOf(pack string) string { return strings.TrimSuffix(pack, "pack") + "idx" }
 
 // lastCommits lists the objects of the last n commits, each once, and the commits where history ends now.
-func lastCommits(sto *filesystem.Storage, tip plumbing.Hash, n int) (objects, cut []plumbing.Hash, err error) {
+func lastCommits(sto *filesystem.Storage, tips []plumbing.Hash, n int) (objects, cut []plumbing.Hash, err error) {
 	listed := map[plumbing.Hash]bool{}
 	kept := map[plumbing.Hash]*object.Commit{}
-	queue, asked := []plumbing.Hash{tip}, map[plumbing.Hash]bool{tip: true}
+	queue, asked := slices.Clone(tips), map[plumbing.Hash]bool{}
+	for _, tip := range tips {
+		asked[tip] = true
+	}
 	for ; len(queue) > 0 && len(kept) < n; queue = queue[1:] {
 		commit, err := readCommit(sto, queue[0])
 		var found []plumbing.Hash
 		if err == nil {
 			found, err = below(sto, commit.TreeHash, listed)
 		}
-		if err != nil && queue[0] == tip {
+		if err != nil && queue[0] == tips[0] {
 			return nil, nil, err
 		}
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 func packs(t *testing.T, s *Source) int {
@@ -97,6 +99,29 @@ func TestALargePackStays(t *testing.T) {
 	s.compact(s.clone.accepted())
 	git(t, s.clone.dir, "fsck", "--no-dangling", "--full", acceptedRef)
 	content(t, open(t, o.bare, inDir(s.clone.dir)), s.clone.accepted().String(), "f", "3")
+}
+
+// A plan that moves again and again adds packs, too; and it stays in the clone when main moves on.
+func TestPlansAreCompacted(t *testing.T) {
+	o := newOps(t)
+	first := o.push("one", "f", "1")
+	s := open(t, o.bare)
+	s.clone.maxPacks, s.clone.kept = 4, 3
+	poll(t, s, first)
+	var plan string
+	for i := range 8 {
+		o.git("reset", "-q", "--hard", first)
+		plan = o.commit("plan", "plan", fmt.Sprint(i))
+		o.propose("try")
+		poll(t, s, first)
+		if n := packs(t, s); n > 4 {
+			t.Fatalf("after %d plans there are %d packs", i+1, n)
+		}
+		must(t, s.clone.complete(plumbing.NewHash(plan)))
+	}
+	poll(t, s, first)
+	content(t, s, plan, "plan", "7")
+	content(t, s, first, "f", "1")
 }
 
 // However many pushes there were, the packs are few, and what comes is still known to descend from what was accepted.

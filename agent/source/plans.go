@@ -86,6 +86,16 @@ func (s *Source) changes() int {
 	return s.plans.times
 }
 
+// planTips are the newest commits of the plans that were read.
+func (s *Source) planTips() (tips []plumbing.Hash) {
+	for _, p := range s.Plans() {
+		if p.Refused == "" {
+			tips = append(tips, plumbing.NewHash(p.Revision.ID))
+		}
+	}
+	return tips
+}
+
 // readPlans reads the plans that p offers, as far as they are new. It fails if one couldn't be fetched; the others are
 // known all the same.
 func (s *Source) readPlans(ctx context.Context, p *place) error {

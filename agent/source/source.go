@@ -237,6 +237,7 @@ func (s *Source) try(ctx context.Context, p *place) (Revision, error) {
 			s.log.Warn("a plan isn't read for now", "error", err)
 			return rev, nil // and asked for again by the next poll
 		}
+		s.compact(plumbing.NewHash(rev.ID))
 	}
 	p.seen = stamp
 	return rev, err
@@ -314,7 +315,7 @@ func (s *Source) accept(tip plumbing.Hash) (Revision, error) {
 
 // compact is a matter of speed and space only: failing at it is no reason not to follow.
 func (s *Source) compact(tip plumbing.Hash) {
-	if err := s.clone.compact(tip); err != nil {
+	if err := s.clone.compact(append([]plumbing.Hash{tip}, s.planTips()...)); err != nil {
 		s.log.Warn("the clone stays larger than it should", "dir", s.clone.dir, "error", err)
 	}
 }
