@@ -1,17 +1,21 @@
 package source
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/sys/unix"
 )
 
 // sshRemote is a repository behind sshd. Each conversation is a connection, as git's are.
@@ -115,14 +119,48 @@ func (r *sshRemote) key() (ssh.Signer, error) {
 type knownHosts struct{ check ssh.HostKeyCallback }
 
 func (r *sshRemote) hosts() (knownHosts, error) {
-	if _, err := readTrusted("known hosts file", r.KnownHosts); err != nil {
+	text, err := readTrusted("known hosts file", r.KnownHosts)
+	if err != nil {
 		return knownHosts{}, err
 	}
-	check, err := knownhosts.New(r.KnownHosts)
+	fd, err := unix.MemfdCreate("known_hosts", unix.MFD_CLOEXEC) // only files are read
 	if err != nil {
-		return knownHosts{}, problem(fmt.Sprintf("known hosts file %s: %s", r.KnownHosts, strings.TrimPrefix(err.Error(), "knownhosts: ")))
+		return knownHosts{}, fmt.Errorf("reading the known hosts file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
+	defer f.Close()
+	if _, err := f.Write(understood(text)); err != nil {
+		return knownHosts{}, fmt.Errorf("reading the known hosts file: %w", err)
+	}
+	check, err := knownhosts.New(f.Name())
+	if err != nil {
+		says := strings.TrimPrefix(err.Error(), "knownhosts: ")
+		return knownHosts{}, problem("known hosts file " + strings.Replace(says, f.Name(), r.KnownHosts, 1))
 	}
 	return knownHosts{check}, nil
+}
+
+// understood is a known hosts file without the keys of kinds that came after our time: with one of them nothing else
+// would be read, and ssh-keyscan tells all that a server has.
+func understood(text []byte) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i, line := range lines {
+		words := bytes.Fields(line)
+		if len(words) > 0 && words[0][0] == '@' {
+			words = words[1:]
+		}
+		if len(words) < 3 {
+			continue
+		}
+		key, err := base64.StdEncoding.DecodeString(string(words[2]))
+		if err != nil {
+			continue
+		}
+		if _, err := ssh.ParsePublicKey(key); err != nil && strings.Contains(err.Error(), "unknown key algorithm") {
+			lines[i] = nil // the others keep their numbers
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // explain says what a handshake that failed means for whoever configured the repository. shown is the server's key.

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -146,20 +147,24 @@ func TestHostKeys(t *testing.T) {
 	rsaHost, err := ssh.NewSignerFromKey(rsaKey)
 	must(t, err)
 	line := d.line(d.host.PublicKey())
+	tomorrow := base64.StdEncoding.EncodeToString(ssh.Marshal(struct{ Kind, Key string }{"ssh-mldsa44-ed25519", "key"}))
 	for name, c := range map[string]struct {
 		known string
 		mode  os.FileMode
 		says  []string // none: it is trusted
 	}{
-		"of another host": {strings.Replace(line, host, "example.org", 1), 0o644, []string{"[" + host + "]:" + port + " isn't in " + at.KnownHosts, shown, scan}},
-		"another":         {"# host\n" + d.line(other.PublicKey()), 0o644, []string{shown, "isn't the one in " + at.KnownHosts + " line 2", "in between", scan}},
-		"revoked":         {line + "@revoked * " + strings.SplitN(line, " ", 2)[1], 0o644, []string{"is revoked in " + at.KnownHosts + " line 2"}},
-		"of another kind": {d.line(rsaHost.PublicKey()), 0o644, []string{"has no key of a kind in " + at.KnownHosts, "it has ssh-ed25519", scan}},
-		"nonsense":        {"nonsense\n", 0o644, []string{"known hosts file " + at.KnownHosts, ":1: "}},
-		"none":            {"", 0o644, []string{"is empty"}},
-		"written by all":  {line, 0o666, []string{"is writable by others than its owner; chmod go-w"}},
-		"one of several":  {d.line(other.PublicKey()) + d.line(rsaHost.PublicKey()) + line, 0o644, nil},
-		"hashed":          {knownhosts.HashHostname(knownhosts.Normalize(d.addr)) + " " + strings.SplitN(line, " ", 2)[1], 0o600, nil},
+		"of another host":             {strings.Replace(line, host, "example.org", 1), 0o644, []string{"[" + host + "]:" + port + " isn't in " + at.KnownHosts, shown, scan}},
+		"another":                     {"# host\n" + d.line(other.PublicKey()), 0o644, []string{shown, "isn't the one in " + at.KnownHosts + " line 2", "in between", scan}},
+		"revoked":                     {line + "@revoked * " + strings.SplitN(line, " ", 2)[1], 0o644, []string{"is revoked in " + at.KnownHosts + " line 2"}},
+		"of another kind":             {d.line(rsaHost.PublicKey()), 0o644, []string{"has no key of a kind in " + at.KnownHosts, "it has ssh-ed25519", scan}},
+		"nonsense":                    {"nonsense\n", 0o644, []string{"known hosts file " + at.KnownHosts, ":1: "}},
+		"none":                        {"", 0o644, []string{"is empty"}},
+		"written by all":              {line, 0o666, []string{"is writable by others than its owner; chmod go-w"}},
+		"one of several":              {d.line(other.PublicKey()) + d.line(rsaHost.PublicKey()) + line, 0o644, nil},
+		"after one of a kind to come": {strings.Fields(line)[0] + " ssh-mldsa44-ed25519 " + tomorrow + "\n" + line, 0o644, nil},
+		"another, after one of a kind to come": {strings.Fields(line)[0] + " ssh-mldsa44-ed25519 " + tomorrow + "\n" + d.line(other.PublicKey()), 0o644,
+			[]string{"isn't the one in " + at.KnownHosts + " line 2"}},
+		"hashed": {knownhosts.HashHostname(knownhosts.Normalize(d.addr)) + " " + strings.SplitN(line, " ", 2)[1], 0o600, nil},
 	} {
 		d.file("known_hosts", c.known, c.mode)
 		if c.says == nil {

@@ -53,6 +53,7 @@ func TestGuest(t *testing.T) {
 			"crashed":     l.crashed,
 			"stories":     l.stories,
 			"documented":  documented,
+			"forge":       l.putForge,
 		},
 	})
 }
