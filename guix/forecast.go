@@ -70,7 +70,7 @@ func explain(item string, details []Detail, steps []step, programs map[string]pr
 		}
 		is, ok := programs[steps[j].file]
 		if steps[j].file != "" && !ok {
-			details[i].Says += "; its file isn't as Guix 1.5 writes it, so what it will require isn't known"
+			details[i].Says += "; what it will require isn't known, as its file is written otherwise than Guix 1.5 does"
 		}
 		e, _ := kept.of(steps[j].name)
 		was, ok2 := programOf(item, e.File)

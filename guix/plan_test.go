@@ -178,6 +178,7 @@ func FuzzStore(f *testing.F) {
 	f.Add(`(service (quote (a b)) #:requirement '(c) #:one-shot? #t #:start (lambda _ #\( "\"\x7f;\n"))`)
 	f.Add("#!/bin/guile\n!#(manifest (packages ((\"a\" \"1\" \"out\" \"/x\")))) #|x|# #vu8(1 2) #{a b}# `(a ,@b)")
 	f.Add(strings.Repeat("(", 400))
+	f.Add(`(service (quote (a)) #:documentation (quote "` + strings.Repeat("long ", 40) + `") #:start (quote (quote x)) ''y)`)
 	f.Fuzz(func(t *testing.T, text string) {
 		forms, err := readStore(text)
 		if err != nil {
@@ -198,6 +199,9 @@ func TestReadProgram(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{`(begin (use-modules (x)) (service (quote (a b)) #:documentation (quote "x)") #:requirement (quote (c d)) #:one-shot? (quote #t) #:start #f))`, "[a b] [c d] true"},
 		{`(service '(a))`, "[a] [] false"},
+		{`(begin (use-modules (shepherd service timer)) (timer-service (quote (timer)) #:requirement (quote (a))))`, "[timer] [a] false"},
+		{`(begin (log-rotation-service (x) #:provision (quote (log-rotation)) #:requirement (quote (a))))`, "[log-rotation] [a] false"},
+		{`(transient-service)`, ""},
 		{`(service 'a)`, ""},
 		{`(define x (make-service))`, ""},
 		{`(service (quote (a`, ""},
@@ -259,6 +263,27 @@ remove package good 1 >`
 	}
 	h.find = func(name string) (User, error) { return User{}, &MissingUserError{name} }
 	if got, want := show(b), "switch home of me > the user doesn't exist yet\n"+want; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestPretty(t *testing.T) {
+	long := strings.Repeat("long ", 20)
+	forms, err := readStore(`(service (quote (a)) #:documentation (quote "` + long + `") #:one-shot? (quote #f)
+ #:start (make-forkexec-constructor (list (string-append "/gnu/store/` + strings.Repeat("a", 32) + `-x-1" "/bin/x") "` + long + `")) #(1 "a\"b\n") (quasiquote (b (unquote c))))`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := forms[0].pretty(), `(service
+  '(a)
+  #:documentation "`+long+`"
+  #:one-shot? #f
+  #:start (make-forkexec-constructor
+            (list
+              (string-append "x-1" "/bin/x")
+              "`+long+`"))
+  #(1 "a\"b\n")
+  `+"`(b ,c))\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

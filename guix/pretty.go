@@ -29,14 +29,11 @@ func (f form) lines(b *strings.Builder, column int) {
 	if b.Len() > textBytes { // hostile: it would not be shown anyway
 		return
 	}
+	mark, f := f.mark()
+	b.WriteString(mark)
+	column += len(mark)
 	if flat := f.write(nil, prettyWidth-column); len(flat) <= prettyWidth-column || !f.isList || len(f.list) == 0 {
 		b.Write(f.write(nil, textBytes))
-		return
-	}
-	mark, f := f.mark()
-	if mark != "" {
-		b.WriteString(mark)
-		f.lines(b, column+1)
 		return
 	}
 	b.WriteString(f.atom + "(")

@@ -42,12 +42,17 @@ func readProgram(text string) (program, bool) {
 	if err != nil {
 		return program{}, false
 	}
-	f, ok := seek(forms, "service")
+	// Shepherd's own are made by others: (timer-service '(NAME …) #:requirement …), (system-log-service #:provision …).
+	f, ok := seekFunc(forms, func(head string) bool { return head == "service" || strings.HasSuffix(head, "-service") })
 	if !ok || len(f.list) < 2 {
 		return program{}, false
 	}
+	names, ok := f.keyword("provision")
+	if !ok {
+		names = f.list[1]
+	}
 	requires, _ := f.keyword("requirement")
 	oneShot, _ := f.keyword("one-shot?")
-	p := program{provides: f.list[1].atoms(), requires: requires.atoms(), oneShot: oneShot.bare().atom == "#t", form: f}
+	p := program{provides: names.atoms(), requires: requires.atoms(), oneShot: oneShot.bare().atom == "#t", form: f}
 	return p, len(p.provides) > 0 && !slices.Contains(p.provides, "")
 }

@@ -280,11 +280,15 @@ func (f form) atoms() []string {
 
 // seek is the first list in all that begins with the symbol head, looked for in depth.
 func seek(all []form, head string) (form, bool) {
+	return seekFunc(all, func(symbol string) bool { return symbol == head })
+}
+
+func seekFunc(all []form, is func(head string) bool) (form, bool) {
 	for _, f := range all {
-		if f.head() == head {
+		if head := f.head(); head != "" && is(head) {
 			return f, true
 		}
-		if inner, ok := seek(f.list, head); ok {
+		if inner, ok := seekFunc(f.list, is); ok {
 			return inner, true
 		}
 	}
