@@ -225,7 +225,7 @@ func servePodman(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// agent DIR stands in for a running agent until the script ends. What it answers is in DIR: sync.json, plan.json,
+// agent DIR stands in for a running agent until the script ends. What it answers is in DIR: sync.json, accept.json, plan.json,
 // history.json, and one after the other status*.json, the last again and again; NAME.error is an error instead. What
 // it was told to do is written to the file asked.
 func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
@@ -246,6 +246,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			Status: a.status,
 			Sync: func(context.Context) (s api.Synced, err error) {
 				return s, errors.Join(a.note("sync"), a.answer("sync", &s))
+			},
+			Accept: func(_ context.Context, commit string) (s api.Synced, err error) {
+				return s, errors.Join(a.note("accept "+commit), a.answer("accept", &s))
 			},
 			Plan: func(_ context.Context, name string) (p api.Plan, err error) {
 				return p, a.answer(strings.TrimSuffix("plan-"+name, "-"), &p)
