@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,6 +76,7 @@ func (p *preparer) start(ctx context.Context, j job) bool {
 		result := p.prepare(ctx, j.Revision, j.unknown)
 		result.plan = j.plan
 		p.results <- result
+		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
 	return true
 }

@@ -19,6 +19,9 @@ import (
 // compared with the same done by hand in the same run, a round of one after a round of the other: a busy machine slows down
 // both. A count that isn't met fails it. A time, or an amount of memory, that misses its goal is only told.
 func BenchmarkGuest(b *testing.B) {
+	if os.Getuid() != 0 {
+		b.Fatal("guests need root")
+	}
 	l, err := open()
 	if err != nil {
 		b.Fatal(err)
