@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -260,7 +261,7 @@ func TestEndingAPlanIsNoCancellation(t *testing.T) {
 			t.Helper()
 			r := <-p.results
 			p.finished(r)
-			if r.revision.ID != id || (r.err != nil) != cancelled {
+			if r.revision.ID != id || errors.Is(r.err, context.Canceled) != cancelled || !cancelled && r.err != nil {
 				t.Errorf("ended %s with %v, want %s, cancelled %v", r.revision.ID, r.err, id, cancelled)
 			}
 		}
