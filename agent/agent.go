@@ -101,7 +101,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 	}
 	for _, p := range parts {
 		c.keepers[p.Name] = &keeper{
-			Part: p, log: log, orders: make(chan order, 1), reports: c.reports, quiet: c.preparer.quiet, every: restless,
+			Part: p, log: log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, every: restless,
 		}
 	}
 	c.publish()
@@ -294,6 +294,7 @@ func (a *Agent) answers() api.Agent {
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {
 			return Logs(ctx, a.cfg.State, q, w)
 		},
+		Restart: a.restart,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"example.org/collie/agent/source"
+	"example.org/collie/guix"
 )
 
 // Config is the guest's configuration, /etc/collie.yaml. The Guix record has the same words.
@@ -25,14 +26,16 @@ type Config struct {
 		Interval          Duration            `yaml:"interval"` // between two polls; default 30s, at least 1s
 		Mirrors           []source.Repository `yaml:"mirrors"`  // asked in this order when the repository has nothing new to tell
 	} `yaml:"source"`
-	Host       string   `yaml:"host"`       // this machine's name in the repository; default: the host name when Collie first ran
-	System     bool     `yaml:"system"`     // follow system.scm; default true
-	Homes      []string `yaml:"homes"`      // users whose home is followed
-	User       string   `yaml:"user"`       // runs the pods; empty: no pods
-	Downgrades bool     `yaml:"downgrades"` // whether a commit may take channels back, as a revert does; default true
-	MaxBuilds  int      `yaml:"maxBuilds"`  // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
-	Soak       Duration `yaml:"soak"`       // for which all must be well before a revision is good; default 30s
-	State      string   `yaml:"state"`      // folder of clone, state, journal, logs; default /var/lib/collie
+	Host           string                 `yaml:"host"`           // this machine's name in the repository; default: the host name when Collie first ran
+	System         bool                   `yaml:"system"`         // follow system.scm; default true
+	Homes          []string               `yaml:"homes"`          // users whose home is followed
+	User           string                 `yaml:"user"`           // runs the pods; empty: no pods
+	Downgrades     bool                   `yaml:"downgrades"`     // whether a commit may take channels back, as a revert does; default true
+	MaxBuilds      int                    `yaml:"maxBuilds"`      // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
+	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
+	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
+	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
+	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 }
 
 // Duration is written like 30s or 5m.
@@ -69,7 +72,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Soak: Duration(30 * time.Second), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -120,6 +123,7 @@ func (cfg Config) mistakes() (all []mistake) {
 	if cfg.MaxBuilds < 0 {
 		wrong("maxBuilds", "no negative number: write 0 to build only what is trivial")
 	}
+	cfg.serviceMistakes(wrong)
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")
 	}
@@ -158,6 +162,9 @@ func lineOf(n *yaml.Node, key string) int {
 		return max(lineOf(n.Content[i], rest), n.Content[i].Line)
 	}
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key { // a service's name may have dots
+			return n.Content[i].Line
+		}
 		if n.Content[i].Value != first {
 			continue
 		}
@@ -172,6 +179,7 @@ func lineOf(n *yaml.Node, key string) int {
 }
 
 var (
+	serviceName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+._/:@%=*!?~-]{0,254}$`) // as Shepherd's client takes it
 	plainName    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)
 	unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found in type .*`)
 	wrongValue   = regexp.MustCompile("line (\\d+): cannot unmarshal !!\\w+ `?(.*?)`? ?into .*")

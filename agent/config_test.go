@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/source"
+	"example.org/collie/guix"
 )
 
 func TestConfigDefaults(t *testing.T) {
@@ -19,6 +20,7 @@ func TestConfigDefaults(t *testing.T) {
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
 	want.System, want.Downgrades, want.MaxBuilds, want.Soak, want.State = true, true, 20, Duration(30*time.Second), "/var/lib/collie"
+	want.ServiceTimeout = Duration(2 * time.Minute)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -47,6 +49,11 @@ homes:
 user: podman
 downgrades: false
 maxBuilds: 3
+services:
+  nginx: defer
+  my.service: never
+  podman/bell: reboot
+serviceTimeout: 45s
 soak: 0s
 state: /tmp/state
 `))
@@ -62,6 +69,8 @@ state: /tmp/state
 	}
 	want.Source.Interval, want.MaxBuilds = Duration(90*time.Minute), 3
 	want.Host, want.Homes, want.User, want.State = "web-1", []string{"podman", "ann"}, "podman", "/tmp/state"
+	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
+	want.ServiceTimeout = Duration(45 * time.Second)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -111,6 +120,14 @@ func TestConfigMistakes(t *testing.T) {
 		{"a mirror's unknown key", "source:\n  url: /x\n  mirrors:\n    - url: /y\n      branch: b\n", `c.yaml:5: unknown key "branch"`},
 		{"dots for a host", good + "host: ..\n", `c.yaml:2: host: ".." is no name`},
 		{"a very long host", good + "host: " + strings.Repeat("a", 64) + "\n", `c.yaml:2: host: "` + strings.Repeat("a", 64) + `" is no name`},
+		{"no policy", good + "services:\n  web: restart\n  my.db: later\n", `c.yaml:4: services.my.db: "later" is no policy: write restart, defer, never or reboot`},
+		{"a policy that takes the machine down", good + "services: {user-processes: restart, file-system-/data: defer}\n",
+			"c.yaml:2: services.file-system-/data: to stop it takes the machine down: write never or reboot, or leave it out\n" +
+				"c.yaml:2: services.user-processes: to stop it takes the machine down: write never or reboot, or leave it out"},
+		{"a policy for the agent", good + "services: {collie: never}\n", "c.yaml:2: services.collie: Collie replaces itself at a quiet point: leave it out"},
+		{"no service's name", good + "services: {'a b': never}\n", `c.yaml:2: services.a b: "a b" is no service's name`},
+		{"a list of services", good + "services: [web]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
+		{"no time for a service", good + "serviceTimeout: 0s\n", "c.yaml:2: serviceTimeout: between 1s and 30m"},
 		{"many mistakes", "source: {interval: 1ms}\nsoak: -1s\nstate: x\nuser: a b\n", "c.yaml:1: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git\n" +
 			"c.yaml:1: source.interval: at least 1s\nc.yaml:2: soak: no negative duration\nc.yaml:3: state: \"x\" is no absolute path\nc.yaml:4: user: \"a b\" is no name"},
 	} {

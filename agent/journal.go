@@ -35,6 +35,7 @@ const (
 	evRetry     event = "retry"
 	evAccepted  event = "accepted"  // a commit that doesn't descend from the one before, by hand
 	evMayBuild  event = "may build" // all of a revision, here
+	evRestart   event = "restart"   // of a service, as somebody asked
 	evBaseline  event = "baseline"
 	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
 )

@@ -14,7 +14,8 @@ import (
 type keeper struct {
 	Part
 	log     *slog.Logger
-	orders  chan order // a mailbox of one: the latest wins
+	orders  chan order                 // a mailbox of one: the latest wins
+	asked   chan func(context.Context) // by people, to be done between all else
 	reports chan<- report
 	quiet   func(epoch int, do func() error) error // preparer.quiet
 
@@ -61,6 +62,9 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case o := <-k.orders:
 			k.obey(context.WithoutCancel(ctx), o)
+			look.Reset(0)
+		case do := <-k.asked:
+			do(context.WithoutCancel(ctx))
 			look.Reset(0)
 		case <-look.C:
 			if k.target.ID != "" {

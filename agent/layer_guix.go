@@ -367,7 +367,7 @@ func guixDetails(details []guix.Detail) []Change {
 func guixProblems(problems []guix.Problem) []Problem {
 	var all []Problem
 	for _, p := range problems {
-		all = append(all, Problem{Subject: p.Subject, Says: p.Says})
+		all = append(all, Problem{Subject: p.Subject, Says: p.Says, Details: p.Details})
 	}
 	return all
 }

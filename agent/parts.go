@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
@@ -35,15 +36,17 @@ func (a *Agent) parts() ([]Part, error) {
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
 			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
+			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
 		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}})
 	}
 	for _, user := range a.cfg.Homes {
+		name := "home:" + user
 		home := &guix.Home{
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: guixRoots,
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Self: ownService,
+			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
-		name := "home:" + user
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
 	}
 	if a.cfg.User != "" {

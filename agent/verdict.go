@@ -233,11 +233,14 @@ func (c *conductor) returnAgain(now time.Time) error {
 	return c.save()
 }
 
-// problems are those of the last looks.
+// problems are those of the last looks, in one line each.
 func (c *conductor) problems() []Problem {
 	var all []Problem
 	for _, p := range c.parts {
-		all = append(all, c.seen[p.Name].problems...)
+		for _, problem := range c.seen[p.Name].problems {
+			problem.Details = nil
+			all = append(all, problem)
+		}
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"example.org/collie/agent/crash"
 	"example.org/collie/shepherd"
@@ -28,15 +29,19 @@ func (s *services) expect(ctx context.Context, item string) error {
 }
 
 // settle waits for services that are just being started or stopped: one that is replaced in that moment would go on
-// beside its replacement (Shepherd 1.0.9).
+// beside its replacement (Shepherd 1.0.9). It doesn't wait for one that hangs.
 func (s *services) settle(ctx context.Context, all []shepherd.Service) ([]shepherd.Service, error) {
 	waited := false
 	for _, live := range all {
+		left := s.limit() - time.Since(live.Since)
+		if left <= 0 {
+			continue
+		}
 		switch live.Status { // that one fails to start, or hangs, shows later
 		case "starting":
-			_ = s.shepherd.Start(ctx, live.Name)
+			_ = s.within(ctx, left, live.Name, "start", s.shepherd.Start)
 		case "stopping":
-			_ = s.shepherd.Stop(ctx, live.Name)
+			_ = s.within(ctx, left, live.Name, "stop", s.shepherd.Stop)
 		default:
 			continue
 		}
@@ -58,6 +63,13 @@ type convergence struct {
 	broken map[string]bool    // files that couldn't be loaded
 	tried  map[string]bool    // services that were restarted, or run: whether it was done
 	why    map[string]string  // what Shepherd answered of a service that didn't start
+	hung   map[string]bool    // services that neither started nor stopped in time
+	undone []error            // definitions that couldn't take over
+}
+
+func (s *services) convergence(files []ServiceFile, before []shepherd.Service, kept started) *convergence {
+	return &convergence{services: s, files: files, kept: kept, before: before, all: before,
+		broken: map[string]bool{}, tried: map[string]bool{}, why: map[string]string{}, hung: map[string]bool{}}
 }
 
 // converge makes the running services those of item. Its error says what it couldn't do; a service that should run and
@@ -71,8 +83,7 @@ func (s *services) converge(ctx context.Context, item string) error {
 	if err != nil || all == nil {
 		return err
 	}
-	c := convergence{services: s, files: files, kept: kept, before: all,
-		broken: map[string]bool{}, tried: map[string]bool{}, why: map[string]string{}}
+	c := s.convergence(files, all, kept)
 	fault := c.register(ctx)
 	crash.At("services.registered")
 	if c.all, err = s.shepherd.Services(ctx); err != nil {
@@ -84,17 +95,22 @@ func (s *services) converge(ctx context.Context, item string) error {
 			return errors.Join(fault, err)
 		}
 	}
-	if fault == nil {
+	if fault = errors.Join(append(c.undone, fault)...); fault == nil {
 		c.kept.Coming = ""
 	}
 	return errors.Join(fault, c.note(ctx))
 }
 
 // register makes Shepherd know all files, and not only those that changed: another system's may wait for their turn.
+// One of a service that hangs in its stop waits: Shepherd would start it beside what doesn't end.
 func (c *convergence) register(ctx context.Context) error {
-	paths := make([]string, len(c.files))
-	for i, f := range c.files {
-		paths[i] = f.File
+	var paths []string
+	for _, f := range c.files {
+		if live, _ := find(c.before, f); live.Status == "stopping" {
+			c.broken[f.File] = true
+			continue
+		}
+		paths = append(paths, f.File)
 	}
 	err := c.shepherd.Register(ctx, paths...)
 	if refused := (*shepherd.Error)(nil); !errors.As(err, &refused) {
@@ -102,6 +118,9 @@ func (c *convergence) register(ctx context.Context) error {
 	}
 	var faults []error // one that can't be loaded mustn't keep the others away
 	for _, f := range c.files {
+		if c.broken[f.File] {
+			continue
+		}
 		if err := c.shepherd.Register(ctx, f.File); err != nil {
 			c.broken[f.File] = true
 			faults = append(faults, fmt.Errorf("service %s: %w", f.Name, err))
@@ -110,17 +129,22 @@ func (c *convergence) register(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
+// unloadLeaving stops what left the configuration. What doesn't stop is left to itself, and is a problem.
 func (c *convergence) unloadLeaving(ctx context.Context) error {
 	var faults []error
 	for _, st := range c.leaving(c.files, c.all, c.kept) {
 		if st.Waits() {
 			continue
 		}
-		err := c.shepherd.Unload(ctx, st.name)
-		if refused := (*shepherd.Error)(nil); errors.As(err, &refused) {
-			err = c.shepherd.Unload(ctx, st.name) // a stop that raises stops it all the same
+		i := slices.IndexFunc(c.all, func(live shepherd.Service) bool { return live.Name == st.name })
+		if c.hangs(c.all[i]) {
+			continue
 		}
-		if !errors.Is(err, shepherd.ErrNotFound) {
+		err := c.bounded(ctx, c.all[i], "stop", c.shepherd.Unload)
+		if refused := (*shepherd.Error)(nil); errors.As(err, &refused) && !c.hung[st.name] {
+			err = c.bounded(ctx, c.all[i], "stop", c.shepherd.Unload) // a stop that raises stops it all the same
+		}
+		if !errors.Is(err, shepherd.ErrNotFound) && !c.hung[st.name] {
 			faults = append(faults, err)
 		}
 	}
@@ -164,16 +188,9 @@ func (c *convergence) again(ctx context.Context, st step) error {
 		}
 	}
 	if st.Does == "run" {
-		return c.shepherd.Start(ctx, st.name)
+		return c.start(ctx, now)
 	}
-	if err = c.shepherd.Restart(ctx, st.name); err == nil {
-		return nil
-	}
-	// A stop that raises ends a restart half-way: the service is stopped, and its old definition would be started again.
-	if now, again := c.shepherd.Service(ctx, st.name); again == nil && now.Status == "stopped" && now.Pending {
-		err = errors.Join(err, c.shepherd.Register(ctx, st.file))
-	}
-	return err
+	return c.cycle(ctx, now)
 }
 
 // startMissing starts what should run and doesn't: all that files start, and what ran before the switch. One service
@@ -205,7 +222,7 @@ func (c *convergence) startMissing(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := c.shepherd.Start(ctx, live.Name); err != nil && !c.refused(err) {
+		if err := c.start(ctx, now); err != nil && !c.refused(err) {
 			return err
 		}
 	}
@@ -226,7 +243,7 @@ func (c *convergence) note(ctx context.Context) error {
 		e, _ := c.kept.of(live.Name)
 		at := startOf(live) // since all was registered, if it didn't run then
 		switch file := fileOf(c.files, live); {
-		case file == "", c.broken[file], live.Status == "running" && live.Pending: // as it was
+		case file == "", c.broken[file], live.Pending && live.Status != "stopped": // as it was
 		case live.OneShot && failed(live):
 			e.File = "" // see look
 		case live.OneShot && at.IsZero() && !c.tried[live.Name]: // as it was

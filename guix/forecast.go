@@ -125,7 +125,7 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 }
 
 // order of what is done, in a plan.
-var order = []string{"stop", "restart", OwnExit, "start", "run", "load", "unload", nextBoot}
+var order = []string{"stop", "restart", OwnExit, "start", "run", "load", "unload", deferred, nextBoot, needsReboot}
 
 // know makes the nodes.
 func (f *forecast) know(all []shepherd.Service, files []ServiceFile, programs map[string]program, steps []step) {
@@ -172,7 +172,7 @@ func (f *forecast) fate(n *node, does, says string) {
 	}
 	d := Detail{Change: Change{does, "service " + n.name, says}, Cost: Running}
 	switch does {
-	case nextBoot:
+	case deferred, nextBoot, needsReboot:
 		d.Cost = AtBoot
 	case "load", "unload":
 		d.Cost = ""

@@ -17,15 +17,17 @@ import (
 // A Home is the home environment of one user. The user may not exist yet: then it can be built, as root, and no more.
 type Home struct {
 	Runner   *Runner
-	User     string   // by name
-	File     string   // in the tree: home.scm, home/USER.scm
-	Helper   []string // a command line that runs AsUser, without the verb
-	Profiles string   // /var/guix/profiles
-	Roots    Roots    // /var/guix/gcroots/collie
-	Started  string   // file: from which file each service was started
-	Begun    string   // file: the note of the last switch
-	Self     string   // the agent's own service, if the user's Shepherd runs it
-	Guix     string   // the profile whose guix evaluates, as Pin found it; empty: the Runner's
+	User     string            // by name
+	File     string            // in the tree: home.scm, home/USER.scm
+	Helper   []string          // a command line that runs AsUser, without the verb
+	Profiles string            // /var/guix/profiles
+	Roots    Roots             // /var/guix/gcroots/collie
+	Started  string            // file: from which file each service was started
+	Begun    string            // file: the note of the last switch
+	Self     string            // the agent's own service, if the user's Shepherd runs it
+	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
+	Policies map[string]Policy // of services, where they aren't the usual ones
+	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 
 	find func(string) (User, error) // nil: Find
 }
@@ -238,7 +240,7 @@ func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Pr
 	}
 	problems, err := h.services(u).problems(ctx, item, since)
 	if unreachable(err) {
-		return []Problem{{"Shepherd of " + h.User, "doesn't run"}}, nil
+		return []Problem{{Subject: "Shepherd of " + h.User, Says: "doesn't run"}}, nil
 	}
 	return problems, err
 }
@@ -247,10 +249,14 @@ func (h *Home) services(u User) *services {
 	live := func() (string, error) { return h.Live(context.Background()) }
 	return &services{
 		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
-		started:  h.Started, self: h.Self,
+		started:  h.Started, self: h.Self, policies: h.Policies, timeout: h.Timeout,
 		definitions: homeDefinitions,
-		live:        live,
-		booted:      live,
+		tail: func(ctx context.Context, log string) (lines []string) {
+			_ = u.ask(ctx, h.Helper, &lines, "tail", log) // a problem is told without them, too
+			return lines
+		},
+		live:   live,
+		booted: live,
 	}
 }
 

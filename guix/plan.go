@@ -138,7 +138,7 @@ func plain(changes []Change) []Detail {
 	for _, c := range changes {
 		d := Detail{Change: c}
 		switch c.Does {
-		case nextBoot:
+		case nextBoot, needsReboot:
 			d.Cost = AtBoot
 		case "start": // of a user's Shepherd
 			d.Cost = Running

@@ -21,41 +21,65 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 		return nil, err
 	}
 	var found []Problem
-	for _, f := range files {
-		live, known := find(all, f)
+	add := func(subject, says string, live shepherd.Service) {
 		e, _ := kept.of(live.Name)
-		says := ""
-		switch {
-		case f.Name == s.self: // it asks, so it runs; and it ends by itself for a new definition
-		case !known && f.Starts:
-			says = "Shepherd doesn't know it: its definition couldn't be loaded"
-		case !known:
-		case live.OneShot:
-			if f.Starts && failed(live) {
-				says = "didn't succeed"
-			}
-		case f.Starts && live.Status != "running":
-			says = live.Status
-		case since.IsZero():
-		default:
-			if n := count(live.Respawns, since); n > 0 {
-				says = fmt.Sprintf("died since %s and was started again, %d×", since.Format(time.TimeOnly), n)
-				if len(live.Exits) > 0 {
-					says += ", " + live.Exits[0].String()
-				}
-			}
-		}
-		if says == "" {
-			continue
-		}
-		for _, more := range []string{reason(live, e), s.lastWords(live, e, all)} {
-			if known && more != "" {
+		lines, log := s.lastLines(ctx, live, e, all)
+		for _, more := range []string{reason(live, e), last(lines)} {
+			if more != "" {
 				says += ": " + more
 			}
 		}
-		found = append(found, Problem{"service " + f.Name, says})
+		if log != "" {
+			says += " (" + log + ")"
+		}
+		found = append(found, Problem{"service " + subject, says, lines})
+	}
+	for _, f := range files {
+		if f.Name == s.self {
+			continue // it asks, so it runs; and it ends by itself for a new definition
+		}
+		live, known := find(all, f)
+		switch {
+		case !known && f.Starts:
+			found = append(found, Problem{Subject: "service " + f.Name, Says: "Shepherd doesn't know it: its definition couldn't be loaded"})
+		case !known:
+		case live.OneShot && live.Status == "stopped":
+			if f.Starts && failed(live) {
+				add(f.Name, "didn't succeed", live)
+			}
+		case f.Starts && live.Status != "running" && !live.OneShot, s.hangs(live):
+			add(f.Name, s.how(live), live)
+		case !live.Enabled && live.Died(): // nobody asked for it, but somebody had started it
+			add(f.Name, live.Status, live)
+		case since.IsZero():
+		default:
+			if n := count(live.Respawns, since); n > 0 {
+				says := fmt.Sprintf("died since %s and was started again, %d×", since.Format(time.TimeOnly), n)
+				if len(live.Exits) > 0 {
+					says += ", " + live.Exits[0].String()
+				}
+				add(f.Name, says, live)
+			}
+		}
+	}
+	for _, st := range s.leaving(files, all, kept) {
+		if live := all[slices.IndexFunc(all, func(live shepherd.Service) bool { return live.Name == st.name })]; s.hangs(live) {
+			add(live.Name, "it left the configuration, and is "+s.how(live), live)
+		}
 	}
 	return found, nil
+}
+
+// how a service is that doesn't run.
+func (s *services) how(live shepherd.Service) string {
+	if !s.hangs(live) {
+		return live.Status
+	}
+	says := fmt.Sprintf("%s since %s", live.Status, live.Since.Local().Format(time.TimeOnly))
+	if live.PID > 0 {
+		says += fmt.Sprintf(", as process %d doesn't end", live.PID)
+	}
+	return says
 }
 
 // respawned waits a moment for services that died and that Shepherd is about to start again.
@@ -95,21 +119,33 @@ func reason(live shepherd.Service, e startedService) string {
 	return live.Trouble()
 }
 
-// lastWords is the last that is known of what a service wrote.
-func (s *services) lastWords(live shepherd.Service, e startedService, all []shepherd.Service) string {
-	if len(live.Messages) > 0 {
-		return oneLine(live.Messages[len(live.Messages)-1])
-	}
-	if s.whole && e.Log != "" { // root's own log: a user's could lead anywhere
-		if line := lastLine(e.Log); line != "" {
-			return oneLine(line) + " (" + e.Log + ")"
+const mostLines = 10 // of what a service wrote
+
+// lastLines is the last that is known of what a service wrote, the newest at the end, and the log it is in, if it has one.
+func (s *services) lastLines(ctx context.Context, live shepherd.Service, e startedService, all []shepherd.Service) (lines []string, log string) {
+	written := live.Messages
+	if len(written) == 0 && e.Log != "" && s.tail != nil {
+		if written = s.tail(ctx, e.Log); len(written) > 0 {
+			log = e.Log
 		}
 	}
 	// Without a log of its own it wrote to Shepherd's, after its process: sh[309] text.
-	if i := slices.IndexFunc(all, func(s shepherd.Service) bool { return s.Name == "root" }); i >= 0 {
-		return oneLine(ownLine(all[i].Messages, live.Name))
+	if i := slices.IndexFunc(all, func(s shepherd.Service) bool { return s.Name == "root" }); len(written) == 0 && i >= 0 {
+		written = ownLines(all[i].Messages, live.Name)
 	}
-	return ""
+	for _, line := range written[max(0, len(written)-mostLines):] {
+		if line = oneLine(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines, log
+}
+
+func last(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
 }
 
 // oneLine makes text from elsewhere fit for a line on a terminal.
@@ -119,36 +155,42 @@ func oneLine(text string) string {
 
 var processEnd = regexp.MustCompile(`^Service (\S+) \(PID (\d+)\) `)
 
-// ownLine is the last line that the last process of a service wrote into Shepherd's own log.
-func ownLine(lines []string, name string) string {
-	process := ""
+// ownLines are those that the last process of a service wrote into Shepherd's own log.
+func ownLines(lines []string, name string) []string {
+	process, own := "", []string{}
 	for _, line := range slices.Backward(lines) {
 		if end := processEnd.FindStringSubmatch(line); end != nil && end[1] == name && process == "" {
 			process = "[" + end[2] + "]"
 		}
 		program, text, _ := strings.Cut(line, " ")
 		if process != "" && strings.HasSuffix(program, process) {
-			return text
+			own = append(own, text)
 		}
 	}
-	return ""
+	slices.Reverse(own)
+	return own
 }
 
-// lastLine is the last line of a log.
-func lastLine(file string) string {
+// tail is the end of a log.
+func tail(file string) []string {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return ""
+		return nil
 	}
-	tail := make([]byte, min(info.Size(), 4096))
-	n, _ := f.ReadAt(tail, info.Size()-int64(len(tail)))
-	text := strings.TrimSpace(strings.ToValidUTF8(string(tail[:n]), ""))
-	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+	const enough = 4096
+	end := make([]byte, min(info.Size(), enough))
+	n, _ := f.ReadAt(end, info.Size()-int64(len(end)))
+	text := strings.ToValidUTF8(string(end[:n]), "")
+	if info.Size() > enough {
+		_, text, _ = strings.Cut(text, "\n") // which begins in mid-line
+	}
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[max(0, len(lines)-mostLines):]
 }
 
 func count(times []time.Time, since time.Time) int {

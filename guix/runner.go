@@ -104,13 +104,14 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 		case errors.As(cause, &wait), errors.As(cause, &space):
 			return out, cause // it was ended for what it said that it will do
 		case cause != nil:
+			out.text, _ = readClean(log.Name())
 			return out, fmt.Errorf("guix %s was ended: %w (see %s)", a.what, cause, log.Name())
 		case !errors.As(err, &exit):
 			return out, passing(err)
 		case exit.ExitCode() < 0:
 			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", a.what, exit, log.Name()))
 		case (a.command == r.Command || strings.HasSuffix(a.command, "/bin/guix")) && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's
-			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(lastLine(log.Name()))))
+			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(last(tail(log.Name())))))
 		}
 		out.code = exit.ExitCode()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"example.org/collie/shepherd"
 )
@@ -16,19 +17,24 @@ type Change struct {
 	Says    string
 }
 
-// What a Change does that no switch can make, because it would take down what runs the machine.
+// What a Change does that no switch makes, because it would take down what runs the machine, or what people use.
 const (
-	nextBoot = "next boot" // takes effect then
-	OwnExit  = "replace"   // of the agent's own service: Shepherd starts the new definition once the agent has ended
+	nextBoot    = "next boot"    // takes effect then
+	needsReboot = "needs reboot" // takes effect at the next boot, which should come
+	deferred    = "defer"        // takes effect then, or when somebody asks for it
+	OwnExit     = "replace"      // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 
 // Waits tells whether c is none that a switch makes: a target is live although such a change is left.
-func (c Change) Waits() bool { return c.Does == nextBoot || c.Does == OwnExit }
+func (c Change) Waits() bool {
+	return slices.Contains([]string{nextBoot, needsReboot, deferred, OwnExit}, c.Does)
+}
 
 // A Problem is something that isn't well.
 type Problem struct {
-	Subject string // service nginx
-	Says    string
+	Subject string   // service nginx
+	Says    string   // in one line
+	Details []string // the last lines that it wrote
 }
 
 // services makes the services of one Shepherd those of a system or home item.
@@ -37,40 +43,25 @@ type Problem struct {
 //	file unchanged, runs                        nothing; its process stays
 //	file changed, runs                          restarted, with what depends on it
 //	file changed, one-shot                      run again
-//	file changed, essential or below such       "next boot"
+//	file changed, another policy, or below such "defer", "next boot", "needs reboot"
 //	file changed, the agent's own               "replace"
 //	should run and doesn't                      started; first enabled, if the file changed or Shepherd had given up
 //	ran before, and was stopped on the way      started
-//	left the configuration                      stopped and unloaded, unless it is essential
+//	left the configuration                      stopped and unloaded, unless it stays
 //	disabled, failing, dies; file unchanged     a problem, no change
 //
 // Services depend on each other by what Shepherd says of those that run, not by what a file will say.
 type services struct {
 	shepherd    *shepherd.Client
-	started     string                                   // file that keeps from which file each service was started
-	self        string                                   // the agent's own service
-	definitions func(item string) ([]ServiceFile, error) // of a system, or of a home
-	live        func() (string, error)                   // the item that is current
-	booted      func() (string, error)                   // the item whose services Shepherd began with; the current one, for a user's
-	whole       bool                                     // Shepherd has no other services: those of unknown origin leave as well. A user may have some
-}
-
-// essential services aren't restarted or stopped in a machine that runs.
-var essential = []string{
-	"root", "shepherd", // PID 1 itself
-	"root-file-system", "file-systems", "user-file-systems", // all depends on them
-	"user-processes", // to stop it kills every process
-	"udev", "pam",    // all that logs in, or looks for a device, needs them
-	"dbus-system", "elogind", // to restart them ends sessions and what holds their connection
-}
-
-// occupied services aren't restarted either, as somebody may be using them: but one that left is stopped, as Guix does.
-var occupied = []string{"file-system-", "device-mapping-", "swap-", "term-", "xorg-server", "gdm", "sddm", "lightdm", "slim", "greetd"}
-
-func isEssential(name string) bool { return slices.Contains(essential, name) }
-
-func isOccupied(name string) bool {
-	return slices.ContainsFunc(occupied, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	started     string                                         // file that keeps from which file each service was started
+	self        string                                         // the agent's own service
+	policies    map[string]Policy                              // by service, where they aren't the usual ones
+	timeout     time.Duration                                  // within which a service stops, or starts
+	definitions func(item string) ([]ServiceFile, error)       // of a system, or of a home
+	live        func() (string, error)                         // the item that is current
+	booted      func() (string, error)                         // the item whose services Shepherd began with; the current one, for a user's
+	tail        func(ctx context.Context, log string) []string // the last lines of a service's log
+	whole       bool                                           // Shepherd has no other services: those of unknown origin leave as well. A user may have some
 }
 
 // A step is one thing to do with one service.
@@ -125,7 +116,7 @@ func (s *services) leaving(files []ServiceFile, all []shepherd.Service, kept sta
 			continue // the user's own
 		}
 		does, says := "stop", "it left the configuration"
-		if reason := s.holds(live, all); reason != "" {
+		if reason := s.stays(live, all); reason != "" {
 			does, says = nextBoot, says+"; "+reason
 		}
 		steps = append(steps, step{Change{does, "service " + live.Name, says}, live.Name, ""})
@@ -149,11 +140,11 @@ func (s *services) changed(files []ServiceFile, all []shepherd.Service, kept sta
 		case live.OneShot && wanted(files, live) && !failed(live):
 			steps = append(steps, step{Change{"run", subject, says}, live.Name, file})
 		case live.Status != "running" || live.OneShot:
-		case s.holds(live, all) != "":
-			steps = append(steps, step{Change{nextBoot, subject, says + "; " + s.holds(live, all)}, live.Name, file})
-		case isOccupied(live.Name):
-			steps = append(steps, step{Change{nextBoot, subject, says + "; somebody may be using it"}, live.Name, file})
 		default:
+			if p, why := s.policy(live, all); p != Restart {
+				steps = append(steps, step{p.change(live, why), live.Name, file})
+				continue
+			}
 			if below := dependents(live, all); len(below) > 0 {
 				says += "; restarted too, as they require it: " + strings.Join(namesOf(below), ", ")
 			}
@@ -185,22 +176,6 @@ func (s *services) missing(files []ServiceFile, all []shepherd.Service, kept sta
 		steps = append(steps, step{Change{"start", "service " + f.Name, says}, f.Name, f.File})
 	}
 	return steps
-}
-
-// holds says why a service can't be stopped while the machine runs; nothing if it can.
-func (s *services) holds(live shepherd.Service, all []shepherd.Service) string {
-	switch {
-	case isEssential(live.Name):
-		return "the machine can't run without it"
-	case live.Name == s.self:
-		return "the agent doesn't stop itself"
-	}
-	for _, d := range dependents(live, all) { // to stop a service stops them first
-		if isEssential(d.Name) || isOccupied(d.Name) || d.Name == s.self {
-			return d.Name + " requires it"
-		}
-	}
-	return ""
 }
 
 // failed tells whether the last try to start a service was in vain.

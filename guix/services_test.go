@@ -40,6 +40,8 @@ type define struct {
 	dies     bool // at once, too often: disabled
 	stuck    bool // its stop raises
 	slow     bool // to start, until somebody waits for it
+	lateStop bool // its stop never ends
+	lateUp   bool // nor does its start
 }
 
 func (d define) name() string { return d.provides[0] }
@@ -116,6 +118,9 @@ func (p *pretence) starts(s *pretended) string {
 			return ""
 		}
 	}
+	if s.lateUp {
+		return "hangs"
+	}
 	switch {
 	case s.raises, s.falls:
 		p.is(s, "stopped")
@@ -152,6 +157,9 @@ func (p *pretence) stops(s *pretended) ([]*pretended, bool) {
 	}
 	p.log = append(p.log, "stop "+s.name()+" "+s.body())
 	p.is(s, "stopping")
+	if s.lateStop {
+		return nil, true
+	}
 	p.is(s, "stopped")
 	s.pid, s.respawns = 0, ""
 	if s.stuck {
@@ -229,6 +237,9 @@ func (p *pretence) answer(text string) string {
 			if !fine {
 				return bad("action-exception stop " + argument + ` misc-error (#f "busy" () #f)`)
 			}
+			if stopped == nil {
+				return ""
+			}
 			p.log = append(p.log, "unload "+argument)
 			p.services = slices.DeleteFunc(p.services, func(s *pretended) bool { return s == stopped[0] })
 			return ok(`("#<unspecified>")`)
@@ -251,20 +262,20 @@ func (p *pretence) answer(text string) string {
 			return ok(s.sexp())
 		case "#f":
 			return ok("#f")
+		case "hangs":
+			return ""
 		default:
 			return bad("action-exception start " + name + ` ` + why + ` (#f "no such thing" () #f)`)
 		}
-	case "restart":
+	case "stop":
 		stopped, fine := p.stops(s)
 		if !fine {
 			return bad("action-exception stop " + name + ` misc-error (#f "busy" () #f)`)
 		}
-		for _, one := range stopped {
-			if why := p.starts(one); why != "" && why != "#f" {
-				return bad("action-exception start " + name + ` ` + why + ` (#f "no such thing" () #f)`)
-			}
+		if stopped == nil {
+			return ""
 		}
-		return ok("(#t)")
+		return ok("(" + stopped[0].name() + ")")
 	}
 	return bad("action-not-found " + action + " " + name)
 }
@@ -274,8 +285,14 @@ func (p *pretence) dial(context.Context) (io.ReadWriteCloser, error) {
 	go func() { // ends when ours is closed
 		defer theirs.Close()
 		buf := make([]byte, 1<<16)
-		if n, err := theirs.Read(buf); err == nil {
-			_, _ = io.WriteString(theirs, p.answer(string(buf[:n])))
+		n, err := theirs.Read(buf)
+		if err != nil {
+			return
+		}
+		if answer := p.answer(string(buf[:n])); answer != "" {
+			_, _ = io.WriteString(theirs, answer)
+		} else {
+			_, _ = theirs.Read(buf) // it hangs until the other side has enough
 		}
 	}()
 	return ours, nil
@@ -295,6 +312,7 @@ func newGuest(t *testing.T) *guest {
 	g := &guest{pretence: &pretence{files: map[string]define{}, clock: 1000, pid: 100}, t: t, systems: map[string][]ServiceFile{}}
 	g.services = &services{
 		shepherd: &shepherd.Client{Dial: g.dial}, started: filepath.Join(t.TempDir(), "started.json"), self: "collie", whole: true,
+		timeout:     time.Since(time.Unix(0, 0)) + time.Minute, // the pretended clock begins in 1970
 		definitions: func(item string) ([]ServiceFile, error) { return g.systems[item], nil },
 		live:        func() (string, error) { return g.current, nil },
 		booted:      func() (string, error) { return g.boot, nil },
@@ -324,6 +342,10 @@ func (g *guest) system(item string, definitions ...string) {
 				d.stuck = true
 			case w == "!slow":
 				d.slow = true
+			case w == "!late-stop":
+				d.lateStop = true
+			case w == "!late-start":
+				d.lateUp = true
 			case w == "!broken":
 				d.provides = nil
 			case w[0] == '<':
@@ -481,20 +503,20 @@ func TestConverge(t *testing.T) {
 			name: "what the machine stands on waits for the next boot",
 			from: []string{"one root-file-system", "one user-processes <root-file-system", "one file-system-/data", "one web <user-processes"},
 			to:   []string{"two root-file-system", "two user-processes <root-file-system", "two file-system-/data", "one web <user-processes"},
-			diff: []string{"next boot root-file-system", "next boot user-processes", "next boot file-system-/data"},
-			left: []string{"next boot root-file-system", "next boot user-processes", "next boot file-system-/data"},
+			diff: []string{"needs reboot root-file-system", "needs reboot user-processes", "needs reboot file-system-/data"},
+			left: []string{"needs reboot root-file-system", "needs reboot user-processes", "needs reboot file-system-/data"},
 		},
 		{
 			name: "nor is stopped what that requires",
 			from: []string{"one urandom", "one user-processes <urandom"}, to: []string{"two urandom", "one user-processes <urandom"},
-			diff: []string{"next boot urandom"},
-			left: []string{"next boot urandom"},
+			diff: []string{"needs reboot urandom"},
+			left: []string{"needs reboot urandom"},
 		},
 		{
 			name: "nor if it left",
 			from: []string{"one web", "one urandom", "one user-processes <urandom"}, to: []string{"one web", "two user-processes"},
-			diff: []string{"next boot urandom", "next boot user-processes"},
-			left: []string{"next boot urandom", "next boot user-processes"},
+			diff: []string{"next boot urandom", "needs reboot user-processes"},
+			left: []string{"next boot urandom", "needs reboot user-processes"},
 		},
 		{
 			name: "a file system that left is unmounted",
@@ -681,7 +703,7 @@ func TestWhatRanRunsAgain(t *testing.T) {
 	g.system("B", "two db", "two bad !raises <db", "one hand !by-hand <db")
 	g.boots("A")
 	g.starts(g.find("hand"))
-	g.wants("the switch", g.goes("B"), "stop bad one", "stop hand one", "stop db one", "start db two", "start bad two", "start hand one")
+	g.wants("the switch", g.goes("B"), "stop hand one", "stop bad one", "stop db one", "start db two", "start bad two", "start hand one")
 }
 
 // A definition that replaces a service in the midst of its start would leave a process behind that nobody knows.
@@ -726,13 +748,13 @@ func TestAfterABootTheBootedSystemRuns(t *testing.T) {
 	g.system("B", "two web", "two root-file-system")
 	g.boots("A")
 	g.goes("B")
-	g.wants("before the boot", g.differs("B"), "next boot root-file-system")
+	g.wants("before the boot", g.differs("B"), "needs reboot root-file-system")
 	g.boots("B")
 	g.wants("after it", g.differs("B"))
-	g.wants("to A", g.differs("A"), "restart web", "next boot root-file-system")
+	g.wants("to A", g.differs("A"), "restart web", "needs reboot root-file-system")
 	g.boots("A") // by hand, in the boot menu
 	g.current = "B"
-	g.wants("to B", g.differs("B"), "restart web", "next boot root-file-system")
+	g.wants("to B", g.differs("B"), "restart web", "needs reboot root-file-system")
 }
 
 func TestWithoutARecordWhatRunsIsTheCurrentSystem(t *testing.T) {
@@ -822,12 +844,12 @@ func TestProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Problem{
-		{"service web", "died since " + since.Format(time.TimeOnly) + " and was started again, 1×"},
-		{"service falls", "stopped: did not start"},
-		{"service dies", "stopped: disabled, died 2 times"},
-		{"service twice", "didn't succeed: did not start"},
-		{"service odd", "Shepherd doesn't know it: its definition couldn't be loaded"},
-		{"service raises", "stopped: misc-error: no such thing"},
+		{Subject: "service web", Says: "died since " + since.Format(time.TimeOnly) + " and was started again, 1×"},
+		{Subject: "service falls", Says: "stopped: did not start"},
+		{Subject: "service dies", Says: "stopped: disabled, died 2 times"},
+		{Subject: "service twice", Says: "didn't succeed: did not start"},
+		{Subject: "service odd", Says: "Shepherd doesn't know it: its definition couldn't be loaded"},
+		{Subject: "service raises", Says: "stopped: misc-error: no such thing"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)

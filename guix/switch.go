@@ -138,7 +138,7 @@ func (n note) problems(item string) []Problem {
 	var found []Problem
 	for _, says := range n.Failed {
 		if n.Item == item {
-			found = append(found, Problem{"activation", says})
+			found = append(found, Problem{Subject: "activation", Says: says})
 		}
 	}
 	return found

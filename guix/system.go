@@ -22,12 +22,14 @@ import (
 type System struct {
 	Runner   *Runner
 	Shepherd *shepherd.Client
-	Profiles string   // /var/guix/profiles
-	Roots    Roots    // /var/guix/gcroots/collie
-	Started  string   // file: from which file each service was started
-	Begun    string   // file: the note of the last switch
-	Self     string   // the agent's own service, which it never restarts
-	Options  []string // more options of `guix system reconfigure`, as --no-bootloader
+	Profiles string            // /var/guix/profiles
+	Roots    Roots             // /var/guix/gcroots/collie
+	Started  string            // file: from which file each service was started
+	Begun    string            // file: the note of the last switch
+	Self     string            // the agent's own service, which it never restarts
+	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
+	Policies map[string]Policy // of services, where they aren't the usual ones
+	Options  []string          // more options of `guix system reconfigure`, as --no-bootloader
 
 	Guix       string // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 	Channels   string // file: how commits of channels lie to each other
@@ -249,8 +251,10 @@ func (s *System) forward(ctx context.Context, live, item, tree string) (outcome,
 	if len(s.channelChanges(live, item)) > 0 { // CheckForward has judged them, and a return mustn't be refused
 		args = append(args, "--allow-downgrades")
 	}
-	out, err := s.Runner.run(ctx, attempt{what: "system-reconfigure", command: guixOf(s.Guix),
-		args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
+	out, err := s.services().attended(ctx, item, func(ctx context.Context) (outcome, error) {
+		return s.Runner.run(ctx, attempt{what: "system-reconfigure", command: guixOf(s.Guix),
+			args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
+	})
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, "system.scm")
 	}
@@ -370,6 +374,8 @@ func (s *System) Problems(ctx context.Context, item string, since time.Time) ([]
 func (s *System) services() *services {
 	return &services{
 		shepherd: s.Shepherd, started: s.Started, self: s.Self, whole: true,
+		policies: s.Policies, timeout: s.Timeout,
+		tail:        func(_ context.Context, log string) []string { return tail(log) },
 		definitions: systemDefinitions,
 		live:        func() (string, error) { return s.Live(context.Background()) },
 		booted: func() (string, error) {

@@ -200,6 +200,8 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
+	case len(args) == 2 && args[0] == "tail":
+		return json.NewEncoder(out).Encode(tail(args[1]))
 	case len(args) == 3 && args[0] == "generation":
 		number, err := homeProfile(args[1]).add(args[2])
 		if err != nil {
@@ -216,7 +218,7 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
 	}
-	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, not %q", args)
+	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, not %q", args)
 }
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.

@@ -16,9 +16,9 @@ const (
 
 	// No call takes longer, whatever its context allows: once, Shepherd 1.0.9 kept a connection open for ever. To start
 	// a service takes its pid file's time-out (30 s on Guix), to stop one its grace period, for each of those that depend
-	// on it, one after another.
+	// on it, one after another: only the caller knows how long that may take.
 	answerTime = 30 * time.Second
-	actionTime = 5 * time.Minute
+	actionTime = 30 * time.Minute
 )
 
 var (
@@ -106,23 +106,6 @@ func (c *Client) Start(ctx context.Context, name string) error {
 func (c *Client) Stop(ctx context.Context, name string) error {
 	_, err := c.ask(ctx, actionTime, "stop", name)
 	return err
-}
-
-// Restart stops a service with all that depends on it, and starts all of it again, in their newest definitions. Only
-// the service itself is looked at afterwards: those that depend on it may have failed.
-func (c *Client) Restart(ctx context.Context, name string) error {
-	r, err := c.ask(ctx, actionTime, "restart", name)
-	if err != nil {
-		return err
-	}
-	s, err := c.Service(ctx, name) // the result is #t in any case
-	if err != nil {
-		return err
-	}
-	if s.Status == "stopped" && (!s.OneShot || len(s.StartupFailures) > 0) {
-		return &Error{"restart", name, c.why(ctx, name, r.messages), nil}
-	}
-	return nil
 }
 
 // Enable lets a service start again that Shepherd, or somebody, disabled.

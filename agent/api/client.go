@@ -56,6 +56,11 @@ func (c Client) Build(ctx context.Context) error { return c.do(ctx, "POST", "/v1
 // Retry gives the newest revision another chance.
 func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1/retry", "", nil) }
 
+// Restart restarts a service of the system, or USER/SERVICE of a home.
+func (c Client) Restart(ctx context.Context, service string) (r Restarted, err error) {
+	return r, c.do(ctx, "POST", "/v1/restart", service, &r)
+}
+
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

@@ -25,6 +25,7 @@ type Agent struct {
 	Build   func(ctx context.Context) error
 	Retry   func(ctx context.Context) error
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
+	Restart func(ctx context.Context, service string) (Restarted, error)
 }
 
 // ErrStopping says that the agent ends, and does no more.
@@ -103,6 +104,13 @@ func answers(a Agent) http.Handler {
 	mux.HandleFunc("POST /v1/resume", answer(func(r *http.Request) (any, error) { return done("resumed\n"), a.Resume(r.Context()) }))
 	mux.HandleFunc("POST /v1/build", answer(func(r *http.Request) (any, error) { return done("built here\n"), a.Build(r.Context()) }))
 	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
+	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) {
+		service, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+		if err != nil {
+			return nil, err
+		}
+		return a.Restart(r.Context(), strings.TrimSpace(string(service)))
+	}))
 	return mux
 }
 

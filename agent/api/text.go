@@ -67,7 +67,7 @@ func (s Status) Text() string {
 		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
 	}
 	for _, p := range s.Problems {
-		row("problem", "%s", p)
+		row("problem", "%s%s", p, lines(p.Details))
 	}
 	for _, bad := range s.Bad {
 		row("bad", "%s, %s: %s", Short(bad.Revision), ago(bad.At), bad.Reason)
@@ -121,6 +121,28 @@ func (p Progress) Counts() string {
 		all = append(all, fmt.Sprintf("%.1f of %.1f MB", float64(p.Bytes.Done)/1e6, float64(p.Bytes.Total)/1e6))
 	}
 	return strings.Join(all, ", ")
+}
+
+// lines shows what something wrote below what is said of it; a single line is said with it already.
+func lines(details []string) string {
+	if len(details) < 2 {
+		return ""
+	}
+	return "\n| " + strings.Join(details, "\n| ")
+}
+
+// Text is the answer for a person who asked for a restart.
+func (r Restarted) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "restarted %s", plain(r.Service))
+	if len(r.With) > 0 {
+		fmt.Fprintf(&b, ", and what requires it: %s", plain(strings.Join(r.With, ", ")))
+	}
+	b.WriteString("\n")
+	for _, p := range r.Problems {
+		fmt.Fprintf(&b, "%s\n", strings.ReplaceAll(plain(p.String()+lines(p.Details)), "\n", "\n  "))
+	}
+	return b.String()
 }
 
 // plain takes the control characters out of what commits, services and pods say: a terminal obeys them.

@@ -7,7 +7,7 @@ import (
 
 // A Change is one difference between a target and what is live.
 type Change struct {
-	Does    string `json:"does"`    // create, replace, restart, start, stop, run, add, remove, update, next boot
+	Does    string `json:"does"`    // create, replace, restart, start, stop, run, add, remove, update, next boot, needs reboot, defer
 	Subject string `json:"subject"` // service nginx, pod web, package git, /etc/motd
 	Says    string `json:"says,omitempty"`
 	Waits   bool   `json:"waits,omitempty"` // no switch makes it: the target is live although it is left
@@ -47,9 +47,10 @@ func (c Change) values() string {
 
 // A Problem is something that isn't well.
 type Problem struct {
-	Layer   string `json:"layer,omitempty"`
-	Subject string `json:"subject"`
-	Says    string `json:"says"`
+	Layer   string   `json:"layer,omitempty"`
+	Subject string   `json:"subject"`
+	Says    string   `json:"says"`
+	Details []string `json:"details,omitempty"` // the last lines that it wrote
 }
 
 func (p Problem) String() string { return p.Subject + ": " + p.Says }
@@ -199,6 +200,13 @@ func (p Plan) Pending() bool {
 	return slices.ContainsFunc(p.Layers, func(l PlanLayer) bool {
 		return slices.ContainsFunc(l.Changes, func(c Change) bool { return !c.Waits })
 	})
+}
+
+// Restarted is how a restart went that somebody asked for.
+type Restarted struct {
+	Service  string    `json:"service"`
+	With     []string  `json:"with,omitempty"`     // what requires it, and so was stopped and started with it
+	Problems []Problem `json:"problems,omitempty"` // of all these
 }
 
 // A Deployment is one entry of the history.

@@ -124,7 +124,7 @@ func rootCmd(c *cli) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.agent.Socket, "socket", socket, "the agent's control socket (COLLIE_SOCKET)")
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), planCmd(c), historyCmd(c), logsCmd(c), doctorCmd(c),
+	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), logsCmd(c), doctorCmd(c),
 		validateCmd(c), initCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c))
 	return root
 }

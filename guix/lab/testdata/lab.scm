@@ -8,7 +8,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine home daemon polling soaking))
+  #:export (machine home daemon polling serving soaking))
 
 (define guest (load "/share/guest.scm"))
 
@@ -53,3 +53,8 @@
   "Return a procedure for `machine' that sets the seconds of the soak."
   (lambda (config)
     (collie-configuration (inherit config) (soak soak))))
+
+(define* (serving policies #:key (timeout 4))
+  "Return a procedure for `machine' that sets the policies of services, and the seconds for one to stop or start."
+  (lambda (config)
+    (collie-configuration (inherit config) (services policies) (service-timeout timeout))))

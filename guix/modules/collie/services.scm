@@ -10,6 +10,7 @@
   #:use-module (gnu system accounts)
   #:use-module (gnu system shadow)
   #:use-module (guix gexp)
+  #:use-module (ice-9 match)
   #:use-module (srfi srfi-1)
   #:export (collie-source
             collie-source?
@@ -49,6 +50,8 @@
             collie-configuration-subordinate-ids
             collie-configuration-downgrades?
             collie-configuration-max-builds
+            collie-configuration-services
+            collie-configuration-service-timeout
             collie-configuration-soak
             collie-configuration-state
             collie-configuration-grace-period
@@ -80,6 +83,13 @@
 
 (define (file? value)
   (or (string? value) (file-like? value)))
+
+(define (policies? value)
+  (and (list? value)
+       (every (match-lambda
+                (((? symbol?) . (or 'restart 'defer 'never 'reboot)) #t)
+                (_ #f))
+              value)))
 
 (define-maybe/no-serialization string)
 (define-maybe/no-serialization file)
@@ -182,6 +192,16 @@ doesn't answer or is behind."))
    "Number of derivations that may be built on this machine for one layer of a commit, those aside that Guix builds
 locally anyway, as profiles and generated files.  If there are more, Collie waits for their substitutes, or for
 @command{collie sync --build}.")
+  (services
+   (policies '())
+   "What happens to a running service whose definition changed, an alist like @code{'((nginx . defer) (podman/syncthing .
+never))}, with @var{user}/@var{service} for one of a home.  @code{restart}, the default for most, restarts it in the
+switch.  The new definition takes effect with @code{defer} at @command{collie restart} or at the next boot, with
+@code{never} at the next boot, and so with @code{reboot}, which says that the machine needs one.")
+  (service-timeout
+   (seconds 120)
+   "Seconds within which a service has to stop, or to start.  One that takes longer is a problem, and nothing waits for
+it.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -252,6 +272,12 @@ locally anyway, as profiles and generated files.  If there are more, Collie wait
                (entry "user" (quoted (collie-configuration-user config)))
                (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
                (entry "maxBuilds" (number->string (collie-configuration-max-builds config)))
+               (entry "services" (format #f "{~{~a~^, ~}}"
+                                         (map (match-lambda
+                                                ((service . policy)
+                                                 (format #f "~a: ~a" (yaml-string (symbol->string service)) policy)))
+                                              (collie-configuration-services config))))
+               (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
                (entry "soak" (duration (collie-configuration-soak config)))
                (entry "state" (quoted (collie-configuration-state config))))))
     (if (every string? text)

@@ -1,0 +1,84 @@
+package guix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"example.org/collie/shepherd"
+)
+
+// Shepherd waits for ever for a service that hangs in its start or stop, and whoever asked it waits too. So each start
+// and each stop has a time, after which Collie goes on with the next service: what hangs is a problem, no delay.
+
+// usualTimeout is longer than the time-outs that services themselves have: 30 s for a pid file on Guix, some more for a
+// database to stop.
+const usualTimeout = 2 * time.Minute
+
+func (s *services) limit() time.Duration { return or(s.timeout, usualTimeout) }
+
+// within asks Shepherd to do something with a service. That it takes longer than the limit counts as Shepherd's answer.
+func (s *services) within(ctx context.Context, limit time.Duration, name, verb string, do func(context.Context, string) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := do(limited, name)
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	return &lateError{&shepherd.Error{Action: verb, Service: name, Says: fmt.Sprintf("it didn't %s within %v", verb, s.limit())}}
+}
+
+// A lateError is Shepherd's answer that didn't come.
+type lateError struct{ answer *shepherd.Error }
+
+func (e *lateError) Error() string { return e.answer.Error() }
+func (e *lateError) Unwrap() error { return e.answer }
+
+// hangs tells whether a service has been starting or stopping for too long.
+func (s *services) hangs(live shepherd.Service) bool {
+	return (live.Status == "starting" || live.Status == "stopping") && time.Since(live.Since) >= s.limit()
+}
+
+// A hangError ends a guix that waits for a service.
+type hangError struct{ service string }
+
+func (e *hangError) Error() string {
+	return "the service " + e.service + " hangs, and it waits for that"
+}
+
+// attended runs a guix that switches to item and then waits for services: it starts what is new, and stops what left.
+// It is ended if one of them hangs by then, as all else is done.
+func (s *services) attended(ctx context.Context, item string, guix func(context.Context) (outcome, error)) (outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	begun := time.Now().Truncate(time.Second) // what hung before keeps nobody waiting now
+	since := func(live shepherd.Service) bool { return s.hangs(live) && !live.Since.Before(begun) }
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(min(time.Second, s.limit()))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if live, err := s.live(); err != nil || live != item {
+				continue
+			}
+			all, err := s.shepherd.Services(ctx)
+			if i := slices.IndexFunc(all, since); err == nil && i >= 0 {
+				cancel(&hangError{all[i].Name})
+			}
+		}
+	})
+	out, err := guix(ctx)
+	cancel(nil)
+	watch.Wait()
+	if hung := (*hangError)(nil); errors.As(err, &hung) {
+		return out, nil
+	}
+	return out, err
+}
