@@ -116,6 +116,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.log.Info("collie runs", "version", a.version, "host", a.conductor.state.Host, "url", a.cfg.Source.URL, "branch", a.cfg.Source.Branch)
+	asked := ctx // to stop, by Shepherd
 	// Socket and source live until the conductor is done, so that a stop can be watched.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -133,7 +134,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		followed <- err
 	}()
 	err = a.conductor.run(ctx)
-	if errors.Is(err, errReplaced) {
+	left := errors.Is(err, errLeft)
+	if left || errors.Is(err, errReplaced) {
 		a.log.Info(err.Error())
 		err = nil
 	}
@@ -145,7 +147,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if interrupted && errors.Is(sourceErr, context.Canceled) {
 		sourceErr = nil
 	}
-	return errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
+	err = errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
+	if left {
+		err = errors.Join(err, a.system.Leave(asked))
+	}
+	return err
 }
 
 // offer puts a new revision into the conductor's mailbox; the latest wins.

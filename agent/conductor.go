@@ -10,7 +10,6 @@ import (
 
 	"example.org/collie/agent/crash"
 	"example.org/collie/agent/source"
-	"example.org/collie/guix"
 )
 
 // A conductor decides what the machine should be and the next step there. It is the only writer of state and journal,
@@ -35,6 +34,7 @@ type conductor struct {
 	seen    map[string]report // the last look at each layer
 	well    time.Time         // soaking: since when all is well
 	blind   bool              // soaking: a layer can't be looked at
+	due     time.Time         // since when the agent is to end for its own service
 	retryAt time.Time         // returning: when what refused is asked again
 	next    time.Time         // when to look again, though nothing was heard
 	untidy  bool              // something may be there that no set needs
@@ -51,12 +51,6 @@ type snapshot struct {
 	because string
 	seen    map[string]report
 }
-
-// doesReplaceSelf is the change of Collie's own service.
-const doesReplaceSelf = guix.OwnExit
-
-// errReplaced ends the agent so that Shepherd starts its new definition.
-var errReplaced = errors.New("the agent's own service has changed; Shepherd starts the new one")
 
 const (
 	returnAttempts = 3
@@ -160,7 +154,7 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	}
 	set, because := wanted(c.state, now)
 	if c.state.Stuck != nil || set.Revision == "" {
-		return nil
+		return c.quiet(now)
 	}
 	if layer, ok := c.behind(set, now); ok {
 		if c.state.Rollout == nil && !c.looked() {
@@ -184,7 +178,7 @@ func (c *conductor) looked() bool {
 // behind is the first layer, in order, that isn't at its target in set.
 func (c *conductor) behind(set Set, now time.Time) (string, bool) {
 	r := c.state.Rollout
-	for _, p := range c.parts {
+	for _, p := range c.sequence(set) {
 		id, named := set.Targets[p.Name]
 		if !named || c.state.Current.Targets[p.Name] == id {
 			continue
@@ -336,21 +330,6 @@ func (c *conductor) order(layer string, o order) {
 	box <- o
 }
 
-// replaceSelf ends the agent at a quiet point if its own service has changed.
-func (c *conductor) replaceSelf() error {
-	for _, r := range c.seen {
-		for _, change := range r.changes {
-			if change.Does == doesReplaceSelf {
-				if err := c.write(Entry{Event: evReplaced, Revision: c.state.Current.Revision, Because: change.Says}); err != nil {
-					return err
-				}
-				return errReplaced
-			}
-		}
-	}
-	return nil
-}
-
 // newest takes a revision that the source accepted.
 func (c *conductor) newest(rev source.Revision) {
 	if rev.ID == c.state.Newest.ID {
@@ -420,6 +399,7 @@ func (c *conductor) take(p prepared) error {
 			return err
 		}
 		set.Targets[layer] = t.ID
+		set.Leaves = set.Leaves || leaves(t)
 	}
 	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision}); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -75,13 +74,8 @@ func parseConfig(file string, text []byte) (Config, error) {
 	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&cfg); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, configError(file, err)
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("%s: holds more than one document", file)
+	if err := strictYAML(file, text, &cfg); err != nil {
+		return Config{}, err
 	}
 	var lines yaml.Node
 	if err := yaml.Unmarshal(text, &lines); err != nil {

@@ -38,6 +38,7 @@ const (
 	evRestart   event = "restart"   // of a service, as somebody asked
 	evBaseline  event = "baseline"
 	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
+	evLeft      event = "left"     // Collie goes from this machine
 )
 
 // An Entry says what is about to happen, and why.

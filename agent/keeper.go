@@ -41,6 +41,7 @@ type report struct {
 	target   string // ID
 	switched bool   // the answer to an order to switch; err tells how it went
 	at       time.Time
+	own      Change   // what is due for the agent's own service, if the layer has that
 	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
 	problems []Problem
 	err      error
@@ -67,7 +68,7 @@ func (k *keeper) run(ctx context.Context) {
 			do(context.WithoutCancel(ctx))
 			look.Reset(0)
 		case <-look.C:
-			if k.target.ID != "" {
+			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
 				k.reports <- k.look(ctx)
 			}
 			look.Reset(max(k.every, wakeBounce))
@@ -105,6 +106,15 @@ func (k *keeper) look(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now()}
+	if l, has := k.Layer.(selfKeeper); has {
+		var unseen error
+		if r.own, unseen = l.Own(ctx, k.target); unseen != nil {
+			k.log.Debug("whether the agent's own service changed isn't known", "err", unseen)
+		}
+	}
+	if k.target.ID == "" {
+		return r
+	}
 	r.changes, r.err = k.Layer.Diff(ctx, k.target)
 	if r.err == nil && differs(r.changes) && k.Heals {
 		k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes)

@@ -17,11 +17,12 @@ import (
 
 // guixItem is what a target of a Guix layer holds.
 type guixItem struct {
-	Item string `json:"item"`           // /gnu/store/…-system or …-home
-	Tree string `json:"tree,omitempty"` // from which it was built
-	File string `json:"file,omitempty"` // the home's, in the tree
-	Guix string `json:"guix,omitempty"` // the profile of the guix that built it; empty: the one on PATH
-	None bool   `json:"none,omitempty"` // there was no home, which is as good as this empty one
+	Item   string `json:"item"`             // /gnu/store/…-system or …-home
+	Tree   string `json:"tree,omitempty"`   // from which it was built
+	File   string `json:"file,omitempty"`   // the home's, in the tree
+	Guix   string `json:"guix,omitempty"`   // the profile of the guix that built it; empty: the one on PATH
+	Leaves bool   `json:"leaves,omitempty"` // a system that takes Collie off the machine
+	None   bool   `json:"none,omitempty"`   // there was no home, which is as good as this empty one
 
 	Names map[string]string `json:"names,omitempty"` // of Scheme files in the tree that the repository has elsewhere
 
@@ -159,7 +160,11 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 	if err != nil {
 		return Target{}, err
 	}
-	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Guix: profile, Names: rev.Files.names(), Work: work})
+	leaves, err := l.mayLeave(ctx, rev.Files, item)
+	if err != nil {
+		return Target{}, err
+	}
+	return guixTarget("system", rev.ID, guixItem{Item: item, Tree: rev.Tree, Leaves: leaves, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
 // by is the system as the guix of a profile makes it.

@@ -86,6 +86,22 @@ func (w *workshop) kept() []string {
 	return items
 }
 
+// services makes those of a system item.
+func (w *workshop) services(item string, names ...string) {
+	w.t.Helper()
+	conf := "/gnu/store/" + strings.Repeat("a", 32) + "-shepherd.conf"
+	var files []string
+	for _, name := range names {
+		files = append(files, fmt.Sprintf("%q", "/gnu/store/"+strings.Repeat("b", 32)+"-shepherd-"+name+".go"))
+	}
+	text := "(quote (" + strings.Join(files, " ") + ")) (services-to-start (quote (" + strings.Join(names, " ") + ")))"
+	err := errors.Join(os.MkdirAll(filepath.Join(item, "gnu/store"), 0o755), os.WriteFile(filepath.Join(item, "boot"), []byte(conf), 0o644),
+		os.WriteFile(filepath.Join(item, conf), []byte(text), 0o644))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func revisionOf(tree string, files ...string) Revision {
 	all := fstest.MapFS{}
 	for _, f := range files {
@@ -100,7 +116,8 @@ func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 	w := newWorkshop(t)
 	tree := w.folder("trees/t1")
 	item := w.made("system", tree, "aaaa-system")
-	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder()}
+	w.services(item, "collie")
+	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots, Self: "collie"}, &settler{runner: w.runner}, w.builder()}
 	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
 		t.Errorf("without system.scm: %v, want it left alone", err)
 	}
@@ -354,6 +371,31 @@ func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
 	}
 }
 
+// A system without Collie's own service is refused unless the commit says that it is meant so.
+func TestLeavingIsAskedFor(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		services string
+		leave    string
+		want     string
+	}{
+		{"as ever", "collie", "leave: false", ""},
+		{"a mistake in the file", "collie", "leaves: true", `collie.yaml:1: unknown key "leaves"`},
+		{"asked for, and not done", "collie", "leave: true", "collie.yaml: leave: true, but the system of system.scm still has the service collie"},
+	} {
+		w := newWorkshop(t)
+		tree := w.folder("trees/t1")
+		w.services(w.made("system", tree, "aaaa-system"), row.services)
+		l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots, Self: "collie"}, &settler{runner: w.runner}, w.builder()}
+		rev := revisionOf(tree, "system.scm")
+		rev.Files.repository.(fstest.MapFS)["collie.yaml"] = &fstest.MapFile{Data: []byte(row.leave)}
+		_, err := l.Prepare(t.Context(), rev, quiet)
+		if got := message(err); !strings.HasPrefix(got, row.want) || row.want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
 func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
 	for _, row := range []struct {
 		files []string
@@ -361,7 +403,7 @@ func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
 	}{
 		{[]string{"system.scm", "home.scm", "modules/x.scm", "pods/hosts.yaml", "home/secrets.scm", "README.md"}, 0},
 		{[]string{"channels.scm"}, 0},
-		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 3},
+		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 2},
 	} {
 		if got := unsupported(revisionOf("", row.files...).Files); len(got) != row.want {
 			t.Errorf("of %q: %v, want %d", row.files, got, row.want)
@@ -453,8 +495,8 @@ func TestValidate(t *testing.T) {
 	}
 	check("links, inside and out", nil, []string{"home.scm: is a symbolic link: put the file itself in its place", "modules: is a symbolic link: ", "pods/out.yaml"})
 	write("channels.scm", "")
-	write("collie.yaml", "")
-	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "collie.yaml: ", "channels.scm:1: ", "pods/out.yaml"})
+	write("collie.yaml", "hooks: []\n")
+	check("links, and what isn't supported", nil, []string{"home.scm: ", "modules: ", "collie.yaml:1: unknown key \"hooks\"", "channels.scm:1: ", "pods/out.yaml"})
 
 	for _, name := range []string{"home.scm", "modules", "pods/out.yaml", "channels.scm", "collie.yaml", "system.scm"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
@@ -464,8 +506,8 @@ func TestValidate(t *testing.T) {
 	write("hosts/a/system.scm", "")
 	write("hosts/a/channels.scm", "")
 	write("hosts/b/pods/web.yaml", goodPod)
-	write("hosts/b/collie.yaml", "")
-	ofA, ofB := []string{"hosts/a/channels.scm:1: "}, []string{"hosts/b/collie.yaml: ", "hosts/b/pods/web.yaml:4: metadata.name: there is a Pod \"web\" already (pods/web.yaml:4)"}
+	write("hosts/b/collie.yaml", "hooks: []\n")
+	ofA, ofB := []string{"hosts/a/channels.scm:1: "}, []string{"hosts/b/collie.yaml:1: unknown key \"hooks\"", "hosts/b/pods/web.yaml:4: metadata.name: there is a Pod \"web\" already (pods/web.yaml:4)"}
 	check("all hosts", []string{"no system.scm, nor hosts/b/system.scm: "}, slices.Concat(ofA, ofB))
 	host = "a"
 	check("a host", nil, ofA)

@@ -44,7 +44,7 @@ func (a *Agent) parts() ([]Part, error) {
 		name := "home:" + user
 		home := &guix.Home{
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: guixRoots,
-			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Self: ownService,
+			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"),
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
@@ -57,17 +57,20 @@ func (a *Agent) parts() ([]Part, error) {
 	return parts, nil
 }
 
-// unsupported names what a repository has that this version would pass over in silence, with what follows from it.
+// unsupported names what a repository has that this version would pass over in silence, with what follows from it, and
+// the mistakes of its collie.yaml.
 func unsupported(files view) []error {
 	var all []error
 	for _, u := range []struct{ name, says string }{
 		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
 		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},
-		{"collie.yaml", "checks and hooks of a repository aren't supported yet: remove the file"},
 	} {
 		if files.has(u.name) {
 			all = append(all, fmt.Errorf("%s: %s", files.at(u.name), u.says))
 		}
+	}
+	if _, err := readRepositoryConfig(files); err != nil {
+		all = append(all, err)
 	}
 	return all
 }

@@ -42,9 +42,12 @@ func (a *Agent) restart(ctx context.Context, name string) (api.Restarted, error)
 	for i := range done.With {
 		done.With[i] = a.cfg.fullName(layer, done.With[i])
 	}
-	a.log.Info("restarted on request", "layer", layer, "service", service, "with", done.With, "problems", len(done.Problems), "err", refused)
+	if refused != nil {
+		return api.Restarted{}, refused
+	}
+	a.log.Info("restarted, as somebody asked", "layer", layer, "service", done.Service, "with", done.With, "problems", done.Problems)
 	told := api.Restarted{Service: a.cfg.fullName(layer, done.Service), With: done.With, Problems: guixProblems(done.Problems)}
-	return told, refused
+	return told, nil
 }
 
 // ask has f run by the keeper, once that has time: only then has nobody else a hand on the layer.

@@ -37,6 +37,7 @@ type State struct {
 type Set struct {
 	Revision string            `json:"revision"` // full commit id, or "baseline"
 	Targets  map[string]string `json:"targets"`
+	Leaves   bool              `json:"leaves,omitempty"` // its system takes Collie off the machine
 }
 
 // over lays s over below: its targets win.
@@ -46,7 +47,7 @@ func (s Set) over(below Set) Set {
 		targets = map[string]string{}
 	}
 	maps.Copy(targets, s.Targets)
-	return Set{Revision: s.Revision, Targets: targets}
+	return Set{Revision: s.Revision, Targets: targets, Leaves: s.Leaves}
 }
 
 // same tells whether each target of s is one of other's.
@@ -59,7 +60,10 @@ func (s Set) same(other Set) bool {
 	return true
 }
 
-func (s Set) clone() Set { return Set{Revision: s.Revision, Targets: maps.Clone(s.Targets)} }
+func (s Set) clone() Set {
+	s.Targets = maps.Clone(s.Targets)
+	return s
+}
 
 type phase string
 

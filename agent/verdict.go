@@ -15,7 +15,7 @@ func (c *conductor) judge(set Set, because string, now time.Time) error {
 	r := c.state.Rollout
 	switch {
 	case r == nil && c.state.Current.Revision == set.Revision:
-		return c.replaceSelf()
+		return c.quiet(now)
 	case r == nil, r.Phase == soaking && r.To.Revision != set.Revision:
 		return c.rename(set, because)
 	case r.Phase == switching:
@@ -61,7 +61,7 @@ func (c *conductor) verdict(now time.Time) error {
 	last, blind := now, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
-		if !current {
+		if !current || !r.judges(p.Name) {
 			continue
 		}
 		seen := c.seen[p.Name]
@@ -100,7 +100,7 @@ func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
 
 // counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
 func (r *Rollout) counts(p Problem) bool {
-	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject }) {
+	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject && !c.Waits }) {
 		return true
 	}
 	return !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })

@@ -27,9 +27,18 @@ func (l strangeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	return l.fakeLayer.Diff(ctx, t)
 }
 
-// startStrange begins a life of an agent whose system is strange; ended tells how it ended.
-func (w *world) startStrange(strange func(t Target) ([]Change, error)) (ended chan error) {
+// startStrange begins a life of an agent whose system is strange.
+func (w *world) startStrange(strange func(t Target) ([]Change, error)) {
+	w.startWith(strangeLayer{w.layers[0], strange})
+}
+
+// startWith begins a life of an agent with that system; ended tells how it ended.
+func (w *world) startWith(system Layer) (ended chan error) {
 	w.t.Helper()
+	state, _, err := store{w.dir}.load()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	j, err := openJournal(filepath.Join(w.dir, "journal"))
 	if err != nil {
 		w.t.Fatal(err)
@@ -38,8 +47,8 @@ func (w *world) startStrange(strange func(t Target) ([]Change, error)) (ended ch
 	for _, l := range w.layers {
 		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
 	}
-	parts[0].Layer = strangeLayer{w.layers[0], strange}
-	w.c = newConductor(parts, testSoak, store{w.dir}, j, State{}, slog.New(slog.DiscardHandler))
+	parts[0].Layer = system
+	w.c = newConductor(parts, testSoak, store{w.dir}, j, state, slog.New(slog.DiscardHandler))
 	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -111,46 +120,6 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Collie ends for its own new definition, but not before the revision with it is good.
-func TestCollieReplacesItselfOnceAllIsQuiet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		ended := w.startStrange(func(t Target) ([]Change, error) {
-			if t.Revision == "b" && w.layers[0].is() == "2" {
-				return []Change{{Does: doesReplaceSelf, Subject: "service collie", Says: "its definition changed", Waits: true}}, nil
-			}
-			return nil, nil
-		})
-		defer w.stop()
-		w.push("a", "system=1", "home=1", "pods=1")
-		pass(time.Minute)
-		w.push("b", "system=2", "home=2", "pods=2")
-		pass(testSoak)
-		select {
-		case err := <-ended:
-			t.Fatalf("it ended in the soak: %v", err)
-		default:
-		}
-		pass(time.Minute)
-		select {
-		case err := <-ended:
-			if !errors.Is(err, errReplaced) {
-				t.Errorf("it ended with %v", err)
-			}
-		default:
-			t.Fatalf("it didn't end: %+v", w.state())
-		}
-		s, _, err := store{w.dir}.load()
-		if err != nil || s.Good.Revision != "b" || s.Rollout != nil {
-			t.Errorf("it ended with the state %+v (%v)", s, err)
-		}
-		entries, err := readJournal(filepath.Join(w.dir, "journal"))
-		if last := entries[len(entries)-1]; err != nil || last.Event != evReplaced || last.Because != "its definition changed" {
-			t.Errorf("the journal ends with %+v (%v)", last, err)
-		}
-	})
 }
 
 // A target whose file is gone is made again, whichever set it is of.

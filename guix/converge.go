@@ -137,9 +137,6 @@ func (c *convergence) unloadLeaving(ctx context.Context) error {
 			continue
 		}
 		i := slices.IndexFunc(c.all, func(live shepherd.Service) bool { return live.Name == st.name })
-		if c.hangs(c.all[i]) {
-			continue
-		}
 		err := c.bounded(ctx, c.all[i], "stop", c.shepherd.Unload)
 		if refused := (*shepherd.Error)(nil); errors.As(err, &refused) && !c.hung[st.name] {
 			err = c.bounded(ctx, c.all[i], "stop", c.shepherd.Unload) // a stop that raises stops it all the same

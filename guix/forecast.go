@@ -125,7 +125,7 @@ func foresee(all []shepherd.Service, files []ServiceFile, programs map[string]pr
 }
 
 // order of what is done, in a plan.
-var order = []string{"stop", "restart", OwnExit, "start", "run", "load", "unload", deferred, nextBoot, needsReboot}
+var order = []string{"stop", "restart", OwnExit, "start", "run", "load", "unload", deferred, nextBoot, needsReboot, Leaves}
 
 // know makes the nodes.
 func (f *forecast) know(all []shepherd.Service, files []ServiceFile, programs map[string]program, steps []step) {

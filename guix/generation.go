@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,6 +18,9 @@ type profile struct {
 	dir  string // directory of the links
 	name string // "system"
 	item *regexp.Regexp
+	// store is where the items must be: a user can make a profile name whatever looks like one, and root would read there.
+	// Empty for who has no more rights than the profile's owner.
+	store string
 }
 
 var (
@@ -52,7 +56,7 @@ func (p profile) read(number int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading generation %d: %w", number, err)
 	}
-	if !p.item.MatchString(item) || len(item) > 4096 {
+	if !p.item.MatchString(item) || len(item) > 4096 || !strings.HasPrefix(filepath.Clean(item), p.store) {
 		return "", fmt.Errorf("generation %d, %s, is a link to %.100q, which isn't Guix's", number, p.link(number), item)
 	}
 	return item, nil
@@ -86,6 +90,26 @@ func (p profile) find(item string) (number, highest int, err error) {
 		number = n
 	}
 	return number, highest, nil
+}
+
+// items are what the generations name, the newest first.
+func (p profile) items() []string {
+	const most = 100
+	entries, _ := os.ReadDir(p.dir)
+	var numbers []int
+	for _, e := range entries {
+		if n, ok := p.number(e.Name()); ok {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	var items []string
+	for _, n := range slices.Backward(numbers[max(0, len(numbers)-most):]) {
+		if item, err := p.read(n); err == nil && !slices.Contains(items, item) {
+			items = append(items, item)
+		}
+	}
+	return items
 }
 
 // add makes a generation that names item by hand, as Guix would only by evaluating.

@@ -30,6 +30,7 @@ type Home struct {
 	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 
 	find func(string) (User, error) // nil: Find
+	dir  string                     // where a test has its /gnu
 }
 
 // empty is a home with nothing in it but what each has.
@@ -251,6 +252,13 @@ func (h *Home) services(u User) *services {
 		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
 		started:  h.Started, self: h.Self, policies: h.Policies, timeout: h.Timeout,
 		definitions: homeDefinitions,
+		former: func() (all []ServiceFile) {
+			for _, item := range h.profile().items() {
+				files, _ := homeDefinitions(item) // one that Guix has collected tells nothing
+				all = append(all, files...)
+			}
+			return all
+		},
 		tail: func(ctx context.Context, log string) (lines []string) {
 			_ = u.ask(ctx, h.Helper, &lines, "tail", log) // a problem is told without them, too
 			return lines
@@ -267,6 +275,8 @@ func (h *Home) who() (User, error) {
 	return Find(h.User)
 }
 
-func (h *Home) profile() profile { return homeProfile(filepath.Join(h.Profiles, "per-user", h.User)) }
+func (h *Home) profile() profile {
+	return homeProfile(filepath.Join(h.Profiles, "per-user", h.User), h.dir+"/gnu/store/")
+}
 
-func homeProfile(dir string) profile { return profile{dir, "guix-home", homeItem} }
+func homeProfile(dir, store string) profile { return profile{dir, "guix-home", homeItem, store} }

@@ -42,6 +42,9 @@ func (s *services) hangs(live shepherd.Service) bool {
 	return (live.Status == "starting" || live.Status == "stopping") && time.Since(live.Since) >= s.limit()
 }
 
+// activationTime is more than an activation takes, which begins with the links that tell what is live.
+const activationTime = 20 * time.Second
+
 // A hangError ends a guix that waits for a service.
 type hangError struct{ service string }
 
@@ -53,8 +56,10 @@ func (e *hangError) Error() string {
 // It is ended if one of them hangs by then, as all else is done.
 func (s *services) attended(ctx context.Context, item string, guix func(context.Context) (outcome, error)) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	begun := time.Now().Truncate(time.Second) // what hung before keeps nobody waiting now
-	since := func(live shepherd.Service) bool { return s.hangs(live) && !live.Since.Before(begun) }
+	begun, switched := time.Now().Truncate(time.Second), time.Time{}
+	keeps := func(live shepherd.Service) bool { // what hung before may do so, too: but guix comes to it only after the activation
+		return s.hangs(live) && (!live.Since.Before(begun) || time.Since(switched) > max(s.limit(), activationTime))
+	}
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		tick := time.NewTicker(min(time.Second, s.limit()))
@@ -68,8 +73,11 @@ func (s *services) attended(ctx context.Context, item string, guix func(context.
 			if live, err := s.live(); err != nil || live != item {
 				continue
 			}
+			if switched.IsZero() {
+				switched = time.Now()
+			}
 			all, err := s.shepherd.Services(ctx)
-			if i := slices.IndexFunc(all, since); err == nil && i >= 0 {
+			if i := slices.IndexFunc(all, keeps); err == nil && i >= 0 {
 				cancel(&hangError{all[i].Name})
 			}
 		}

@@ -27,8 +27,8 @@ func (p Policy) stricterThan(other Policy) bool {
 	return slices.Index(Policies, p) > slices.Index(Policies, other)
 }
 
-// usual are the services that aren't restarted unless the configuration says so; a name that ends with - or is followed
-// by more stands for all that begin so.
+// usual are the services that aren't restarted unless the configuration says so. A name with a * stands for all that
+// begin so.
 var usual = []struct {
 	name   string
 	policy Policy
@@ -105,8 +105,8 @@ func (s *services) ownPolicy(live shepherd.Service) (Policy, string) {
 func (s *services) policy(live shepherd.Service, all []shepherd.Service) (Policy, string) {
 	p, why := s.ownPolicy(live)
 	for _, d := range dependents(live, all) {
-		if d.Name == s.self {
-			return Never, d.Name + " requires it"
+		if d.Name == s.self && Never.stricterThan(p) {
+			p, why = Never, d.Name+" requires it"
 		}
 		if below, _ := s.ownPolicy(d); below.stricterThan(p) {
 			p, why = below, d.Name+" requires it"
@@ -117,9 +117,6 @@ func (s *services) policy(live shepherd.Service, all []shepherd.Service) (Policy
 
 // stays says why a service goes on although it left the configuration; nothing if it can be stopped.
 func (s *services) stays(live shepherd.Service, all []shepherd.Service) string {
-	if live.Name == s.self {
-		return "the agent doesn't stop itself"
-	}
 	for i, d := range append([]shepherd.Service{live}, dependents(live, all)...) { // to stop a service stops them first
 		for _, u := range usual {
 			switch {

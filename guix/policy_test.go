@@ -1,10 +1,17 @@
 package guix
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"example.org/collie/shepherd"
 )
 
 // Each row changes all services of a machine, in which web requires db, and front requires web.
@@ -165,7 +172,7 @@ func TestRestartOnRequest(t *testing.T) {
 		{"by another name", "www", "stop web one, start web one", "", ""},
 		{"a one-shot", "once", "start once one", "", ""},
 		{"what fails", "bad", "start bad two", "", "bad: stopped"},
-		{"never", "fixed", "service fixed isn't restarted: the machine's configuration says never; it takes effect at the next boot", "", ""},
+		{"never", "fixed", "service fixed isn't restarted: the machine's configuration says never; only a boot starts it anew", "", ""},
 		{"below what is never restarted", "below", "service below isn't restarted: above requires it", "", ""},
 		{"what kills the machine", "user-processes", "service user-processes isn't restarted: the machine can't run without it", "", ""},
 		{"the agent", "collie", "service collie isn't restarted: Collie does that by itself", "", ""},
@@ -201,5 +208,40 @@ func TestRestartOnRequest(t *testing.T) {
 	dies(g, "web")
 	if _, err := g.restart(t.Context(), "web"); err != nil || g.find("web").disabled || g.find("web").status != "running" {
 		t.Errorf("one that Shepherd gave up: %v, %+v", err, g.find("web"))
+	}
+}
+
+// The reconfigure itself starts what is new, and would wait for ever; all else is done by then.
+func TestGuixThatWaitsForAServiceIsEnded(t *testing.T) {
+	m := newMachine(t)
+	a, b := m.item("a", "system"), m.item("b", "system")
+	s := m.system(a)
+	s.Timeout = time.Second
+	var hangs atomic.Bool
+	s.Shepherd = &shepherd.Client{Dial: func(context.Context) (io.ReadWriteCloser, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer theirs.Close()
+			_, _ = theirs.Read(make([]byte, 1<<16))
+			answer := quietAnswer
+			if live, _ := s.Live(t.Context()); live == b {
+				late := `(service (version 0) (provides (late)) (requires ()) (enabled? #t) (running #f) (status starting) (status-changes ((starting . %d))))`
+				answer = strings.Replace(answer, "((service", "("+fmt.Sprintf(late, time.Now().Unix()-1)+" (service", 1)
+				hangs.Store(true)
+			}
+			_, _ = io.WriteString(theirs, answer)
+		}()
+		return ours, nil
+	}}
+	m.now("late", "sleep 600\n")
+	began := time.Now()
+	if err := s.Switch(t.Context(), b, m.tree(b)); err == nil || !strings.Contains(err.Error(), "starting since") || strings.Contains(err.Error(), "guix") {
+		t.Errorf("the switch: %v, want what hangs", err)
+	}
+	if took := time.Since(began); !hangs.Load() || took > time.Minute {
+		t.Errorf("it waited %v for guix", took)
+	}
+	if live, err := s.Live(t.Context()); live != b || err != nil {
+		t.Errorf("live is %s (%v)", live, err)
 	}
 }

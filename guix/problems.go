@@ -189,7 +189,10 @@ func tail(file string) []string {
 	if info.Size() > enough {
 		_, text, _ = strings.Cut(text, "\n") // which begins in mid-line
 	}
-	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if text = strings.TrimSpace(text); text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
 	return lines[max(0, len(lines)-mostLines):]
 }
 

@@ -27,7 +27,7 @@ const (
 
 // Waits tells whether c is none that a switch makes: a target is live although such a change is left.
 func (c Change) Waits() bool {
-	return slices.Contains([]string{nextBoot, needsReboot, deferred, OwnExit}, c.Does)
+	return slices.Contains([]string{nextBoot, needsReboot, deferred, OwnExit, Leaves}, c.Does)
 }
 
 // A Problem is something that isn't well.
@@ -47,7 +47,8 @@ type Problem struct {
 //	file changed, the agent's own               "replace"
 //	should run and doesn't                      started; first enabled, if the file changed or Shepherd had given up
 //	ran before, and was stopped on the way      started
-//	left the configuration                      stopped and unloaded, unless it stays
+//	left the configuration, the agent's own     "leave"
+//	left the configuration                      stopped and unloaded, unless it stays, or hangs
 //	disabled, failing, dies; file unchanged     a problem, no change
 //
 // Services depend on each other by what Shepherd says of those that run, not by what a file will say.
@@ -60,6 +61,7 @@ type services struct {
 	definitions func(item string) ([]ServiceFile, error)       // of a system, or of a home
 	live        func() (string, error)                         // the item that is current
 	booted      func() (string, error)                         // the item whose services Shepherd began with; the current one, for a user's
+	former      func() []ServiceFile                           // of all generations there are; nil: none
 	tail        func(ctx context.Context, log string) []string // the last lines of a service's log
 	whole       bool                                           // Shepherd has no other services: those of unknown origin leave as well. A user may have some
 }
@@ -116,8 +118,12 @@ func (s *services) leaving(files []ServiceFile, all []shepherd.Service, kept sta
 			continue // the user's own
 		}
 		does, says := "stop", "it left the configuration"
-		if reason := s.stays(live, all); reason != "" {
+		if live.Name == s.self {
+			does, says = Leaves, says+"; the agent goes once all is quiet"
+		} else if reason := s.stays(live, all); reason != "" {
 			does, says = nextBoot, says+"; "+reason
+		} else if s.hangs(live) {
+			does, says = nextBoot, says+", and is "+s.how(live)
 		}
 		steps = append(steps, step{Change{does, "service " + live.Name, says}, live.Name, ""})
 	}

@@ -314,6 +314,7 @@ func newGuest(t *testing.T) *guest {
 		shepherd: &shepherd.Client{Dial: g.dial}, started: filepath.Join(t.TempDir(), "started.json"), self: "collie", whole: true,
 		timeout:     time.Since(time.Unix(0, 0)) + time.Minute, // the pretended clock begins in 1970
 		definitions: func(item string) ([]ServiceFile, error) { return g.systems[item], nil },
+		tail:        func(_ context.Context, log string) []string { return tail(log) },
 		live:        func() (string, error) { return g.current, nil },
 		booted:      func() (string, error) { return g.boot, nil },
 	}
@@ -719,27 +720,6 @@ func TestNothingIsReplacedWhileItStarts(t *testing.T) {
 	g.load("B")
 	g.wants("what guix did", g.log)
 	g.wants("the switch", g.converges("B"), "stop web one", "start web two")
-}
-
-// The agent that exits to get its new definition must not do so for ever.
-func TestTheAgentExitsOnce(t *testing.T) {
-	g := newGuest(t)
-	g.system("A", "one collie")
-	g.system("B", "two collie")
-	g.boots("A")
-	g.goes("B")
-	g.wants("after the switch", g.differs("B"), "replace collie")
-	g.clock++
-	stopStart(g, "collie")
-	g.wants("in its next life", g.differs("B"))
-	g.returns("A")
-	g.wants("after the return", g.differs("A"), "replace collie")
-	g.clock++
-	stopStart(g, "collie")
-	g.wants("in its next life", g.differs("A"))
-	if s := g.find("collie"); s.body() != "one" {
-		t.Errorf("it runs %s", s.body())
-	}
 }
 
 func TestAfterABootTheBootedSystemRuns(t *testing.T) {

@@ -1,6 +1,7 @@
 package guix
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 //	is the same, no switch is open  was started since      the current one's
 //	is the same, a switch is open   is new, is a one-shot  the one that is coming
 //	is the same, a switch is open   was started since      the coming one if that is equal to the kept one, else unknown
+//	any                             is of no file so far   that of a former home, as Guix lets run what left a home
 type started struct {
 	Boot     string           `json:"boot"`             // which life of Shepherd
 	Coming   string           `json:"coming,omitempty"` // the item whose files are being registered; none when all is done
@@ -63,6 +65,7 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 		return started{}, err
 	}
 	first, coming := current, []ServiceFile(nil)
+	var former []ServiceFile
 	switch {
 	case kept.Boot == now.Boot && kept.Coming != "":
 		if coming, err = s.definitions(kept.Coming); err != nil {
@@ -100,6 +103,12 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 			e.File = fileOf(coming, live)
 		default:
 			e.File = unknown
+		}
+		if e.File == "" && s.former != nil {
+			if former == nil {
+				former = s.former()
+			}
+			e.File = fileOf(former, live)
 		}
 		if live.OneShot && failed(live) {
 			e.File = "" // it is to run again, as soon as Shepherd has forgotten that it failed
@@ -148,6 +157,16 @@ func (s *services) save(k started) error {
 		return fmt.Errorf("keeping from which files services were started: %w", err)
 	}
 	return nil
+}
+
+// saveIfNew is save, unless that is kept already.
+func (s *services) saveIfNew(k started) error {
+	text, _ := os.ReadFile(s.started)
+	slices.SortFunc(k.Services, func(a, b startedService) int { return strings.Compare(a.Name, b.Name) })
+	if now, err := json.Marshal(k); err == nil && bytes.Equal(now, text) {
+		return nil
+	}
+	return s.save(k)
 }
 
 // startOf is when a service was started last: also in vain, also by a respawn.

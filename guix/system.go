@@ -209,8 +209,12 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	if err != nil {
 		return err
 	}
+	leaves, err := s.Drops(live, item)
+	if err != nil {
+		return err
+	}
 	var out outcome
-	if number == 0 && tree != "" {
+	if number == 0 && tree != "" && !leaves { // a reconfigure would stop the agent in the midst of it
 		out, err = s.forward(ctx, live, item, tree)
 		if err != nil && compares.MatchString(out.text) {
 			out, n.Boot, err = s.back(ctx, item) // the clones that CheckForward made are gone, and so is the network
@@ -390,4 +394,6 @@ func (s *System) services() *services {
 
 func (s *System) current() string { return filepath.Join(s.dir, "/run/current-system") }
 
-func (s *System) profile() profile { return profile{s.Profiles, "system", systemItem} }
+func (s *System) profile() profile {
+	return profile{s.Profiles, "system", systemItem, s.dir + "/gnu/store/"}
+}

@@ -331,11 +331,13 @@ func TestProfileBelievesOnlyGuixsLinks(t *testing.T) {
 		"not a number": {"guix-home-x-link", a},
 		"elsewhere":    {"/etc/shadow", a},
 		"no item":      {"guix-home-1-link", "/etc/shadow"},
+		"a user's":     {"guix-home-1-link", "/home/me" + a},
+		"above":        {"guix-home-1-link", m.path("gnu/store") + "/../../home/me" + a},
 		"a system":     {"guix-home-1-link", strings.TrimSuffix(a, "-home") + "-system"},
 		"long":         {"guix-home-1-link", "/" + strings.Repeat("x/", 2000) + "gnu/store/" + strings.Repeat("a", 32) + "-home/../x"},
 	} {
 		dir := t.TempDir()
-		p := homeProfile(dir)
+		p := homeProfile(dir, m.path("gnu/store")+"/")
 		if err := errors.Join(os.Symlink(links[0], filepath.Join(dir, "guix-home")), os.Symlink(links[1], filepath.Join(dir, "guix-home-1-link"))); err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +346,7 @@ func TestProfileBelievesOnlyGuixsLinks(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, item, err)
 		}
 	}
-	if _, item, err := homeProfile(t.TempDir()).live(); item != "" || err != nil {
+	if _, item, err := homeProfile(t.TempDir(), "").live(); item != "" || err != nil {
 		t.Errorf("a home that was never made: %q, %v", item, err)
 	}
 }

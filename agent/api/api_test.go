@@ -62,6 +62,8 @@ func full() Status {
 		Bad:  []Bad{{Revision: strings.Repeat("4", 40), Reason: "pods/web.yaml:3: kind: Podd\npods/web.yaml:7: no name", At: at.Add(-26 * time.Hour)}},
 		Problems: []Problem{
 			{Layer: "pods", Subject: "pod api", Says: "exited with 1"},
+			{Layer: "system", Subject: "service web", Says: "stopped: disabled: no more", Details: []string{"listening", "\x1b[1mno more"}},
+			{Layer: "system", Subject: "service db", Says: "stopped: the only line", Details: []string{"the only line"}},
 			{Subject: "collie", Says: "it said \x1b[31mred\x1b[0m\r and\ta tab\x00"},
 		},
 		Notes: []string{"pods: Podman doesn't answer"},
@@ -72,6 +74,7 @@ func TestEachPath(t *testing.T) {
 	var told []string
 	status := full()
 	plan := Plan{Revision: "a", Because: "suspended", Layers: []PlanLayer{{Name: "pods", Changes: []Change{{Does: "start", Subject: "pod web"}}}}}
+	restarted := Restarted{"ann/web", []string{"ann/front"}, []Problem{{Subject: "service web", Says: "stopped"}}}
 	past := []Deployment{{Revision: "a", Author: "ann", Subject: "first", Started: at, Duration: time.Minute, Layers: []string{"pods"}, Outcome: "good", Reason: "r", Because: "b"}}
 	c := serve(t, Agent{
 		Status: func(context.Context) (Status, error) { return status, nil },
@@ -87,6 +90,10 @@ func TestEachPath(t *testing.T) {
 		Resume:  func(context.Context) error { told = append(told, "resume"); return nil },
 		Build:   func(context.Context) error { told = append(told, "build"); return nil },
 		Retry:   func(context.Context) error { told = append(told, "retry"); return nil },
+		Restart: func(_ context.Context, service string) (Restarted, error) {
+			told = append(told, "restart "+service)
+			return restarted, nil
+		},
 	})
 	ctx := t.Context()
 	for _, row := range []struct {
@@ -105,6 +112,7 @@ func TestEachPath(t *testing.T) {
 		{"resume", func() (any, error) { return nil, c.Resume(ctx) }, nil},
 		{"build", func() (any, error) { return nil, c.Build(ctx) }, nil},
 		{"retry", func() (any, error) { return nil, c.Retry(ctx) }, nil},
+		{"restart", func() (any, error) { return c.Restart(ctx, "ann/web\n") }, restarted},
 	} {
 		got, err := row.ask()
 		if err != nil {
@@ -114,7 +122,7 @@ func TestEachPath(t *testing.T) {
 			t.Errorf("%s answered %+v, want %+v", row.name, got, row.want)
 		}
 	}
-	if want := []string{"suspend moving\nthe disks", "resume", "build", "retry"}; !reflect.DeepEqual(told, want) {
+	if want := []string{"suspend moving\nthe disks", "resume", "build", "retry", "restart ann/web"}; !reflect.DeepEqual(told, want) {
 		t.Errorf("the agent was told %q, want %q", told, want)
 	}
 }

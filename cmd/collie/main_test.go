@@ -260,6 +260,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			Resume:  func(context.Context) error { return a.do("resume", "") },
 			Build:   func(context.Context) error { return a.do("build", "") },
 			Retry:   func(context.Context) error { return a.do("retry", "") },
+			Restart: func(_ context.Context, service string) (r api.Restarted, err error) {
+				return r, errors.Join(a.note("restart "+service), a.answer("restart", &r))
+			},
 			Logs: func(_ context.Context, q api.LogQuery, w io.Writer) error {
 				if err := a.note(fmt.Sprintf("logs %+v", q)); err != nil {
 					return err

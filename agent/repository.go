@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"gopkg.in/yaml.v3"
+)
+
+// repositoryFile is where a repository says what concerns Collie itself. It can ask for more care than the machine's
+// configuration, never for less.
+const repositoryFile = "collie.yaml"
+
+// A repositoryConfig is what it says.
+type repositoryConfig struct {
+	Leave bool `yaml:"leave"` // the commit may take Collie's own service off the machine
+}
+
+// readRepositoryConfig reads it as this host sees it; a repository without it says nothing.
+func readRepositoryConfig(files view) (repositoryConfig, error) {
+	var cfg repositoryConfig
+	if !files.has(repositoryFile) {
+		return cfg, nil
+	}
+	text, err := files.read(repositoryFile)
+	if err != nil {
+		return cfg, err
+	}
+	name := files.at(repositoryFile)
+	if len(text) > configLimit {
+		return cfg, fmt.Errorf("%s: larger than %d bytes", name, configLimit)
+	}
+	return cfg, strictYAML(name, text, &cfg)
+}
+
+// strictYAML reads the one document of a file; an unknown key is a mistake with its line.
+func strictYAML(file string, text []byte, into any) error {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return configError(file, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: holds more than one document", file)
+	}
+	return nil
+}
