@@ -106,7 +106,7 @@ func cables(t *testing.T, test func(t *testing.T, o *ops, at Repository, c *cabl
 // large is what makes a pack of a hundred kilobytes.
 func large() string {
 	var b strings.Builder
-	for range 10_000 {
+	for range 15_000 {
 		fmt.Fprintf(&b, "%x\n", rand.Uint64())
 	}
 	return b.String()
