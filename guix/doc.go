@@ -11,5 +11,6 @@
 //
 // Build is slow, may be cancelled, and changes nothing that is live. Switch is short, goes forward and back alike, and
 // does nothing where nothing differs. That guix ends with 0 doesn't say that it did its work, and that the links are
-// right doesn't say that it got to its end: so both are looked at, and a note of each switch is kept.
+// right doesn't say that it got to its end: so both are looked at, and a note of each switch is kept. Plan tells
+// beforehand what a switch would change, from the store and Shepherd alone.
 package guix

@@ -34,7 +34,7 @@ func bootOf(item string) (boot, bool) {
 		}
 		switch value := field.list[1]; field.head() {
 		case "kernel":
-			b.kernel = value.text()
+			b.kernel = filepath.Dir(value.text()) // without /bzImage
 		case "kernel-arguments":
 			b.arguments = value.atoms()
 		case "root-device":
@@ -47,7 +47,7 @@ func bootOf(item string) (boot, bool) {
 	if found := shepherdProgram.FindSubmatch(script); found != nil {
 		b.shepherd = string(found[1])
 	}
-	return b, b.kernel != ""
+	return b, b.kernel != "" && b.kernel != "."
 }
 
 // atBoot compares item with the system that was booted: that one's kernel runs, whatever was switched to since.
