@@ -299,3 +299,16 @@ func message(err error) string {
 	}
 	return err.Error()
 }
+
+// A service that couldn't be stopped and left the configuration is ill in each revision after it, through no fault of theirs.
+func TestWhatWaitsIsNotOfTheRevision(t *testing.T) {
+	ill := Problem{Layer: "system", Subject: "service late", Says: "it left the configuration, and is starting"}
+	r := &Rollout{Before: []Problem{ill}, Changes: map[string][]Change{"system": {{Does: "next boot", Subject: "service late", Waits: true}}}}
+	if r.counts(ill) {
+		t.Error("it counts against the revision")
+	}
+	r.Changes["system"][0].Waits = false
+	if !r.counts(ill) {
+		t.Error("what is changed doesn't count")
+	}
+}
