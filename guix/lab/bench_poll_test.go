@@ -77,15 +77,16 @@ func (g *bench) follow(what, dir, url string, requests *tally) {
 	clone, _ := g.git("clone", "-q", "--bare", "--depth", "1", url, "/root/"+strconv.Itoa(g.next()))
 	g.atMost(what+": first sync, peak", fmt.Sprintf("%d MiB", firstGoal), fmt.Sprintf("%.1f MiB (git %.1f)", peak, clone), peak <= firstGoal)
 
-	before, asked := g.cpu(pid), int64(0)
+	before := g.cpu(pid)
+	var asked, failed int64
 	if requests != nil {
-		asked = requests.asked.Load()
+		asked, failed = requests.asked.Load(), requests.failed.Load()
 	}
 	g.do("sh", "-c", fmt.Sprintf("for i in $(seq %d); do collie sync >/dev/null || exit; done", looks))
 	spent := (g.cpu(pid) - before) / looks
 	if requests != nil {
 		g.count(what+fmt.Sprintf(": requests of %d polls", looks), looks, int(requests.asked.Load()-asked))
-		g.count(what+": requests refused", 0, int(requests.refused.Load()))
+		g.count(what+": of these failed", 0, int(requests.failed.Load()-failed))
 	}
 	rss, ask := g.memory(pid, "VmRSS"), time.Duration(0)
 	const asks = 10
@@ -143,8 +144,8 @@ func (g *bench) host(args ...string) string {
 	return string(out)
 }
 
-// A tally counts the requests that a server got, and those that it refused.
-type tally struct{ asked, refused atomic.Int64 }
+// A tally counts the requests that a server got, and those that failed.
+type tally struct{ asked, failed atomic.Int64 }
 
 // A seen is an answer whose status is looked at.
 type seen struct {
@@ -154,7 +155,7 @@ type seen struct {
 
 func (s seen) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
-		s.refused.Add(1)
+		s.failed.Add(1)
 	}
 	s.ResponseWriter.WriteHeader(status)
 }
