@@ -36,6 +36,7 @@ type Agent struct {
 	conductor *conductor
 	system    *guix.System // nil: not followed
 	pods      podLister    // nil: no pods
+	refused   *refused
 }
 
 type podLister interface {
@@ -46,7 +47,7 @@ const treesDir = "trees"
 
 // New takes the state folder, alone, and prepares to run; nothing on the machine changes yet.
 func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {
-	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{cfg.State}}
+	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{cfg.State}, refused: &refused{file: filepath.Join(cfg.State, "refused.json")}}
 	if err := a.makeFolders(); err != nil {
 		return nil, err
 	}
@@ -304,11 +305,9 @@ func (a *Agent) answers() api.Agent {
 	}
 }
 
-func (a *Agent) refused() refused { return refused{filepath.Join(a.cfg.State, "refused.json")} }
-
 // retry gives the newest revision another chance, whatever of its files was refused.
 func (a *Agent) retry() error {
-	if err := a.refused().forget(); err != nil {
+	if err := a.refused.forget(); err != nil {
 		return err
 	}
 	return a.conductor.retry()

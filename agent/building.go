@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -18,7 +19,7 @@ import (
 type builder struct {
 	roots     guix.Roots
 	maxBuilds int
-	refused   refused
+	refused   *refused
 }
 
 // watch follows a build of rev for tell, and notes in work what there is to do for it.
@@ -29,9 +30,21 @@ func (b *builder) watch(rev Revision, tell func(Progress), work *guix.Work) guix
 	}
 	w.Tell = func(p guix.Progress) {
 		*work = p.Work()
+		if p.Item == "" {
+			p.Item = "evaluating" // so far guix has said nothing
+		}
 		tell(Progress{Item: p.Item, Builds: api.Count(p.Builds), Downloads: api.Count(p.Downloads), Bytes: api.Count(p.Bytes)})
 	}
 	return w
+}
+
+// workOf is what there was to build and download for t, if Guix made it.
+func workOf(t Target) api.Work {
+	var item guixItem
+	if json.Unmarshal(t.Data, &item) != nil {
+		return api.Work{} // pods
+	}
+	return api.Work(item.Work)
 }
 
 // make is what a layer's files in tree come to, by the guix of a profile: what build makes, unless it is there already,
@@ -54,7 +67,10 @@ func (b *builder) make(layer, tree, profile string, build func(root string) (str
 
 // refused remembers which files Guix refused to make something of, and why: another commit with the same, under the same
 // guix, is refused without a try. `collie retry' forgets all.
-type refused struct{ file string }
+type refused struct {
+	file string
+	mu   sync.Mutex
+}
 
 type refusal struct {
 	At  time.Time       `json:"at"`
@@ -63,7 +79,7 @@ type refusal struct {
 
 const mostRefused = 50
 
-func (r refused) all() (map[string]refusal, error) {
+func (r *refused) all() (map[string]refusal, error) {
 	all := map[string]refusal{}
 	err := readJSON(r.file, &all)
 	syntax := new(json.SyntaxError)
@@ -74,7 +90,9 @@ func (r refused) all() (map[string]refusal, error) {
 }
 
 // why says how files were refused, as an error; nil if they weren't.
-func (r refused) why(files string) error {
+func (r *refused) why(files string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	all, err := r.all()
 	if refusal, is := all[files]; is && err == nil {
 		return &refusal.Why
@@ -83,11 +101,13 @@ func (r refused) why(files string) error {
 }
 
 // note remembers err if it blames the files.
-func (r refused) note(files string, err error) error {
+func (r *refused) note(files string, err error) error {
 	said := new(guix.BuildError)
 	if !errors.As(err, &said) {
 		return nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	all, err := r.all()
 	if err != nil {
 		return err
@@ -99,7 +119,9 @@ func (r refused) note(files string, err error) error {
 	return writeJSON(r.file, all)
 }
 
-func (r refused) forget() error {
+func (r *refused) forget() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err := os.Remove(r.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("trying again what was refused: %w", err)
 	}

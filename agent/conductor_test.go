@@ -19,6 +19,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
+	"example.org/collie/guix"
 )
 
 // A fakeLayer is one value; what a revision wants of it is in its file of that name.
@@ -63,6 +64,8 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	switch {
 	case strings.HasPrefix(value, "bad"):
 		return Target{}, &BadError{errors.New(l.name + ":1: " + value)}
+	case strings.HasPrefix(value, "large") && !rev.MayBuild:
+		return Target{}, &guix.WaitError{Builds: []string{"linux", "gcc"}, Most: 1}
 	case strings.HasPrefix(value, "unreachable"):
 		return Target{}, errors.New(value)
 	}

@@ -29,7 +29,7 @@ func (a *Agent) parts() ([]Part, error) {
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
 	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
 	settler := &settler{runner: runner}
-	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused()}
+	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
 	var parts []Part
 	if a.cfg.System {
 		a.system = &guix.System{

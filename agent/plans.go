@@ -215,7 +215,7 @@ func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.P
 		if changes == nil {
 			changes = []Change{}
 		}
-		layers = append(layers, api.PlanLayer{Name: p.Name, Changes: changes})
+		layers = append(layers, api.PlanLayer{Name: p.Name, Changes: changes, Work: workOf(t)})
 	}
 	return layers, nil
 }
@@ -250,7 +250,7 @@ func (p *preparer) statusOf(name string, of Proposal) *api.Preparing {
 	at := &api.Preparing{Revision: of.Revision.ID, Since: of.Since, Progress: Progress{Item: "waits for its turn"}}
 	switch {
 	case p.underway != nil && p.underway.plan == name && p.underway.ID == of.Revision.ID:
-		at.Since, at.Progress = p.since, p.progress
+		at.Since, at.Progress = p.since, p.progress.sum()
 	case of.Later != nil && of.Later.Next.After(time.Now()):
 		at.Progress, at.Error, at.Retry, at.WaitsFor = Progress{}, strings.TrimSpace(of.Later.Why), of.Later.Next, of.Later.WaitsFor
 	}

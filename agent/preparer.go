@@ -24,7 +24,7 @@ type preparer struct {
 	mu        sync.Mutex // guards what follows, which status reads
 	underway  *job
 	since     time.Time
-	progress  Progress
+	progress  progress
 	mayBuild  string // a revision of which all may be built here
 	cancel    context.CancelFunc
 	cancelled int // preparations in a row that a newer revision ended
@@ -70,7 +70,7 @@ func (p *preparer) start(ctx context.Context, j job) bool {
 		return false // the result will come, then is the time
 	}
 	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
-	p.underway, p.since, p.progress = &j, time.Now(), Progress{Item: "starting"}
+	p.underway, p.since, p.progress = &j, time.Now(), progress{}
 	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, j.Revision, j.unknown)
@@ -126,15 +126,6 @@ func (p *preparer) quiet(epoch int, do func() error) error {
 		return nil
 	}
 	return do()
-}
-
-func (p *preparer) tell(layer string) func(Progress) {
-	return func(now Progress) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		now.Layer = layer
-		p.progress = now
-	}
 }
 
 // allow lets all of a revision be built here.
@@ -206,6 +197,7 @@ func (p *preparer) targets(ctx context.Context, rev Revision) (map[string]Target
 	for i, part := range p.parts {
 		layers.Go(func() {
 			t, err := part.Layer.Prepare(ctx, rev, p.tell(part.Name))
+			p.ended(part.Name)
 			switch {
 			case errors.Is(err, errAbsent):
 			case err != nil:

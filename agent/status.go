@@ -88,7 +88,11 @@ func (p *preparer) status(s State) *api.Preparing {
 	defer p.mu.Unlock()
 	switch {
 	case p.underway != nil && p.underway.plan == "":
-		return &api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress}
+		now := api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress.sum()}
+		if later != nil && later.Revision == now.Revision {
+			now.WaitsFor = later.WaitsFor // it only asks again
+		}
+		return &now
 	case later != nil && later.Next.After(time.Now()):
 		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}
 	case s.Newest.ID != "" && s.Newest.ID != s.Prepared.Revision && s.bad(s.Newest.ID) == nil: // what came of it is being written down

@@ -25,7 +25,8 @@ func (w *world) agentOf(t *testing.T) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Agent{version: "1.2.3", cfg: Config{State: w.dir}, store: store{w.dir}, source: src, conductor: w.c, pods: fakePods{}}
+	return &Agent{version: "1.2.3", cfg: Config{State: w.dir}, store: store{w.dir}, source: src, conductor: w.c, pods: fakePods{},
+		refused: &refused{file: filepath.Join(w.dir, "refused.json")}}
 }
 
 type fakePods struct{ err error }

@@ -196,7 +196,7 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 	defer file.Close()
 	f := follower{dir: r.dir}
 	var told Progress
-	for over := false; ; {
+	for over, first := false, true; ; first = false {
 		select {
 		case <-ended:
 			over = true // what it did is its own outcome
@@ -210,7 +210,7 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 		if err := r.forbids(f, a.watch.MaxBuilds); a.build && !over && err != nil {
 			cancel(err)
 		}
-		if a.watch.Tell != nil && now != told {
+		if a.watch.Tell != nil && (now != told || first) {
 			a.watch.Tell(now)
 			told = now
 		}
@@ -218,7 +218,7 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 			return
 		}
 		pause := looks
-		if now.Builds.Total+now.Downloads.Total == 0 {
+		if a.build && now.Builds.Total+now.Downloads.Total == 0 {
 			pause = hurriedLooks
 		}
 		select {

@@ -26,6 +26,9 @@ func (p Plan) Text() string {
 	}
 	if at := p.Preparing; at != nil && at.Error != "" {
 		text += fmt.Sprintf("Revision %s %s\n", Short(at.Revision), plain(at.Waits()))
+		for _, name := range at.WaitsFor {
+			text += "  " + plain(name) + "\n"
+		}
 	} else if at != nil {
 		text += fmt.Sprintf("Revision %s %s\n", Short(at.Revision), at.Text())
 	}
@@ -42,6 +45,9 @@ func (p Plan) layersText() string {
 			if text := changesText(l.Changes, c.cost); text != "" {
 				fmt.Fprintf(&b, "%s, %s:\n%s", l.Name, c.title, text)
 			}
+		}
+		if l.Work != (Work{}) {
+			fmt.Fprintf(&b, "%s, prepared: %s\n", l.Name, l.Work)
 		}
 	}
 	return b.String()

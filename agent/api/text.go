@@ -41,7 +41,9 @@ func (s Status) Text() string {
 	case p.Error == "":
 		row("preparing", "%s for %s: %s", Short(p.Revision), time.Since(p.Since).Round(time.Second), p.Progress)
 	default:
-		row("preparing", "%s %s in %s: %s", Short(p.Revision), p.again(), time.Until(p.Retry).Round(time.Second), p.Error)
+		row("preparing", "%s %s in %s: %s", Short(p.Revision), p.again(), time.Until(p.Retry).Round(time.Second), p.why())
+	}
+	if p := s.Preparing; p != nil {
 		for _, name := range p.WaitsFor {
 			row("", "%s", name)
 		}
@@ -77,50 +79,6 @@ func (s Status) Text() string {
 	}
 	rows.Flush() // into memory: it doesn't fail
 	return b.String()
-}
-
-// again says what is done once it is time.
-func (p Preparing) again() string {
-	if len(p.WaitsFor) > 0 {
-		return "waits for substitutes, asked for again"
-	}
-	return "is tried again"
-}
-
-// Waits says for what it waits, and until when.
-func (p Preparing) Waits() string {
-	says := fmt.Sprintf("%s at %s: %s", p.again(), p.Retry.Local().Format(time.TimeOnly), p.Error)
-	if len(p.WaitsFor) > 0 {
-		says += "; `collie sync --build` builds it here"
-	}
-	return says
-}
-
-// String is what it is at, and how much of it is done.
-func (p Progress) String() string {
-	says := p.Item
-	if p.Layer != "" {
-		says = p.Layer + ": " + says
-	}
-	if counts := p.Counts(); counts != "" {
-		says += " (" + counts + ")"
-	}
-	return says
-}
-
-// Counts is how much is done; nothing where there is nothing to count.
-func (p Progress) Counts() string {
-	var all []string
-	if p.Builds.Total > 0 {
-		all = append(all, fmt.Sprintf("built %d of %d", p.Builds.Done, p.Builds.Total))
-	}
-	if p.Downloads.Total > 0 {
-		all = append(all, fmt.Sprintf("downloaded %d of %d", p.Downloads.Done, p.Downloads.Total))
-	}
-	if p.Bytes.Total > 0 {
-		all = append(all, fmt.Sprintf("%.1f of %.1f MB", float64(p.Bytes.Done)/1e6, float64(p.Bytes.Total)/1e6))
-	}
-	return strings.Join(all, ", ")
 }
 
 // lines shows what something wrote below what is said of it; a single line is said with it already.

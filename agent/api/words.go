@@ -82,8 +82,8 @@ type Preparing struct {
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these, by name: they would be built here, and are too many
 }
 
-// Progress is how far a preparation is: which layer, what it is at, and how much of what Guix said is done. Layers whose
-// turn is over don't count.
+// Progress is how far a preparation is: what the layer is at that told last, and how much is done of what Guix said so far
+// that it will do, for all layers.
 type Progress struct {
 	Layer     string `json:"layer,omitempty"`
 	Item      string `json:"item,omitempty"`
@@ -189,6 +189,14 @@ const (
 type PlanLayer struct {
 	Name    string   `json:"name"`
 	Changes []Change `json:"changes"`
+	Work    Work     `json:"work,omitzero"` // what there was to do, to prepare it
+}
+
+// Work is what Guix had to build and download.
+type Work struct {
+	Builds    int64 `json:"builds,omitempty"`
+	Downloads int64 `json:"downloads,omitempty"`
+	Bytes     int64 `json:"bytes,omitempty"` // of the downloads, if that is known
 }
 
 // Pending tells whether the plan would change anything, as far as that is known: what waits for a boot since an earlier

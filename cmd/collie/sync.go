@@ -63,13 +63,10 @@ var fullID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // wait follows the newest revision to its verdict, and tells on the way what is going on.
 func (c *cli) wait(ctx context.Context) error {
-	told := ""
+	m := meter{out: c.err}
 	var bad *api.Bad
 	s, err := c.agent.Poll(ctx, func(s api.Status) bool {
-		if line := progress(s); line != told {
-			told = line
-			fmt.Fprintln(c.err, line)
-		}
+		m.show(s)
 		bad = nil
 		for _, b := range s.Bad {
 			if b.Revision == s.Revisions.Newest {
@@ -84,9 +81,10 @@ func (c *cli) wait(ctx context.Context) error {
 		}
 		return false
 	})
+	m.end()
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), progress(s))
+		return fmt.Errorf("no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), s.Going())
 	case err != nil:
 		return err
 	case s.Phase == "stuck":
@@ -102,14 +100,4 @@ func (c *cli) wait(ctx context.Context) error {
 
 func isGood(s api.Status) bool {
 	return s.Revisions.Newest != "" && s.Revisions.Good == s.Revisions.Newest
-}
-
-func progress(s api.Status) string {
-	switch p := s.Preparing; {
-	case p != nil && p.Error != "":
-		return fmt.Sprintf("preparing %s %s", api.Short(p.Revision), p.Waits())
-	case p != nil:
-		return fmt.Sprintf("preparing %s: %s", api.Short(p.Revision), p.Progress)
-	}
-	return fmt.Sprintf("%s: %s", s.Phase, api.Short(s.Wanted.Revision))
 }
