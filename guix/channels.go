@@ -79,6 +79,9 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, wat
 	if profile := kept[root]; profile != "" && isDir(profile) {
 		return profile, outcome{}, nil
 	}
+	if err := r.giveWay(ctx, Other.fetches); err != nil {
+		return "", outcome{}, err
+	}
 	// Without a command it prints the profile (guix 1.5.0). With all commits cached it is offline.
 	out, err := r.run(ctx, attempt{what: "time-machine", args: []string{"time-machine", "-C", file}, build: true, watch: watch})
 	if err != nil || out.code != 0 {

@@ -135,6 +135,9 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	}
 	h.Runner.switching.Lock()
 	defer h.Runner.switching.Unlock()
+	if err := h.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(&u) }); err != nil {
+		return err
+	}
 	changes, seen, err := h.differs(ctx, u, item)
 	if err != nil {
 		return err

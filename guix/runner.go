@@ -39,8 +39,10 @@ type Runner struct {
 	Logs          string        // directory with a log for each attempt; the newest 50 are kept
 	BuildTimeout  time.Duration // 2 h if 0
 	SwitchTimeout time.Duration // 20 min if 0
+	Patience      time.Duration // with a guix that someone else runs; DefaultPatience if 0
 
 	dir       string     // where a test has its /gnu/store
+	proc      string     // /proc if empty
 	switching sync.Mutex // Guix has no lock of its own, and two switches at once were seen to hang
 	pinning   sync.Mutex // the guix that one layer looks for is that of the others
 	seats     seats
