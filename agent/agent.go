@@ -34,6 +34,7 @@ type Agent struct {
 	lock      *os.File
 	source    *source.Source
 	conductor *conductor
+	runner    *guix.Runner
 	system    *guix.System // nil: not followed
 	pods      podLister    // nil: no pods
 	refused   *refused
@@ -89,6 +90,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.preparer.files = a.source.Tree
 	a.conductor.preparer.export = a.export
 	a.conductor.drop = a.dropTrees
+	a.conductor.others = func() []string { return asText(a.others()) }
 	return a, nil
 }
 
@@ -105,6 +107,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 			Part: p, log: log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, every: restless,
 		}
 	}
+	c.others = func() []string { return nil }
 	c.publish()
 	return c
 }

@@ -38,6 +38,9 @@ type conductor struct {
 	retryAt time.Time         // returning: when what refused is asked again
 	next    time.Time         // when to look again, though nothing was heard
 	untidy  bool              // something may be there that no set needs
+	asked   time.Time         // before a rollout: since when each layer is to be looked at
+	waiting time.Time         // since when a rollout waits for others
+	others  func() []string   // the guixes that others run
 	drop    func(ts []Target) // removes the files of all revisions but these
 
 	mu       sync.Mutex // guards the copy that status reads
@@ -152,27 +155,21 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil {
 		c.wakeAt(l.Next)
 	}
+	c.state.Waits = ""
 	set, because := wanted(c.state, now)
 	if c.state.Stuck != nil || set.Revision == "" {
 		return c.quiet(now)
 	}
 	if layer, ok := c.behind(set, now); ok {
-		if c.state.Rollout == nil && !c.looked() {
-			return nil // what is ill already isn't known yet
+		if p := c.state.phase(); p == idle || p == soaking {
+			if clear, err := c.clear(set, now); !clear {
+				return err
+			}
 		}
 		return c.switchTo(layer, set, because)
 	}
+	c.asked = time.Time{}
 	return c.judge(set, because, now)
-}
-
-// looked tells whether each layer was looked at since the agent runs.
-func (c *conductor) looked() bool {
-	for _, p := range c.parts {
-		if id := c.state.Current.Targets[p.Name]; id != "" && c.seen[p.Name].target != id {
-			return false
-		}
-	}
-	return true
 }
 
 // behind is the first layer, in order, that isn't at its target in set.
@@ -202,7 +199,7 @@ func (c *conductor) switchTo(layer string, set Set, because string) error {
 			return err
 		}
 	}
-	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer}); err != nil {
+	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer, Because: c.takeBack(layer, target.ID)}); err != nil {
 		return err
 	}
 	delete(c.state.Current.Targets, layer)
@@ -446,6 +443,7 @@ func (c *conductor) note(r report) error {
 	if !r.switched {
 		if c.busy != r.layer && c.state.Current.Targets[r.layer] == r.target {
 			c.seen[r.layer] = r
+			return c.noteDrift(r)
 		}
 		return nil
 	}

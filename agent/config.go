@@ -31,11 +31,18 @@ type Config struct {
 	User           string                 `yaml:"user"`           // runs the pods; empty: no pods
 	Downgrades     bool                   `yaml:"downgrades"`     // whether a commit may take channels back, as a revert does; default true
 	MaxBuilds      int                    `yaml:"maxBuilds"`      // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
+	Drift          string                 `yaml:"drift"`          // a system or home that someone else switched: report (the default) or heal
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
 	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
 	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 }
+
+// What becomes of a system or home that someone else switched.
+const (
+	driftReport = "report" // it is left until the next commit
+	driftHeal   = "heal"   // it is switched back at once
+)
 
 // Duration is written like 30s or 5m.
 type Duration time.Duration
@@ -71,7 +78,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {
@@ -118,6 +125,9 @@ func (cfg Config) mistakes() (all []mistake) {
 		wrong("maxBuilds", "no negative number: write 0 to build only what is trivial")
 	}
 	cfg.serviceMistakes(wrong)
+	if cfg.Drift != driftReport && cfg.Drift != driftHeal {
+		wrong("drift", "%q is neither %s nor %s", cfg.Drift, driftReport, driftHeal)
+	}
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")
 	}

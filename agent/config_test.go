@@ -19,7 +19,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
-	want.System, want.Downgrades, want.MaxBuilds, want.Soak, want.State = true, true, 20, Duration(30*time.Second), "/var/lib/collie"
+	want.System, want.Downgrades, want.MaxBuilds, want.Drift, want.Soak, want.State = true, true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
 	want.ServiceTimeout = Duration(2 * time.Minute)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -54,6 +54,7 @@ services:
   my.service: never
   podman/bell: reboot
 serviceTimeout: 45s
+drift: heal
 soak: 0s
 state: /tmp/state
 `))
@@ -68,7 +69,7 @@ state: /tmp/state
 		{URL: "git@mirror.example.org:ops.git", KeyFile: "/keys/ssh", KnownHosts: "/keys/known_hosts"},
 	}
 	want.Source.Interval, want.MaxBuilds = Duration(90*time.Minute), 3
-	want.Host, want.Homes, want.User, want.State = "web-1", []string{"podman", "ann"}, "podman", "/tmp/state"
+	want.Host, want.Homes, want.User, want.Drift, want.State = "web-1", []string{"podman", "ann"}, "podman", "heal", "/tmp/state"
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
 	want.ServiceTimeout = Duration(45 * time.Second)
 	if !reflect.DeepEqual(cfg, want) {

@@ -37,6 +37,9 @@ const (
 	evMayBuild  event = "may build" // all of a revision, here
 	evRestart   event = "restart"   // of a service, as somebody asked
 	evBaseline  event = "baseline"
+	evDrift     event = "drift"   // someone else switched a layer
+	evHealing   event = "healing" // it is switched back
+	evHealed    event = "healed"
 	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
 	evLeft      event = "left"     // Collie goes from this machine
 )
@@ -182,6 +185,17 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			}
 		}
 	}
+	beside := func(e Entry) string { return "beside " + e.Layer } // no revision
+	aside := func(e Entry) {                                      // what others did, and its healing, are entries of their own
+		d := &api.Deployment{Revision: e.Revision, Started: e.At, Layers: []string{e.Layer}, Outcome: string(e.Event), Reason: e.Because}
+		if e.Event == evHealing {
+			if open[beside(e)] != nil {
+				return // tried once more
+			}
+			open[beside(e)] = d
+		}
+		all = append(all, d)
+	}
 	made := map[string]bool{} // revisions that were prepared
 	deploying := ""           // the revision whose rollout is underway
 	for _, e := range entries {
@@ -227,6 +241,13 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 		case evStuck:
 			end(e, "stuck")
 			deploying = ""
+		case evDrift, evHealing:
+			aside(e)
+		case evHealed:
+			if d := open[beside(e)]; d != nil {
+				d.Outcome, d.Duration = "healed", e.At.Sub(d.Started)
+				delete(open, beside(e))
+			}
 		}
 	}
 	deployments := make([]api.Deployment, 0, len(all))

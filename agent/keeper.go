@@ -22,6 +22,9 @@ type keeper struct {
 	target Target // what it keeps; none: nothing
 	since  time.Time
 	every  time.Duration
+
+	next   time.Time // healing that failed is put off till then
+	failed int       // how often in a row
 }
 
 // An order tells a keeper what to switch to, or what to keep.
@@ -44,6 +47,9 @@ type report struct {
 	own      Change   // what is due for the agent's own service, if the layer has that
 	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
 	problems []Problem
+	drift    *Drift // someone else switched the layer
+	healing  string // why it is switched back: told before, and again when it was healed
+	healed   bool
 	err      error
 }
 
@@ -116,10 +122,14 @@ func (k *keeper) look(ctx context.Context) report {
 		return r
 	}
 	r.changes, r.err = k.Layer.Diff(ctx, k.target)
-	if r.err == nil && differs(r.changes) && k.Heals {
-		k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes)
-		if r.err = k.Layer.Switch(guix.For(context.WithoutCancel(ctx), k.target.Revision), k.target); r.err == nil {
-			r.changes, r.err = k.Layer.Diff(ctx, k.target)
+	if r.err == nil && differs(r.changes) {
+		if m, ok := k.Layer.(movable); ok {
+			if d, yes := m.Moved(k.target); yes {
+				r.drift = &d
+			}
+		}
+		if k.Heals {
+			k.heal(ctx, &r)
 		}
 	}
 	if r.err != nil {

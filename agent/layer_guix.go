@@ -30,9 +30,14 @@ type guixItem struct {
 }
 
 func guixTarget(layer, revision string, item guixItem) (Target, error) {
-	hash, _, _ := strings.Cut(filepath.Base(item.Item), "-")
+	return encode(layer, guixID(layer, item.Item), revision, item)
+}
+
+// guixID names a target by its item.
+func guixID(layer, item string) string {
+	hash, _, _ := strings.Cut(filepath.Base(item), "-")
 	kind, _, _ := strings.Cut(layer, ":")
-	return encode(layer, kind+"-"+hash, revision, item)
+	return kind + "-" + hash
 }
 
 // rootName is the GC root of what a guix, by its profile, or the one on PATH, makes of a tree for a layer: the same files

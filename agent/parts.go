@@ -28,6 +28,7 @@ func (a *Agent) parts() ([]Part, error) {
 	}
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
 	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
+	a.runner = runner
 	settler := &settler{runner: runner}
 	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
 	var parts []Part
@@ -38,7 +39,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
-		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}})
+		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}, Heals: a.cfg.Drift == driftHeal})
 	}
 	for _, user := range a.cfg.Homes {
 		name := "home:" + user
@@ -47,7 +48,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"),
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
-		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}})
+		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}, Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}

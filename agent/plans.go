@@ -104,6 +104,10 @@ func (c *conductor) prepareProposal(ctx context.Context, now time.Time) {
 	if c.preparer.busy() || c.state.Rollout != nil {
 		return
 	}
+	set, _ := wanted(c.state, now)
+	if _, begins := c.behind(set, now); begins {
+		return
+	}
 	name, next := toPrepare(c.state.Plans, now)
 	if name == "" {
 		if !next.IsZero() {
@@ -198,7 +202,7 @@ func (a *Agent) proposal(ctx context.Context, s State, name string) (api.Plan, e
 
 // changes are what a switch to the targets would change now, by layer.
 func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.PlanLayer, error) {
-	layers := []api.PlanLayer{}
+	layers, now := []api.PlanLayer{}, a.conductor.look().state
 	for _, p := range a.conductor.parts {
 		id := targets[p.Name]
 		if id == "" {
@@ -212,9 +216,7 @@ func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.P
 		if err != nil {
 			return layers, err
 		}
-		if changes == nil {
-			changes = []Change{}
-		}
+		changes = append(now.takesBack(p.Name, id), changes...)
 		layers = append(layers, api.PlanLayer{Name: p.Name, Changes: changes, Work: workOf(t)})
 	}
 	return layers, nil

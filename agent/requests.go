@@ -67,6 +67,7 @@ func (c *conductor) retry() error {
 	delete(c.state.Bad, c.state.Newest.ID)
 	c.state.Later, c.state.Stuck = nil, nil
 	c.retryProposals()
+	c.state.overrule()
 	return c.save()
 }
 

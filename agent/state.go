@@ -31,6 +31,8 @@ type State struct {
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 
 	Plans map[string]Proposal `json:"plans,omitempty"` // by name
+	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
+	Waits string              `json:"waits,omitempty"` // whom a rollout waits for
 }
 
 // A Set is the targets of one revision, by layer; the state names them by ID.
@@ -124,6 +126,7 @@ type Stuck struct {
 func (s State) clone() State {
 	s.Prepared, s.Current, s.Good, s.Bad = s.Prepared.clone(), s.Current.clone(), s.Good.clone(), maps.Clone(s.Bad)
 	s.Plans = maps.Clone(s.Plans)
+	s.Drift = maps.Clone(s.Drift)
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)

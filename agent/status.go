@@ -40,6 +40,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		case !looked:
 			l.Error = "not looked at yet"
 		}
+		if d, yes := s.Drift[p.Name]; yes {
+			l.Drift = &d.Drift
+		}
 		if s.Prepared.Revision != "" && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
 		}
@@ -48,6 +51,12 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		}
 		status.Layers = append(status.Layers, l)
 		status.Problems = append(status.Problems, seen.problems...)
+	}
+	for _, o := range a.others() {
+		status.Others = append(status.Others, api.Other{PID: o.PID, User: o.Owner(), Since: o.Since, Runs: o.Runs})
+	}
+	if why := s.held(s.Prepared.over(s.Current.over(s.Good))); why == snap.because {
+		status.Held = why
 	}
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})

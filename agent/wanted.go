@@ -9,6 +9,8 @@ func wanted(s State, now time.Time) (Set, string) {
 		return s.Current, "stuck: " + s.Stuck.Why
 	case s.Rollout != nil && s.Rollout.Phase != soaking:
 		return s.Rollout.To, s.Rollout.Because // what was begun is finished, or fails
+	case s.Waits != "":
+		return s.Current, "waits for " + s.Waits
 	case s.bad(s.Current.Revision) != nil:
 		return s.Good, "the last good: " + s.bad(s.Current.Revision).Reason
 	case s.Suspended != nil:
@@ -21,7 +23,11 @@ func wanted(s State, now time.Time) (Set, string) {
 		return s.Current, "tried again later: " + s.Later.Why
 	}
 	// A layer that the revision doesn't name stays; one that a failure left unknown returns.
-	return s.Prepared.over(s.Current.over(s.Good)), "the newest that could be prepared"
+	next := s.Prepared.over(s.Current.over(s.Good))
+	if why := s.held(next); why != "" {
+		return s.Current, why
+	}
+	return next, "the newest that could be prepared"
 }
 
 func (s *State) bad(revision string) *Bad {

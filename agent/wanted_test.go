@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/source"
 )
 
 // All policy is here: each row is a state of the world, the set it calls for, and why.
@@ -31,6 +32,14 @@ func TestWanted(t *testing.T) {
 	}
 	rollout := func(p phase, to Set, because string) *Rollout {
 		return &Rollout{Phase: p, To: to, Because: because}
+	}
+	b2, c2 := source.Revision{ID: "b"}, source.Revision{ID: "c"}
+	drift := func(layer, newest string) map[string]Drift {
+		return map[string]Drift{layer: {Drift: api.Drift{Generation: 7, Since: now}, Live: "theirs", Newest: newest}}
+	}
+	held := func(layer string) string {
+		return layer + " is at generation 7, to which someone else switched on " + now.Local().Format(time.DateTime) +
+			"; it is left so until the next commit, or `collie retry`"
 	}
 	for _, row := range []struct {
 		name    string
@@ -74,6 +83,21 @@ func TestWanted(t *testing.T) {
 		{"later", State{Prepared: b, Current: a, Good: a, Later: later("b", time.Minute)}, a, "tried again later: no route to host"},
 		{"now it is later", State{Prepared: b, Current: a, Good: a, Later: later("b", 0)}, b, "the newest that could be prepared"},
 		{"another waits", State{Prepared: b, Current: a, Good: a, Later: later("c", time.Minute)}, b, "the newest that could be prepared"},
+
+		// Others.
+		{"someone else is at it", State{Prepared: b, Current: a, Good: a, Waits: "guix"}, a, "waits for guix"},
+		{"it began before", State{Prepared: b, Current: a, Good: a, Waits: "guix", Rollout: rollout(switching, b, "push")}, b, "push"},
+		{"they switched the system, and what waits is older", State{Newest: b2, Prepared: b, Current: a, Good: a, Drift: drift("system", "b")}, a, held("system")},
+		{"so is what is prepared, though something newer is known", State{Newest: c2, Prepared: b, Current: a, Good: a, Drift: drift("system", "b")}, a, held("system")},
+		{"what waits is newer", State{Newest: c2, Prepared: c, Current: a, Good: a, Drift: drift("system", "b")}, c, "the newest that could be prepared"},
+		{"it was tried again by a person", State{Newest: b2, Prepared: b, Current: a, Good: a, Drift: drift("system", "")}, b, "the newest that could be prepared"},
+		{"what waits leaves the system alone", State{Newest: b2, Prepared: set("b", "s1", "h1", "p2"), Current: a, Good: a, Drift: drift("system", "b")},
+			set("b", "s1", "h1", "p2"), "the newest that could be prepared"},
+		{"what waits doesn't name it", State{Newest: b2, Prepared: set("b", "", "h1", "p2"), Current: a, Good: a, Drift: drift("system", "b")},
+			set("b", "s1", "h1", "p2"), "the newest that could be prepared"},
+		{"they did what waits", State{Newest: b2, Prepared: set("b", "theirs", "h1", "p1"), Current: a, Good: a, Drift: drift("system", "b")},
+			set("b", "theirs", "h1", "p1"), "the newest that could be prepared"},
+		{"the way back goes over it", State{Newest: b2, Prepared: b, Current: b, Good: a, Bad: badness("b"), Drift: drift("system", "b")}, a, "the last good: b died"},
 
 		// Stuck beats everything.
 		{"stuck", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Stuck: &Stuck{Why: "home won't"}}, set("a", "s1"), "stuck: home won't"},

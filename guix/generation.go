@@ -1,6 +1,7 @@
 package guix
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,48 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// A Generation is what a number of a profile names.
+type Generation struct {
+	Number int // 0: none names Item any more
+	Item   string
+	Since  time.Time // when it became what is live
+}
+
+// Moved is the system that is live, or that the next boot would be into, in place of item.
+func (s *System) Moved(item string) (Generation, bool) {
+	live, err := s.Live(context.Background())
+	if err != nil {
+		return Generation{}, false
+	}
+	if live != item {
+		number, _, _ := s.profile().find(live)
+		return Generation{number, live, madeAt(s.current())}, true
+	}
+	return s.profile().moved(item)
+}
+
+// Moved is the home that is live in place of item.
+func (h *Home) Moved(item string) (Generation, bool) { return h.profile().moved(item) }
+
+func (p profile) moved(item string) (Generation, bool) {
+	number, live, err := p.live()
+	if err != nil || number == 0 || live == item {
+		return Generation{}, false
+	}
+	return Generation{number, live, madeAt(filepath.Join(p.dir, p.name))}, true
+}
+
+// madeAt is when a link was made: Guix makes it anew with each switch.
+func madeAt(link string) time.Time {
+	info, err := os.Lstat(link)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
 
 // A profile is a link NAME to one of the links NAME-1-link, NAME-2-link…, its generations, each to a store item.
 // Numbers aren't monotonic: after going back from 6 to 2, Guix makes the next one 3 again (facts: guix 1.5.0).

@@ -97,6 +97,9 @@ func (r *Runner) Others() []Other {
 		if err != nil {
 			continue
 		}
+		if namespace(proc, e.Name()) != namespace(proc, "self") {
+			continue // it is at work in a container, which is another machine
+		}
 		session, ticks, ok := readStat(string(stat))
 		uid := realUID.FindSubmatch(status)
 		if !ok || uid == nil || slices.Contains(ours, session) {
@@ -121,6 +124,11 @@ func readHead(file string) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, 16<<10))
+}
+
+func namespace(proc, process string) string {
+	name, _ := os.Readlink(filepath.Join(proc, process, "ns/pid"))
+	return name
 }
 
 // sessions are those of each guix that this life of the agent started, or one before.

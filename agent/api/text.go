@@ -57,6 +57,9 @@ func (s Status) Text() string {
 		default:
 			row(l.Name, "differs from its target")
 		}
+		if l.Drift != nil {
+			row("", "%s; it is left so until the next commit", *l.Drift)
+		}
 		for _, c := range l.Changes {
 			row("", "%s", c)
 		}
@@ -67,6 +70,9 @@ func (s Status) Text() string {
 			ready = "not ready"
 		}
 		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
+	}
+	for _, o := range s.Others {
+		row("beside", "%s of %s, process %d, for %s: no switch begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second))
 	}
 	for _, p := range s.Problems {
 		row("problem", "%s%s", p, lines(p.Details))

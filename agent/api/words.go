@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -69,6 +70,8 @@ type Status struct {
 	Pods      []Pod      `json:"pods"`
 	Bad       []Bad      `json:"bad"`
 	Problems  []Problem  `json:"problems"`
+	Others    []Other    `json:"others,omitempty"`
+	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did
 	Notes     []string   `json:"notes,omitempty"`
 }
 
@@ -138,7 +141,31 @@ type Layer struct {
 	Name    string   `json:"name"`
 	InSync  bool     `json:"inSync"`
 	Changes []Change `json:"changes,omitempty"`
+	Drift   *Drift   `json:"drift,omitempty"` // someone else switched it
 	Error   string   `json:"error,omitempty"`
+}
+
+// Drift is what someone else made of a system or home, which is left until the next commit.
+type Drift struct {
+	Generation int       `json:"generation"` // 0: no generation names it
+	Item       string    `json:"item"`
+	Since      time.Time `json:"since"`
+}
+
+func (d Drift) String() string {
+	what := "generation " + strconv.Itoa(d.Generation)
+	if d.Generation == 0 {
+		what = d.Item
+	}
+	return "at " + what + ", to which someone else switched on " + d.Since.Local().Format(time.DateTime)
+}
+
+// An Other is a guix that someone else runs, for which a switch waits.
+type Other struct {
+	PID   int       `json:"pid"`
+	User  string    `json:"user"`
+	Since time.Time `json:"since"`
+	Runs  string    `json:"runs"`
 }
 
 // A Pod is one pod of the current revision.

@@ -1,0 +1,238 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/guix"
+)
+
+// Drift is that someone else switched a system or a home: a person at three in the morning, a `guix deploy`.
+//
+//	what comes next                              what happens to it
+//	nothing; the agent is restarted or replaced  it is told, and left
+//	an older commit is tried again by itself     that waits
+//	a commit that leaves the layer alone         it is left
+//	a commit that changes the layer              that wins; plan, log and journal say what it takes back
+//	`collie retry`                               the newest commit wins
+//	whatever, with `drift: heal`                 the layer is switched back at once
+//
+// What isn't well in such a layer is held against no revision.
+type Drift struct {
+	api.Drift
+	Live   string `json:"live"`   // the ID that a target of what is live has
+	Newest string `json:"newest"` // the newest revision when it was seen: a later one wins
+}
+
+// A movable layer can be switched by others, who leave it so.
+type movable interface {
+	// Moved says what is live in place of t, and since when.
+	Moved(t Target) (Drift, bool)
+}
+
+func (l systemLayer) Moved(t Target) (Drift, bool) { return moved(t, l.System.Moved) }
+
+func (l homeLayer) Moved(t Target) (Drift, bool) { return moved(t, l.Home.Moved) }
+
+func moved(t Target, by func(item string) (guix.Generation, bool)) (Drift, bool) {
+	var item guixItem
+	if decode(t, &item) != nil {
+		return Drift{}, false
+	}
+	now, yes := by(item.Item)
+	return Drift{Drift: api.Drift{Generation: now.Number, Item: now.Item, Since: now.Since}, Live: guixID(t.Layer, now.Item)}, yes
+}
+
+// held says why next isn't switched to: it would take back what someone else did since next was pushed.
+func (s *State) held(next Set) string {
+	for _, layer := range slices.Sorted(maps.Keys(s.Drift)) {
+		d, id := s.Drift[layer], next.Targets[layer]
+		if id == s.Current.Targets[layer] || id == d.Live || s.wins(d) {
+			continue
+		}
+		return layer + " is " + d.String() + "; it is left so until the next commit, or `collie retry`"
+	}
+	return ""
+}
+
+// wins tells whether what is prepared was pushed after d was seen.
+func (s *State) wins(d Drift) bool {
+	return s.Prepared.Revision == s.Newest.ID && s.Newest.ID != d.Newest
+}
+
+// noteDrift takes what a look at a layer saw of others.
+func (c *conductor) noteDrift(r report) error {
+	was, known := c.state.Drift[r.layer]
+	switch {
+	case c.keepers[r.layer].Heals:
+		return c.noteHealing(r)
+	case r.err != nil || r.drift == nil && !known:
+		return nil
+	case r.drift == nil:
+		c.log.Info("as deployed again", "layer", r.layer)
+		delete(c.state.Drift, r.layer)
+		return c.save()
+	case known && was.Live == r.drift.Live && was.Since.Equal(r.drift.Since):
+		return nil
+	}
+	if c.state.Drift == nil {
+		c.state.Drift = map[string]Drift{}
+	}
+	d := *r.drift
+	d.Newest = c.state.Newest.ID
+	c.state.Drift[r.layer] = d
+	c.log.Warn("someone else switched a layer; it is left until the next commit", "layer", r.layer, "generation", d.Generation, "item", d.Item, "since", d.Since)
+	if err := c.write(Entry{Event: evDrift, Revision: c.state.Current.Revision, Layer: r.layer, Because: d.String()}); err != nil {
+		return err
+	}
+	return c.save()
+}
+
+// noteHealing writes down that a layer is switched back, or was.
+func (c *conductor) noteHealing(r report) error {
+	if r.healing == "" {
+		return nil
+	}
+	e := Entry{Event: evHealing, Revision: r.target, Layer: r.layer, Because: r.healing}
+	e.Revision = c.state.Current.Revision
+	if r.healed {
+		e.Event = evHealed
+	}
+	return c.write(e)
+}
+
+// overrule lets what waits win over what others did.
+func (s *State) overrule() {
+	for layer, d := range s.Drift {
+		d.Newest = ""
+		s.Drift[layer] = d
+	}
+}
+
+// takesBack is what a switch of a layer would take back of what someone else did.
+func (s *State) takesBack(layer, id string) []Change {
+	d, known := s.Drift[layer]
+	if !known || id == d.Live || id == s.Current.Targets[layer] {
+		return []Change{}
+	}
+	return []Change{{Does: "take back", Subject: layer, Says: "it is " + d.String()}}
+}
+
+// takeBack tells that a switch of a layer takes back what someone else did, if it does.
+func (c *conductor) takeBack(layer, id string) string {
+	d, known := c.state.Drift[layer]
+	delete(c.state.Drift, layer)
+	if !known || d.Live == id {
+		return ""
+	}
+	c.log.Warn("this takes back what someone else did", "layer", layer, "generation", d.Generation, "item", d.Item)
+	return "takes back: " + d.String()
+}
+
+// clear tells whether a rollout may begin now. Each layer is looked at once more, as what is ill already isn't the
+// revision's fault, and what someone else did since is left; and nobody may be at the same work.
+func (c *conductor) clear(set Set, now time.Time) (bool, error) {
+	if c.asked.IsZero() {
+		c.asked = now
+		return false, c.keepAll(nil)
+	}
+	for _, p := range c.parts {
+		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
+		if id != "" && (seen.target != id || seen.at.Before(c.asked)) {
+			return false, nil
+		}
+	}
+	others := c.others()
+	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
+		c.waiting, c.asked = time.Time{}, now
+		return false, c.keepAll(nil)
+	}
+	if len(others) == 0 {
+		c.asked = time.Time{}
+		return true, nil
+	}
+	if c.waiting.IsZero() {
+		c.waiting = now
+		c.log.Info("waiting for someone else", "runs", others[0])
+	}
+	c.state.Waits = strings.Join(others, ", ")
+	c.wakeAt(now.Add(time.Second))
+	if now.Sub(c.waiting) < guix.DefaultPatience {
+		return false, nil
+	}
+	c.waiting = time.Time{}
+	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", guix.DefaultPatience, c.state.Waits)
+	c.state.Later = c.state.Later.again(set.Revision, why)
+	c.log.Warn("the switch is tried again later", "revision", set.Revision, "at", c.state.Later.Next, "err", why)
+	if err := c.write(Entry{Event: evLater, Revision: set.Revision, Because: why}); err != nil {
+		return false, err
+	}
+	return false, c.save()
+}
+
+// heal switches the layer back to its target. What is heavy, as a system, is told before, and put off when it failed.
+func (k *keeper) heal(ctx context.Context, r *report) {
+	_, heavy := k.Layer.(movable)
+	if heavy && r.at.Before(k.next) {
+		return
+	}
+	k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes)
+	if heavy {
+		r.healing = reasonOf(*r)
+		k.reports <- *r
+		k.failed++
+		k.next = time.Now().Add(min(retryFirst<<min(k.failed-1, 10), retryMost))
+	}
+	if r.err = k.Layer.Switch(guix.For(context.WithoutCancel(ctx), k.target.Revision), k.target); r.err != nil {
+		return
+	}
+	k.failed, k.next = 0, time.Time{}
+	r.drift, r.healed = nil, true
+	r.changes, r.err = k.Layer.Diff(ctx, k.target)
+}
+
+func reasonOf(r report) string {
+	if r.drift != nil {
+		return r.drift.String()
+	}
+	var says []string
+	for _, change := range r.changes {
+		if !change.Waits {
+			says = append(says, change.String())
+		}
+	}
+	return strings.Join(says, "; ")
+}
+
+// others are the guixes that others run, and that a switch of a layer of this machine would clash with.
+func (a *Agent) others() []guix.Other {
+	if a.runner == nil {
+		return nil
+	}
+	all := a.runner.Others()
+	if len(all) == 0 {
+		return nil
+	}
+	homes := []*guix.User{nil}
+	for _, name := range a.cfg.Homes {
+		if u, err := guix.Find(name); err == nil {
+			homes = append(homes, &u)
+		}
+	}
+	return slices.DeleteFunc(all, func(o guix.Other) bool {
+		return !slices.ContainsFunc(homes, o.Switches)
+	})
+}
+
+func asText(others []guix.Other) []string {
+	var all []string
+	for _, o := range others {
+		all = append(all, o.String())
+	}
+	return all
+}

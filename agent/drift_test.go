@@ -1,0 +1,211 @@
+package agent
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/guix"
+)
+
+// A fakeGuix is a layer that others can switch.
+type fakeGuix struct{ *fakeLayer }
+
+func (l fakeGuix) Moved(t Target) (Drift, bool) {
+	live := l.is()
+	return Drift{Drift: api.Drift{Generation: len(live), Item: live}, Live: l.name + "-" + live}, live != l.value(t)
+}
+
+// repair is what a person does to the system at three in the morning.
+func (w *world) repair(live string) {
+	w.layers[0].set(func(l *fakeLayer) { l.live = live })
+	pass(time.Minute)
+}
+
+func (w *world) journal(t *testing.T) []Entry {
+	t.Helper()
+	entries, err := readJournal(filepath.Join(w.dir, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// events are the journal's entries of these kinds, with their reasons.
+func (w *world) events(t *testing.T, kinds ...event) (all []string) {
+	t.Helper()
+	for _, e := range w.journal(t) {
+		if slices.Contains(kinds, e.Event) && (e.Event != evLayer || e.Because != "") {
+			all = append(all, string(e.Event)+" "+e.Layer+": "+e.Because)
+		}
+	}
+	return all
+}
+
+func TestDriftIsLeftUntilTheNextCommit(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.good("a")
+		w.repair("repaired")
+		w.is("repaired", "1", "1")
+		if d := w.state().Drift["system"]; d.Live != "system-repaired" || d.Newest != "a" {
+			t.Fatalf("drift of the system: %+v", d)
+		}
+		w.stop() // a restart leaves it,
+		w.start()
+		pass(time.Minute)
+		w.is("repaired", "1", "1")
+		w.push("b", "system=1", "home=1", "pods=2") // a commit that changes only pods too,
+		pass(time.Minute)
+		w.is("repaired", "1", "2")
+		w.good("b")
+		w.push("c", "system=1", "home=1", "pods=bad") // and one that is bad.
+		pass(time.Minute)
+		w.is("repaired", "1", "2")
+		w.push("d", "system=2", "home=1", "pods=2") // the next one of the system wins
+		pass(time.Minute)
+		w.is("2", "1", "2")
+		w.good("d")
+		if len(w.state().Drift) != 0 {
+			t.Errorf("drift is left: %+v", w.state().Drift)
+		}
+		got := w.events(t, evDrift, evLayer)
+		if len(got) != 2 || !strings.HasPrefix(got[0], "drift system: at generation 8, to which someone else") ||
+			!strings.HasPrefix(got[1], "layer system: takes back: at generation 8, to which") {
+			t.Errorf("the journal tells %q", got)
+		}
+	})
+}
+
+func TestDriftHoldsWhatWasPushedBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[1].set(func(l *fakeLayer) { l.refuse["2"] = &TransientError{errors.New("no route to host")} })
+		w.push("b", "system=2", "home=2", "pods=1")
+		pass(10 * time.Second)
+		w.is("1", "1", "1") // it returned, and is tried again later
+		w.layers[1].set(func(l *fakeLayer) { delete(l.refuse, "2") })
+		w.layers[0].set(func(l *fakeLayer) { l.live = "repaired" })
+		pass(time.Hour)
+		w.is("repaired", "1", "1")
+		if got := w.c.look(); !strings.HasPrefix(got.because, "system is at generation 8") || got.wanted.Revision != "a" {
+			t.Errorf("wanted is %s, because %s", got.wanted.Revision, got.because)
+		}
+		if err := w.c.ask(t.Context(), w.c.retry); err != nil { // but a person may ask for it
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.is("2", "2", "1")
+		w.good("b")
+	})
+}
+
+func TestDriftIsSeenBeforeARollout(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(61 * time.Second) // looks are every half minute, and none is at the very instant of the repair
+		if err := w.c.ask(t.Context(), func() error { return w.c.suspend("") }); err != nil {
+			t.Fatal(err)
+		}
+		w.push("b", "system=2", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[0].set(func(l *fakeLayer) { l.live = "repaired" })
+		if err := w.c.ask(t.Context(), w.c.resumeDeploying); err != nil { // at once: nobody has looked since
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.is("repaired", "1", "1")
+	})
+}
+
+func TestProblemsOfDriftAreNoRevisionsFault(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.push("b", "system=2", "home=1", "pods=1")
+		pass(10 * time.Second) // it soaks
+		w.layers[0].set(func(l *fakeLayer) {
+			l.live, l.always = "repaired", []Problem{{Subject: "service new", Says: "stopped"}}
+		})
+		pass(time.Minute)
+		w.is("repaired", "1", "1")
+		w.good("b")
+		w.push("c", "system=2", "home=1", "pods=2")
+		pass(time.Minute)
+		w.good("c")
+		w.is("repaired", "1", "2")
+	})
+}
+
+func TestDriftThatIsGoneIsForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.repair("repaired")
+		w.repair("1")
+		if len(w.state().Drift) != 0 {
+			t.Errorf("drift is left: %+v", w.state().Drift)
+		}
+	})
+}
+
+func TestDriftIsHealed(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.stop()
+		w.heal = true
+		w.start()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.repair("repaired")
+		w.is("1", "1", "1")
+		w.layers[0].set(func(l *fakeLayer) { l.refuse["1"] = errors.New("no"); l.switches = nil })
+		w.repair("broken")
+		if got := len(w.layers[0].switched()); got != 2 { // at once, and after half a minute
+			t.Errorf("healing that fails was tried %d times in a minute, want 2", got)
+		}
+		w.layers[0].set(func(l *fakeLayer) { delete(l.refuse, "1") })
+		pass(10 * time.Minute)
+		w.is("1", "1", "1")
+		w.good("a")
+		var outcomes []string
+		for _, d := range history(w.journal(t), time.Now()) {
+			outcomes = append(outcomes, d.Outcome)
+		}
+		if got := strings.Join(outcomes, " "); got != "healed healed good" {
+			t.Errorf("history has %s", got)
+		}
+	})
+}
+
+func TestRolloutWaitsForOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		others := func(all ...string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.others = all
+		}
+		others("guix system reconfigure of root")
+		w.push("b", "system=1", "home=1", "pods=2")
+		pass(guix.DefaultPatience - time.Minute)
+		w.is("1", "1", "1")
+		if got := w.c.look().because; got != "waits for guix system reconfigure of root" {
+			t.Errorf("because %s", got)
+		}
+		pass(2 * time.Minute)
+		if l := w.state().Later; l == nil || !strings.HasPrefix(l.Why, "waited 20m0s for guix system reconfigure of root") {
+			t.Errorf("later: %+v", l)
+		}
+		others()
+		pass(5 * time.Minute)
+		w.is("1", "1", "2")
+		w.good("b")
+	})
+}
