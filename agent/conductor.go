@@ -97,10 +97,10 @@ func (c *conductor) run(ctx context.Context) error {
 		case rev := <-c.source:
 			c.newest(rev)
 		case p := <-c.preparer.results:
-			c.preparer.finished(p)
 			if err := c.take(p); err != nil {
 				return err
 			}
+			c.preparer.finished(p) // until it is taken, status tells of it as being prepared
 		case r := <-c.reports:
 			if err := c.note(r); err != nil {
 				return err

@@ -43,6 +43,9 @@ func (o outcome) failure(tree, file string) error {
 	if says == "" {
 		return fmt.Errorf("guix %s ended with %d and said nothing (see %s)", o.what, o.code, o.log)
 	}
+	if strings.Contains(says, twoUpgrade) {
+		says += "\nhint: Collie upgrades this machine, and the two would undo each other's work: remove `unattended-upgrade-service-type`"
+	}
 	e := &BuildError{File: file, Says: says, Log: o.log}
 	if at := place.FindStringSubmatch(says); at != nil {
 		e.File = at[1]
@@ -65,6 +68,9 @@ func (o outcome) fault() error {
 	}
 	return err
 }
+
+// twoUpgrade is what Guix says where `unattended-upgrade-service-type` is beside Collie's service, which provides that name too.
+const twoUpgrade = "service 'unattended-upgrade' provided more than once"
 
 var (
 	escape    = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")

@@ -13,6 +13,8 @@ func (s Status) Step() string {
 		return "waiting " + p.Revision + p.Error
 	case p != nil:
 		return "preparing " + p.Revision + p.Progress.Layer
+	case s.waits():
+		return "waiting " + s.Others[0].Runs
 	}
 	return s.Phase + " " + s.Wanted.Revision
 }
@@ -25,9 +27,15 @@ func (s Status) Going() string {
 		says = fmt.Sprintf("preparing %s %s", Short(p.Revision), p.Waits())
 	case p != nil:
 		says = fmt.Sprintf("preparing %s: %s", Short(p.Revision), p.Progress)
+	case s.waits():
+		o := s.Others[0]
+		says = fmt.Sprintf("waiting for `%s` of %s, process %d, since %s", o.Runs, o.User, o.PID, o.Since.Local().Format(time.TimeOnly))
 	}
 	return plain(says)
 }
+
+// waits tells whether someone else's guix may hold up the newest revision.
+func (s Status) waits() bool { return len(s.Others) > 0 && s.Revisions.Good != s.Revisions.Newest }
 
 // GoingIn is Going in so many letters, with a bar if there is something to count.
 func (s Status) GoingIn(width int) string {

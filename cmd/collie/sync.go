@@ -75,7 +75,7 @@ func (c *cli) wait(ctx context.Context) error {
 		}
 		switch s.Phase {
 		case "idle":
-			return bad != nil || isGood(s) || s.Suspended != nil && s.Preparing == nil
+			return bad != nil || isGood(s) || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
 		case "stuck":
 			return s.Preparing == nil // else what is prepared may mend it
 		}

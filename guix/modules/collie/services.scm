@@ -52,6 +52,7 @@
             collie-configuration-max-builds
             collie-configuration-services
             collie-configuration-service-timeout
+            collie-configuration-drift
             collie-configuration-soak
             collie-configuration-state
             collie-configuration-grace-period
@@ -73,6 +74,9 @@
 
 (define (limit? value)
   (and (exact-integer? value) (>= value 0)))
+
+(define (drift-policy? value)
+  (memq value '(report heal)))
 
 (define (environment-variables? value)
   (and (list-of-strings? value)
@@ -202,6 +206,10 @@ switch.  The new definition takes effect with @code{defer} at @command{collie re
    (seconds 120)
    "Seconds within which a service has to stop, or to start.  One that takes longer is a problem, and nothing waits for
 it.")
+  (drift
+   (drift-policy 'report)
+   "What to do when someone else switched the system or a home, as with @command{guix system reconfigure}:
+@code{'report} it and leave it until the next commit, or @code{'heal} it: switch back at once.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -278,6 +286,7 @@ it.")
                                                  (format #f "~a: ~a" (yaml-string (symbol->string service)) policy)))
                                               (collie-configuration-services config))))
                (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
+               (entry "drift" (symbol->string (collie-configuration-drift config)))
                (entry "soak" (duration (collie-configuration-soak config)))
                (entry "state" (quoted (collie-configuration-state config))))))
     (if (every string? text)
@@ -471,7 +480,9 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
 
   (shepherd-service
    (documentation "Follow a Git repository: bring the system, the homes and the pods to what it describes.")
-   (provision '(collie))
+   ;; Two that upgrade one machine undo each other's work.  Guix refuses a name that is provided twice, and so
+   ;; `unattended-upgrade-service-type' beside this service.
+   (provision '(collie unattended-upgrade))
    ;; Not `guix-daemon', `networking' or `podman-api': to restart one of them would stop the agent in mid-switch.
    (requirement '(user-processes))
    (modules `((ice-9 match) (ice-9 rdelim) (ice-9 textual-ports) (web uri) ,@%default-modules))
