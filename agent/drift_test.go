@@ -109,12 +109,12 @@ func TestDriftHoldsWhatWasPushedBefore(t *testing.T) {
 func TestDriftIsSeenBeforeARollout(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
-		pass(61 * time.Second) // looks are every half minute, and none is at the very instant of the repair
+		pass(time.Minute)
 		if err := w.c.ask(t.Context(), func() error { return w.c.suspend("") }); err != nil {
 			t.Fatal(err)
 		}
 		w.push("b", "system=2", "home=1", "pods=1")
-		pass(time.Minute)
+		pass(61 * time.Second) // looks are every half minute, and none is at the very instant of the repair
 		w.layers[0].set(func(l *fakeLayer) { l.live = "repaired" })
 		if err := w.c.ask(t.Context(), w.c.resumeDeploying); err != nil { // at once: nobody has looked since
 			t.Fatal(err)
