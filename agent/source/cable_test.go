@@ -161,14 +161,17 @@ func TestAHalfPackOfThisMachineIsHealed(t *testing.T) {
 	real := filepath.Join(dir, "git")
 	text, err := os.ReadFile(real)
 	must(t, err)
-	for _, end := range []string{"", "; exec sleep 1000"} {
+	// Not head, which keeps what it has until it ends.
+	for _, end := range []string{"", `; [ "$(dd bs=1 count=1 status=none | wc -c)" = 0 ] || exec sleep 1000`} {
 		s := open(t, o.bare)
 		must(t, os.WriteFile(filepath.Join(dir, "whole"), text, 0o755))
-		must(t, os.WriteFile(real, []byte("#!/bin/sh\n"+dir+"/whole \"$@\" | head -c 20000"+end+"\n"), 0o755))
+		must(t, os.WriteFile(real, []byte("#!/bin/sh\n"+dir+"/whole \"$@\" | { dd bs=1 count=20000 status=none"+end+"; }\n"), 0o755))
 		s.transfer = time.Second
 		rev, err := s.Poll(t.Context())
 		if err == nil {
 			t.Errorf("half a pack makes %s", rev.ID)
+		} else if !strings.Contains(err.Error(), "fetching") {
+			t.Errorf("it failed before it had half a pack: %v", err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(s.clone.dir, "objects/pack/tmp_*")); len(left) > 0 {
 			t.Errorf("%s was left", left)
