@@ -91,6 +91,10 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.preparer.export = a.export
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
+	a.conductor.rule = cfg.Keep
+	if cfg.System || len(cfg.Homes) > 0 {
+		a.conductor.garbage.collector = a.runner
+	}
 	return a, nil
 }
 
@@ -101,6 +105,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 		keepers: map[string]*keeper{}, seen: map[string]report{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
+		garbage:  garbage{results: make(chan error, 1)},
 	}
 	for _, p := range parts {
 		c.keepers[p.Name] = &keeper{
@@ -334,5 +339,9 @@ func (a *Agent) history(context.Context) ([]api.Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return history(entries, time.Now()), nil
+	generations, err := numbers(a.conductor.parts)
+	if err != nil {
+		return nil, err
+	}
+	return history(entries, generations, time.Now()), nil
 }

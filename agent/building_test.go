@@ -106,7 +106,7 @@ func TestRefusedFilesNeedNoGuix(t *testing.T) {
 	w := newWorkshop(t)
 	tree := w.folder("trees/t1")
 	system := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder()}
-	home := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", true}
+	home := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", true, ""}
 	asked := func() int {
 		text, _ := os.ReadFile(w.asked())
 		return strings.Count(string(text), "\n")

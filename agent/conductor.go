@@ -42,6 +42,8 @@ type conductor struct {
 	waiting time.Time         // since when a rollout waits for others
 	others  func() []string   // the guixes that others run
 	drop    func(ts []Target) // removes the files of all revisions but these
+	rule    Keep              // of former good revisions
+	garbage garbage
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -85,6 +87,9 @@ func (c *conductor) run(ctx context.Context) error {
 			return err
 		}
 		c.prepareProposal(hands, time.Now())
+		if err := c.collect(hands, time.Now()); err != nil {
+			return err
+		}
 		c.publish()
 		for _, answer := range c.answers {
 			answer()
@@ -105,6 +110,8 @@ func (c *conductor) run(ctx context.Context) error {
 			if err := c.note(r); err != nil {
 				return err
 			}
+		case err := <-c.garbage.results:
+			c.collected(err)
 		case call := <-c.calls:
 			call()
 		case <-alarm.C:
@@ -118,6 +125,7 @@ func (c *conductor) drain(keepers *sync.WaitGroup) {
 	go func() {
 		keepers.Wait()
 		c.preparer.done.Wait()
+		c.garbage.done.Wait()
 		close(gone)
 	}()
 	for {
@@ -260,6 +268,11 @@ func (c *conductor) tidy() error {
 	if c.state.bad(c.state.Prepared.Revision) == nil {
 		sets = append(sets, c.state.Prepared)
 	}
+	former, err := c.former(time.Now())
+	if err != nil {
+		return err
+	}
+	sets = append(sets, former...)
 	only, all := map[string][]Target{}, []Target{}
 	for _, set := range sets {
 		for layer, id := range set.Targets {

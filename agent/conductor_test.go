@@ -165,6 +165,8 @@ type world struct {
 	commits map[string]fstest.MapFS
 	others  []string // guixes that others run
 	heal    bool     // drift of system and home
+	rule    Keep
+	garbage collector
 	c       *conductor
 	stop    func()
 }
@@ -203,6 +205,7 @@ func (w *world) start() {
 		parts = append(parts, p)
 	}
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
+	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
 	w.c.others = func() []string {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -298,7 +301,7 @@ func (w *world) history() []api.Deployment {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return history(entries, time.Now())
+	return history(entries, nil, time.Now())
 }
 
 func TestFailureOfTheLastLayerReturnsAll(t *testing.T) {

@@ -35,6 +35,7 @@ type Config struct {
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
 	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
 	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
+	Keep           Keep                   `yaml:"keep"`           // former good revisions, and free space in the store
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 }
 
@@ -78,7 +79,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {
@@ -130,6 +131,12 @@ func (cfg Config) mistakes() (all []mistake) {
 	}
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")
+	}
+	if cfg.Keep.Revisions < 0 || cfg.Keep.Revisions > mostFormer {
+		wrong("keep.revisions", "a number up to %d: write 0 to keep the last good one alone", mostFormer)
+	}
+	if cfg.Keep.Age < 0 {
+		wrong("keep.age", "no negative duration")
 	}
 	if !strings.HasPrefix(cfg.State, "/") {
 		wrong("state", "%q is no absolute path", cfg.State)

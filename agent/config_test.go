@@ -20,7 +20,7 @@ func TestConfigDefaults(t *testing.T) {
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
 	want.System, want.Downgrades, want.MaxBuilds, want.Drift, want.Soak, want.State = true, true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
-	want.ServiceTimeout = Duration(2 * time.Minute)
+	want.ServiceTimeout, want.Keep.Revisions = Duration(2*time.Minute), 5
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -56,6 +56,10 @@ services:
 serviceTimeout: 45s
 drift: heal
 soak: 0s
+keep:
+  revisions: 0
+  age: 720h
+  free: 5GiB
 state: /tmp/state
 `))
 	if err != nil {
@@ -72,6 +76,7 @@ state: /tmp/state
 	want.Host, want.Homes, want.User, want.Drift, want.State = "web-1", []string{"podman", "ann"}, "podman", "heal", "/tmp/state"
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
 	want.ServiceTimeout = Duration(45 * time.Second)
+	want.Keep = Keep{Age: Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -103,6 +108,9 @@ func TestConfigMistakes(t *testing.T) {
 		{"several unknown keys", good + "sytem: true\nhsot: a\nsoak: 5s\nusre: b\n", "c.yaml:2: unknown key \"sytem\"\nc.yaml:3: unknown key \"hsot\"\nc.yaml:5: unknown key \"usre\""},
 
 		{"interval too short", "source: {url: /x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
+		{"too many revisions", good + "keep:\n  revisions: 101\n", "c.yaml:3: keep.revisions: a number up to 100: write 0 to keep the last good one alone"},
+		{"negative age", good + "keep: {age: -1h}\n", "c.yaml:2: keep.age: no negative duration"},
+		{"no size", good + "keep:\n  free: 5G\n", "c.yaml:3: \"5G\" is no size: write 500MiB or 5GiB"},
 		{"negative builds", good + "maxBuilds: -1\n", "c.yaml:2: maxBuilds: no negative number: write 0 to build only what is trivial"},
 		{"negative soak", good + "soak: -1s\n", "c.yaml:2: soak: no negative duration"},
 		{"relative state", good + "state: var/lib\n", `c.yaml:2: state: "var/lib" is no absolute path`},

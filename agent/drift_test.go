@@ -174,7 +174,7 @@ func TestDriftIsHealed(t *testing.T) {
 		w.is("1", "1", "1")
 		w.good("a")
 		var outcomes []string
-		for _, d := range history(w.journal(t), time.Now()) {
+		for _, d := range history(w.journal(t), nil, time.Now()) {
 			outcomes = append(outcomes, d.Outcome)
 		}
 		if got := strings.Join(outcomes, " "); got != "healed healed good" {

@@ -40,8 +40,9 @@ const (
 	evDrift     event = "drift"   // someone else switched a layer
 	evHealing   event = "healing" // it is switched back
 	evHealed    event = "healed"
-	evReplaced  event = "replaced" // Collie ends so that its own new definition starts
-	evLeft      event = "left"     // Collie goes from this machine
+	evReplaced  event = "replaced"   // Collie ends so that its own new definition starts
+	evLeft      event = "left"       // Collie goes from this machine
+	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
 )
 
 // An Entry says what is about to happen, and why.
@@ -56,6 +57,7 @@ type Entry struct {
 	Before   []Problem `json:"before,omitempty"`
 
 	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
+	Items   map[string]string   `json:"items,omitempty"`   // by layer: of system and homes, in the store, where it ended
 }
 
 const (
@@ -154,8 +156,9 @@ func readJournal(name string) ([]Entry, error) {
 	}
 }
 
-// history tells the deployments in entries, newest first.
-func history(entries []Entry, now time.Time) []api.Deployment {
+// history tells the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
+// a number that was kept might name another item today, as Guix gives them again after going back.
+func history(entries []Entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
 	var all []*api.Deployment
 	open := map[string]*api.Deployment{} // by revision
 	commits := map[string]Entry{}        // what is known of them, by revision
@@ -174,6 +177,12 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 		d.Outcome, d.Duration = outcome, e.At.Sub(d.Started)
 		if e.Because != "" {
 			d.Reason = e.Because
+		}
+		d.Generations = map[string]int{}
+		for layer, item := range e.Items {
+			if number := numbers[layer][item]; number > 0 {
+				d.Generations[layer] = number
+			}
 		}
 		delete(open, e.Revision)
 	}
@@ -236,7 +245,7 @@ func history(entries []Entry, now time.Time) []api.Deployment {
 			end(e, "good")
 			deploying = ""
 		case evReturned:
-			end(Entry{At: e.At, Revision: e.Revision}, "returned")
+			end(Entry{At: e.At, Revision: e.Revision, Items: e.Items}, "returned")
 			deploying = ""
 		case evStuck:
 			end(e, "stuck")

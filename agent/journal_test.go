@@ -248,7 +248,7 @@ func TestHistory(t *testing.T) {
 	var out strings.Builder
 	for _, s := range stories {
 		fmt.Fprintf(&out, "%s:\n", s.name)
-		for _, d := range history(s.entries, start.Add(time.Hour)) {
+		for _, d := range history(s.entries, nil, start.Add(time.Hour)) {
 			fmt.Fprintf(&out, "  %s %s, from %s for %v, layers %v", d.Revision, d.Outcome, d.Started.Format(time.TimeOnly), d.Duration, d.Layers)
 			for _, extra := range []struct{ name, value string }{{"by", d.Author}, {"subject", d.Subject}, {"because", d.Because}, {"reason", d.Reason}} {
 				if extra.value != "" {
@@ -302,7 +302,7 @@ func FuzzHistory(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := history(entries, start)
+		all := history(entries, nil, start)
 		if len(all) == 0 || len(all) > len(entries) {
 			t.Fatalf("%d deployments of %d entries", len(all), len(entries))
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,23 +69,24 @@ func seen(roots guix.Roots, root string) (string, bool) {
 	return item, err == nil
 }
 
-// keepRoots drops the GC roots of a layer that no target needs.
-func keepRoots(roots guix.Roots, layer string, ts []Target) error {
-	needed := map[string]bool{}
+// keepRoots drops the GC roots of a layer that no target needs, and what killed builds left. It tells what is needed.
+func keepRoots(roots guix.Roots, layer string, ts []Target) ([]string, error) {
+	var needed []string
 	for _, t := range ts {
 		var item guixItem
 		if err := decode(t, &item); err != nil {
-			return err
+			return nil, err
 		}
-		needed[item.Item] = true
+		needed = append(needed, item.Item)
 	}
 	all, err := roots.List()
 	for name, item := range all {
-		if strings.HasPrefix(name, layer+":") && !needed[item] {
+		left := strings.HasSuffix(name, ".build") || strings.HasSuffix(name, ".new")
+		if strings.HasPrefix(name, layer+":") && (left || !slices.Contains(needed, item)) {
 			err = errors.Join(err, roots.Drop(name))
 		}
 	}
-	return err
+	return needed, err
 }
 
 // blame sorts the errors of a preparation: what Guix says of the commit is the commit's fault.
@@ -219,7 +221,11 @@ func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([
 }
 
 func (l systemLayer) Keep(_ context.Context, ts []Target) error {
-	return keepRoots(l.Roots, "system", ts)
+	items, err := keepRoots(l.Roots, "system", ts)
+	if err != nil {
+		return err
+	}
+	return l.Forget(items)
 }
 
 // homeLayer makes a layer of one user's home.
@@ -227,8 +233,9 @@ type homeLayer struct {
 	*guix.Home
 	*settler
 	*builder
-	name string // home:USER
-	main bool   // the pod user's may be home.scm
+	name  string // home:USER
+	main  bool   // the pod user's may be home.scm
+	trees string // the folder of what Guix reads
 }
 
 func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
@@ -343,7 +350,13 @@ func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 	return guixProblems(problems), err
 }
 
-func (l homeLayer) Keep(_ context.Context, ts []Target) error { return keepRoots(l.Roots, l.name, ts) }
+func (l homeLayer) Keep(ctx context.Context, ts []Target) error {
+	items, err := keepRoots(l.Roots, l.name, ts)
+	if err != nil {
+		return err
+	}
+	return l.Forget(ctx, items, l.trees)
+}
 
 // treeOf is where item's configuration lies, if that is still there, and the guix to evaluate it.
 func treeOf(item guixItem) string {

@@ -173,7 +173,7 @@ func TestWhichFileIsAHome(t *testing.T) {
 		{"another's", true, []string{"home/bob.scm"}, ""},
 		{"none", true, []string{"system.scm"}, ""},
 	} {
-		l := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", row.main}
+		l := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", row.main, ""}
 		got, err := l.Prepare(t.Context(), revisionOf(tree, row.files...), quiet)
 		if row.want == "" {
 			if !errors.Is(err, errAbsent) {

@@ -35,7 +35,7 @@ func (a *Agent) parts() ([]Part, error) {
 	if a.cfg.System {
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
-			Started: in("started.json"), Begun: in("system.begun"), Self: ownService,
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService,
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
@@ -45,10 +45,10 @@ func (a *Agent) parts() ([]Part, error) {
 		name := "home:" + user
 		home := &guix.Home{
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: guixRoots,
-			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"),
+			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Made: in("home." + user + ".made.json"),
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
-		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1}, Heals: a.cfg.Drift == driftHeal})
+		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}

@@ -33,6 +33,9 @@ type State struct {
 	Plans map[string]Proposal `json:"plans,omitempty"` // by name
 	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
 	Waits string              `json:"waits,omitempty"` // whom a rollout waits for
+
+	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
+	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
 }
 
 // A Set is the targets of one revision, by layer; the state names them by ID.
@@ -127,6 +130,7 @@ func (s State) clone() State {
 	s.Prepared, s.Current, s.Good, s.Bad = s.Prepared.clone(), s.Current.clone(), s.Good.clone(), maps.Clone(s.Bad)
 	s.Plans = maps.Clone(s.Plans)
 	s.Drift = maps.Clone(s.Drift)
+	s.Former = slices.Clone(s.Former)
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)
@@ -216,6 +220,14 @@ func (st store) target(id string) (Target, error) {
 		return t, fmt.Errorf("target %s: %w", id, err)
 	}
 	return t, nil
+}
+
+// lacks tells whether a target of s is gone.
+func (st store) lacks(s Set) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(s.Targets)), func(id string) bool {
+		_, err := st.target(id)
+		return err != nil
+	})
 }
 
 // dropTargets removes the files of all targets but those of the sets.

@@ -62,8 +62,10 @@ func fullState() State {
 			"bad":  {Revision: source.Revision{ID: "e"}, Since: at, Bad: "system.scm:1: no"},
 			"away": {Revision: source.Revision{ID: "f"}, Since: at, Refused: "aside", Later: &Later{Revision: "f", Why: "no route"}},
 		},
-		Drift: map[string]Drift{"system": {Drift: api.Drift{Generation: 3, Item: "/gnu/store/x-system", Since: at}, Live: "system-x", Newest: "c"}},
-		Waits: "guix",
+		Drift:     map[string]Drift{"system": {Drift: api.Drift{Generation: 3, Item: "/gnu/store/x-system", Since: at}, Live: "system-x", Newest: "c"}},
+		Waits:     "guix",
+		Former:    []Former{{Set: set("z", "pods-c"), Until: at}},
+		Collected: at,
 	}
 }
 

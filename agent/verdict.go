@@ -126,10 +126,12 @@ func (r *Rollout) made() map[string][]Change {
 // good ends a rollout well.
 func (c *conductor) good() error {
 	r := c.state.Rollout
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made()}); err != nil {
+	good := c.state.Current.over(c.state.Good)
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good)}); err != nil {
 		return err
 	}
-	c.state.Good = c.state.Current.over(c.state.Good)
+	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
+	c.state.Good = good
 	c.state.Rollout = nil
 	c.state.Later = nil
 	c.log.Info("good", "revision", c.state.Good.Revision)
@@ -196,7 +198,7 @@ func (c *conductor) returned(now time.Time) error {
 	if len(r.Refused) > 0 {
 		return c.returnAgain(now)
 	}
-	if err := c.write(Entry{Event: evReturned, Revision: r.Failed}); err != nil {
+	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Items: c.items(c.state.Good)}); err != nil {
 		return err
 	}
 	crash.At("returning.done")

@@ -111,27 +111,34 @@ func (p profile) number(link string) (int, bool) {
 	return number, ok && end && err == nil && number > 0
 }
 
-// find is the generation that names item: the live one if it does, or else the newest. highest is the highest number
-// in use, whatever it names.
-func (p profile) find(item string) (number, highest int, err error) {
+// generations are the numbers by item: of several that name the same, the live one, or else the newest. highest is the
+// highest number in use, whatever it names.
+func (p profile) generations() (numbers map[string]int, highest int, err error) {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, fmt.Errorf("listing generations: %w", err)
+		return nil, 0, fmt.Errorf("listing generations: %w", err)
 	}
+	numbers = map[string]int{}
 	for _, e := range entries {
 		n, ok := p.number(e.Name())
 		if !ok {
 			continue
 		}
 		highest = max(highest, n)
-		if target, err := p.read(n); err == nil && target == item {
-			number = max(number, n)
+		if item, err := p.read(n); err == nil {
+			numbers[item] = max(numbers[item], n)
 		}
 	}
-	if n, live, err := p.live(); err == nil && live == item {
-		number = n
+	if n, item, err := p.live(); err == nil && n > 0 {
+		numbers[item] = n
 	}
-	return number, highest, nil
+	return numbers, highest, nil
+}
+
+// find is the generation that names item, or 0.
+func (p profile) find(item string) (number, highest int, err error) {
+	numbers, highest, err := p.generations()
+	return numbers[item], highest, err
 }
 
 // items are what the generations name, the newest first.

@@ -24,6 +24,7 @@ type Home struct {
 	Roots    Roots             // /var/guix/gcroots/collie
 	Started  string            // file: from which file each service was started
 	Begun    string            // file: the note of the last switch
+	Made     string            // file: which generations Collie made
 	Self     string            // the agent's own service, if the user's Shepherd runs it
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
@@ -170,7 +171,7 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err != nil {
 		return &untouchedError{err}
 	}
-	n, err := begin(h.Begun, live, item, number == 0 && tree != "")
+	n, err := begin(h.Begun, note{Item: item, Before: live, New: number == 0, Forward: number == 0 && tree != ""})
 	if err != nil {
 		return err
 	}
@@ -191,6 +192,9 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 		}
 	} else {
 		out, err = h.generation(ctx, u, number, item)
+	}
+	if n.New { // also if guix failed after that
+		err = errors.Join(err, ledger(h.Made).note(h.profile(), item))
 	}
 	if err != nil {
 		if now, _ := h.Live(ctx); now != live || now == item {

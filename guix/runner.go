@@ -56,6 +56,7 @@ type attempt struct {
 	as      *User  // nil: as the agent itself
 	env     []string
 	build   bool // may be ended at any time: it changes nothing
+	frees   bool // and needs neither a seat nor room
 	watch   Watch
 }
 
@@ -78,7 +79,7 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if a.build {
+	if a.build && !a.frees {
 		stand, err := r.seats.take(ctx)
 		if err != nil {
 			return outcome{}, err
@@ -209,7 +210,7 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 		}
 		f.read(file)
 		now := f.look()
-		if err := r.forbids(f, a.watch.MaxBuilds); a.build && !over && err != nil {
+		if err := r.forbids(f, a.watch.MaxBuilds); a.build && !a.frees && !over && err != nil {
 			cancel(err)
 		}
 		if a.watch.Tell != nil && (now != told || first) {

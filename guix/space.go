@@ -1,6 +1,8 @@
 package guix
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -49,6 +51,16 @@ func (r *Runner) room(lacks, download int64) error {
 		}
 	}
 	return nil
+}
+
+// Free is what the store's disk has left.
+func (r *Runner) Free() int64 { return free(filepath.Join(r.dir, storeDir)) }
+
+// Collect has Guix remove what nothing needs, the roots of Collie's included, until so many bytes are free or nothing is
+// left to remove. It may be ended at any time.
+func (r *Runner) Collect(ctx context.Context, bytes int64) error {
+	out, err := r.run(ctx, attempt{what: "gc", args: []string{"gc", fmt.Sprintf("--free-space=%dMiB", bytes>>20)}, build: true, frees: true})
+	return errors.Join(err, out.fault())
 }
 
 // free is what path's disk has left for the agent; more than enough if that isn't known.

@@ -95,7 +95,8 @@ func (s *services) follow(ctx context.Context, item string, ill []Problem) error
 type note struct {
 	Item    string
 	Before  string   // what was live before the first try
-	Forward bool     // at the first try item was new
+	New     bool     // at the first try no generation named item
+	Forward bool     // and it was reconfigured to
 	Done    bool     // item was activated
 	Failed  []string // activation scripts that failed on the way back
 	Boot    string   // why the boot loader still begins another system
@@ -114,11 +115,11 @@ func readNote(file string) note {
 	return n
 }
 
-// begin notes that a switch from live to item begins, perhaps again.
-func begin(file, live, item string, forward bool) (note, error) {
+// begin notes that a switch begins, perhaps again: then the note of the first try stays.
+func begin(file string, first note) (note, error) {
 	n := readNote(file)
-	if n.Done || n.Item != item {
-		n = note{Item: item, Before: live, Forward: forward}
+	if n.Done || n.Item != first.Item {
+		n = first
 	}
 	return n, writeJSON(file, n)
 }

@@ -26,6 +26,7 @@ type System struct {
 	Roots    Roots             // /var/guix/gcroots/collie
 	Started  string            // file: from which file each service was started
 	Begun    string            // file: the note of the last switch
+	Made     string            // file: which generations Collie made
 	Self     string            // the agent's own service, which it never restarts
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
@@ -208,7 +209,7 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	n, err := begin(s.Begun, live, item, number == 0 && tree != "")
+	n, err := begin(s.Begun, note{Item: item, Before: live, New: number == 0, Forward: number == 0 && tree != ""})
 	if err != nil {
 		return err
 	}
@@ -224,6 +225,9 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 		}
 	} else {
 		out, n.Boot, err = s.back(ctx, item)
+	}
+	if n.New { // also if guix failed after that
+		err = errors.Join(err, ledger(s.Made).note(s.profile(), item))
 	}
 	if err != nil {
 		if now, _ := s.Live(ctx); now != live || now == item {

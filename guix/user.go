@@ -217,8 +217,13 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
+	case len(args) >= 4 && args[0] == "forget":
+		if err := forgetAs(args[1], args[2], args[3], args[4:]); err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(struct{}{})
 	}
-	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, not %q", args)
+	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, `forget HOME TREES DIRECTORY NUMBER…`, not %q", args)
 }
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -138,10 +139,10 @@ func HistoryText(all []Deployment) string {
 	}
 	var b strings.Builder
 	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(rows, "STARTED\tREVISION\tOUTCOME\tTOOK\tLAYERS\tAUTHOR\tSUBJECT")
+	fmt.Fprintln(rows, "STARTED\tREVISION\tOUTCOME\tTOOK\tLAYERS\tGENERATIONS\tAUTHOR\tSUBJECT")
 	for _, d := range all {
-		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Started.Local().Format(time.DateTime), Short(d.Revision), d.Outcome,
-			d.Duration.Round(100*time.Millisecond), strings.Join(d.Layers, ","), plain(d.Author), plain(d.Subject))
+		fmt.Fprintf(rows, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Started.Local().Format(time.DateTime), Short(d.Revision), d.Outcome,
+			d.Duration.Round(100*time.Millisecond), strings.Join(d.Layers, ","), generationsText(d.Generations), plain(d.Author), plain(d.Subject))
 	}
 	rows.Flush()
 	for _, d := range slices.Backward(all) {
@@ -150,6 +151,15 @@ func HistoryText(all []Deployment) string {
 		}
 	}
 	return b.String()
+}
+
+// generationsText is system=5,home:podman=3.
+func generationsText(numbers map[string]int) string {
+	var all []string
+	for _, layer := range slices.Backward(slices.Sorted(maps.Keys(numbers))) { // the system comes first
+		all = append(all, fmt.Sprintf("%s=%d", layer, numbers[layer]))
+	}
+	return strings.Join(all, ",")
 }
 
 // Short abbreviates a commit id for people.

@@ -256,7 +256,8 @@ type Deployment struct {
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
 
-	Changes map[string][]Change `json:"changes,omitempty"` // what the switch changed, or began to, by layer
+	Changes     map[string][]Change `json:"changes,omitempty"`     // what the switch changed, or began to, by layer
+	Generations map[string]int      `json:"generations,omitempty"` // where it ended, of system and homes, as long as Guix has them
 }
 
 // Synced answers a sync: the newest revision that was accepted.

@@ -5,10 +5,11 @@
   #:use-module (gnu home)
   #:use-module (gnu home services)
   #:use-module (gnu home services shepherd)
+  #:use-module (gnu services configuration)
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine home daemon polling serving soaking))
+  #:export (machine home daemon polling serving soaking keeping))
 
 (define guest (load "/share/guest.scm"))
 
@@ -58,3 +59,8 @@
   "Return a procedure for `machine' that sets the policies of services, and the seconds for one to stop or start."
   (lambda (config)
     (collie-configuration (inherit config) (services policies) (service-timeout timeout))))
+
+(define* (keeping revisions #:key (free %unset-value))
+  "Return a procedure for `machine' that sets how many former revisions are kept, and how much space."
+  (lambda (config)
+    (collie-configuration (inherit config) (keep (collie-keep (revisions revisions) (free free))))))

@@ -37,6 +37,13 @@
             collie-mirror-known-hosts
             collie-mirror-fields
 
+            collie-keep
+            collie-keep?
+            collie-keep-revisions
+            collie-keep-age
+            collie-keep-free
+            collie-keep-fields
+
             collie-configuration
             collie-configuration?
             collie-configuration-collie
@@ -54,6 +61,7 @@
             collie-configuration-service-timeout
             collie-configuration-drift
             collie-configuration-soak
+            collie-configuration-keep
             collie-configuration-state
             collie-configuration-grace-period
             collie-configuration-pod-grace-period
@@ -160,6 +168,19 @@ By default those of the system.")
    "Repositories with the same branch, each a @code{collie-mirror}.  They are asked in this order when the repository
 doesn't answer or is behind."))
 
+(define-configuration/no-serialization collie-keep
+  (revisions
+   (limit 5)
+   "Number of former good revisions whose systems and homes stay, however old they are, so that a commit which leads back
+to one needs no network and no Guix.  At most 100.")
+  (age
+   (limit 0)
+   "Seconds for which more of them stay, after another revision became the good one.")
+  (free
+   (maybe-string)
+   "Free space in the store, like @code{\"5GiB\"}, below which Collie runs @command{guix gc} for as much, at a quiet time
+and once an hour at most.  By default it never does."))
+
 (define-configuration/no-serialization collie-configuration
   (collie
    (file-like collie)
@@ -213,6 +234,9 @@ it.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
+  (keep
+   (collie-keep (collie-keep))
+   "What stays of former revisions, a @code{collie-keep}.")
   (state
    (string "/var/lib/collie")
    "Directory of the clone, the state, the journal, the logs and the trees for Guix.")
@@ -265,6 +289,7 @@ it.")
                 collie-mirror-ca-file collie-mirror-key-file collie-mirror-known-hosts))
   (define source (collie-configuration-source config))
   (define mirrors (collie-source-mirrors source))
+  (define keep (collie-configuration-keep config))
 
   (let ((text (append
                '("source:\n")
@@ -288,6 +313,10 @@ it.")
                (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
                (entry "drift" (symbol->string (collie-configuration-drift config)))
                (entry "soak" (duration (collie-configuration-soak config)))
+               '("keep:\n")
+               (entry "  revisions" (number->string (collie-keep-revisions keep)))
+               (entry "  age" (duration (collie-keep-age keep)))
+               (entry "  free" (collie-keep-free keep))
                (entry "state" (quoted (collie-configuration-state config))))))
     (if (every string? text)
         (plain-file "collie.yaml" (string-concatenate text))
