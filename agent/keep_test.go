@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,24 +117,44 @@ func TestHistoryTellsGenerations(t *testing.T) {
 
 // fakeGarbage is a store with little room.
 type fakeGarbage struct {
+	mu         sync.Mutex // guards what follows
 	free, gain int64
 	asked      []int64
 	takes      time.Duration
 	ended      error
 }
 
-func (f *fakeGarbage) Free() int64 { return f.free }
+func (f *fakeGarbage) set(change func(*fakeGarbage)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *fakeGarbage) Free() (free int64) {
+	f.set(func(f *fakeGarbage) { free = f.free })
+	return free
+}
 
 func (f *fakeGarbage) Collect(ctx context.Context, bytes int64) error {
-	f.asked = append(f.asked, bytes)
+	var takes time.Duration
+	f.set(func(f *fakeGarbage) {
+		f.asked = append(f.asked, bytes)
+		takes = f.takes
+	})
 	select {
-	case <-time.After(f.takes):
-		f.free += f.gain
+	case <-time.After(takes):
+		f.set(func(f *fakeGarbage) { f.free += f.gain })
 	case <-ctx.Done():
-		f.ended = ctx.Err()
+		f.set(func(f *fakeGarbage) { f.ended = ctx.Err() })
 		return errors.Join(errors.New("ended"), ctx.Err())
 	}
 	return nil
+}
+
+// told is what was asked of it, and how the last that was ended was.
+func (f *fakeGarbage) told() (asked []int64, ended error) {
+	f.set(func(f *fakeGarbage) { asked, ended = slices.Clone(f.asked), f.ended })
+	return asked, ended
 }
 
 func TestGarbageIsCollectedWhenAllIsQuiet(t *testing.T) {
@@ -144,29 +166,30 @@ func TestGarbageIsCollectedWhenAllIsQuiet(t *testing.T) {
 		pass(5 * time.Second)
 		w.push("a", "system=one")
 		pass(20 * time.Second)
-		if s := w.state(); len(store.asked) != 0 || s.phase() != soaking {
-			t.Fatalf("collected %d times in phase %s", len(store.asked), s.phase())
+		s := w.state()
+		if asked, _ := store.told(); len(asked) != 0 || s.phase() != soaking {
+			t.Fatalf("collected %d times in phase %s", len(asked), s.phase())
 		}
 		pass(2 * time.Minute)
-		if len(store.asked) != 1 || store.asked[0] != 3<<30 {
-			t.Fatalf("asked for %v in the first minutes, want 3 GiB once", store.asked)
+		if asked, _ := store.told(); !slices.Equal(asked, []int64{3 << 30}) {
+			t.Fatalf("asked for %v in the first minutes, want 3 GiB once", asked)
 		}
 		w.stop() // that it was tried outlives the agent
 		w.start()
 		pass(50 * time.Minute)
-		if len(store.asked) != 1 {
-			t.Errorf("asked for %v within an hour", store.asked)
+		if asked, _ := store.told(); len(asked) != 1 {
+			t.Errorf("asked for %v within an hour", asked)
 		}
 		pass(3 * time.Hour)
-		if len(store.asked) != 2 {
-			t.Errorf("asked %d times until there was enough, want 2", len(store.asked))
+		if asked, _ := store.told(); len(asked) != 2 {
+			t.Errorf("asked %d times until there was enough, want 2", len(asked))
 		}
-		store.free, store.takes = 0, time.Hour
+		store.set(func(f *fakeGarbage) { f.free, f.takes = 0, time.Hour })
 		pass(2 * time.Minute)
 		w.push("b", "system=two")
 		pass(2 * time.Minute)
-		if len(store.asked) != 3 || !errors.Is(store.ended, context.Canceled) {
-			t.Errorf("asked %d times, and the last one ended by %v: a revision came", len(store.asked), store.ended)
+		if asked, ended := store.told(); len(asked) != 3 || !errors.Is(ended, context.Canceled) {
+			t.Errorf("asked %d times, and the last one ended by %v: a revision came", len(asked), ended)
 		}
 		w.good("b")
 		if got := len(w.events(t, evCollect)); got != 3 {
