@@ -257,7 +257,7 @@ func (h *Home) services(u User) *services {
 	live := func() (string, error) { return h.Live(context.Background()) }
 	return &services{
 		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
-		started:  h.Started, self: h.Self, policies: h.Policies, timeout: h.Timeout,
+		started:  h.Started, roots: h.Roots, self: h.Self, policies: h.Policies, timeout: h.Timeout,
 		definitions: homeDefinitions,
 		former: func() (all []ServiceFile) {
 			for _, item := range h.profile().items() {

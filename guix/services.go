@@ -55,6 +55,7 @@ type Problem struct {
 type services struct {
 	shepherd    *shepherd.Client
 	started     string                                         // file that keeps from which file each service was started
+	roots       Roots                                          // keep those files, where no system that is kept has them any more; empty: nowhere
 	self        string                                         // the agent's own service
 	policies    map[string]Policy                              // by service, where they aren't the usual ones
 	timeout     time.Duration                                  // within which a service stops, or starts

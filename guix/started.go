@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -156,7 +157,44 @@ func (s *services) save(k started) error {
 	if err := writeJSON(s.started, k); err != nil {
 		return fmt.Errorf("keeping from which files services were started: %w", err)
 	}
-	return nil
+	return s.keepFiles(k)
+}
+
+// keepFiles keeps, by GC roots, the files of running services that the live item doesn't define so any more, as their
+// policy defers it: Shepherd starts what dies from what such a file names, long after the item it was of is collected.
+func (s *services) keepFiles(k started) error {
+	if s.roots == "" {
+		return nil
+	}
+	item, err := s.live()
+	if err != nil {
+		return err
+	}
+	current, err := s.definitions(item)
+	if err != nil {
+		return err
+	}
+	prefix, needed := "service:"+filepath.Base(s.started)+":", map[string]bool{}
+	for _, e := range k.Services {
+		if !e.Running || slices.ContainsFunc(current, func(f ServiceFile) bool { return f.File == e.File }) {
+			continue
+		}
+		if _, err := os.Lstat(e.File); err != nil {
+			continue // not known, or gone
+		}
+		root := prefix + filepath.Base(e.File)
+		needed[root] = true
+		if err := s.roots.Keep(root, e.File); err != nil {
+			return err
+		}
+	}
+	all, err := s.roots.List()
+	for root := range all {
+		if strings.HasPrefix(root, prefix) && !needed[root] {
+			err = errors.Join(err, s.roots.Drop(root))
+		}
+	}
+	return err
 }
 
 // saveIfNew is save, unless that is kept already.

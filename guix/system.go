@@ -384,7 +384,7 @@ func (s *System) Problems(ctx context.Context, item string, since time.Time) ([]
 
 func (s *System) services() *services {
 	return &services{
-		shepherd: s.Shepherd, started: s.Started, self: s.Self, whole: true,
+		shepherd: s.Shepherd, started: s.Started, roots: s.Roots, self: s.Self, whole: true,
 		policies: s.Policies, timeout: s.Timeout,
 		tail:        func(_ context.Context, log string) []string { return tail(log) },
 		definitions: systemDefinitions,
