@@ -345,7 +345,7 @@ func (c *conductor) newest(rev source.Revision) {
 	if rev.ID == c.state.Newest.ID {
 		return
 	}
-	c.state.Newest = rev
+	c.state.Newest, c.state.Accepted = rev, time.Now()
 	c.log.Info("new revision", "revision", rev.ID, "author", rev.Author, "subject", rev.Subject)
 	if err := c.save(); err != nil {
 		c.log.Error("the newest revision isn't written down; the next poll tells it again", "err", err)

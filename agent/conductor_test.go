@@ -24,7 +24,8 @@ import (
 
 // A fakeLayer is one value; what a revision wants of it is in its file of that name.
 type fakeLayer struct {
-	name string
+	theirs time.Time // when someone else switched it
+	name   string
 
 	mu       sync.Mutex
 	live     string

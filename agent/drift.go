@@ -26,7 +26,7 @@ import (
 type Drift struct {
 	api.Drift
 	Live   string `json:"live"`   // the ID that a target of what is live has
-	Newest string `json:"newest"` // the newest revision when it was seen: a later one wins
+	Newest string `json:"newest"` // the newest revision when it happened: a later one wins
 }
 
 // A movable layer can be switched by others, who leave it so.
@@ -60,7 +60,7 @@ func (s *State) held(next Set) string {
 	return ""
 }
 
-// wins tells whether what is prepared was pushed after d was seen.
+// wins tells whether what is prepared was pushed after d.
 func (s *State) wins(d Drift) bool {
 	return s.Prepared.Revision == s.Newest.ID && s.Newest.ID != d.Newest
 }
@@ -84,7 +84,9 @@ func (c *conductor) noteDrift(r report) error {
 		c.state.Drift = map[string]Drift{}
 	}
 	d := *r.drift
-	d.Newest = c.state.Newest.ID
+	if d.Since.After(c.state.Accepted) { // else the newest was pushed after it, though nobody had looked yet
+		d.Newest = c.state.Newest.ID
+	}
 	c.state.Drift[r.layer] = d
 	c.log.Warn("someone else switched a layer; it is left until the next commit", "layer", r.layer, "generation", d.Generation, "item", d.Item, "since", d.Since)
 	if err := c.write(Entry{Event: evDrift, Revision: c.state.Current.Revision, Layer: r.layer, Because: d.String()}); err != nil {

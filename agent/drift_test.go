@@ -16,13 +16,19 @@ import (
 type fakeGuix struct{ *fakeLayer }
 
 func (l fakeGuix) Moved(t Target) (Drift, bool) {
-	live := l.is()
-	return Drift{Drift: api.Drift{Generation: len(live), Item: live}, Live: l.name + "-" + live}, live != l.value(t)
+	live, since := l.is(), time.Time{}
+	l.set(func(l *fakeLayer) { since = l.theirs })
+	return Drift{Drift: api.Drift{Generation: len(live), Item: live, Since: since}, Live: l.name + "-" + live}, live != l.value(t)
+}
+
+// theirs is a switch by someone else.
+func theirs(live string) func(*fakeLayer) {
+	return func(l *fakeLayer) { l.live, l.theirs = live, time.Now() }
 }
 
 // repair is what a person does to the system at three in the morning.
 func (w *world) repair(live string) {
-	w.layers[0].set(func(l *fakeLayer) { l.live = live })
+	w.layers[0].set(theirs(live))
 	pass(time.Minute)
 }
 
@@ -91,7 +97,7 @@ func TestDriftHoldsWhatWasPushedBefore(t *testing.T) {
 		pass(10 * time.Second)
 		w.is("1", "1", "1") // it returned, and is tried again later
 		w.layers[1].set(func(l *fakeLayer) { delete(l.refuse, "2") })
-		w.layers[0].set(func(l *fakeLayer) { l.live = "repaired" })
+		w.layers[0].set(theirs("repaired"))
 		pass(time.Hour)
 		w.is("repaired", "1", "1")
 		if got := w.c.look(); !strings.HasPrefix(got.because, "system is at generation 8") || got.wanted.Revision != "a" {
@@ -106,6 +112,19 @@ func TestDriftHoldsWhatWasPushedBefore(t *testing.T) {
 	})
 }
 
+func TestWhatIsPushedAfterDriftWinsThoughNobodyLooked(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(47 * time.Second)
+		w.layers[0].set(theirs("repaired"))
+		pass(time.Second) // no look is due yet
+		w.push("b", "system=2", "home=1", "pods=1")
+		pass(time.Minute)
+		w.is("2", "1", "1")
+		w.good("b")
+	})
+}
+
 func TestDriftIsSeenBeforeARollout(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")
@@ -115,7 +134,7 @@ func TestDriftIsSeenBeforeARollout(t *testing.T) {
 		}
 		w.push("b", "system=2", "home=1", "pods=1")
 		pass(61 * time.Second) // looks are every half minute, and none is at the very instant of the repair
-		w.layers[0].set(func(l *fakeLayer) { l.live = "repaired" })
+		w.layers[0].set(theirs("repaired"))
 		if err := w.c.ask(t.Context(), w.c.resumeDeploying); err != nil { // at once: nobody has looked since
 			t.Fatal(err)
 		}

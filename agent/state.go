@@ -19,10 +19,11 @@ import (
 // State is what must not be forgotten. Only the conductor writes it; deleted, the live machine is adopted.
 type State struct {
 	Host      string          `json:"host"`
-	Newest    source.Revision `json:"newest"`   // fetched and accepted
-	Prepared  Set             `json:"prepared"` // the newest that could be prepared
-	Current   Set             `json:"current"`  // what the machine was last switched to; a layer in mid-switch is missing
-	Good      Set             `json:"good"`     // the newest that passed; a return goes there
+	Newest    source.Revision `json:"newest"`            // fetched and accepted
+	Accepted  time.Time       `json:"accepted,omitzero"` // when Newest was
+	Prepared  Set             `json:"prepared"`          // the newest that could be prepared
+	Current   Set             `json:"current"`           // what the machine was last switched to; a layer in mid-switch is missing
+	Good      Set             `json:"good"`              // the newest that passed; a return goes there
 	Rollout   *Rollout        `json:"rollout,omitempty"`
 	Bad       map[string]Bad  `json:"bad,omitempty"`      // by revision
 	Later     *Later          `json:"later,omitempty"`    // what failed for now, and when it is tried again

@@ -45,6 +45,7 @@ func fullState() State {
 	return State{
 		Host:     "guest",
 		Newest:   source.Revision{ID: "c", Author: "ann", Subject: "more", Time: at},
+		Accepted: at,
 		Prepared: set("c", "pods-c"), Current: set("b", "pods-b"), Good: set("a", "pods-a"),
 		Rollout: &Rollout{
 			Phase: returning, To: set("a", "pods-a"), Because: "the last good: died", Failed: "b", Since: at,
