@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"example.org/collie/agent/crash"
@@ -59,10 +60,23 @@ const (
 	wakeBounce = 200 * time.Millisecond
 )
 
+// A busyLayer has work of its own between two looks, and knows when one is due before its time.
+type busyLayer interface {
+	Run(ctx context.Context)
+	Woken() <-chan struct{}
+}
+
 // run works until ctx ends; a switch in flight is finished first.
 func (k *keeper) run(ctx context.Context) {
 	look := time.NewTimer(0)
 	defer look.Stop()
+	var woken <-chan struct{}
+	if busy, ok := k.Layer.(busyLayer); ok {
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		beside.Go(func() { busy.Run(ctx) })
+		woken = busy.Woken()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -73,6 +87,8 @@ func (k *keeper) run(ctx context.Context) {
 		case do := <-k.asked:
 			do(context.WithoutCancel(ctx))
 			look.Reset(0)
+		case <-woken:
+			look.Reset(wakeBounce)
 		case <-look.C:
 			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
 				k.reports <- k.look(ctx)

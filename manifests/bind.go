@@ -32,7 +32,7 @@ func (c *checker) bind() *Manifests {
 	}
 	for _, d := range first {
 		if d.kind == "Pod" || d.kind == "Deployment" {
-			b.pods = append(b.pods, newPodDocument(d))
+			b.pods = append(b.pods, b.podDocument(d))
 		}
 	}
 	slices.SortFunc(b.pods, func(x, y *podDocument) int {
@@ -100,7 +100,9 @@ func (b *binder) add(d *document) {
 		}
 		b.secrets[d.name] = o
 	case "PersistentVolumeClaim":
-		b.claims[d.name] = &Claim{Name: d.name, File: d.file, Line: d.line, Doc: d.body}
+		claim := &Claim{Name: d.name, File: d.file, Line: d.line, Doc: d.body}
+		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &claim.Options)
+		b.claims[d.name] = claim
 	}
 }
 
@@ -111,6 +113,7 @@ type podDocument struct {
 	meta map[string]any
 	raw  map[string]any // the spec as it is
 	spec podSpec        // the spec as it is read here
+	opts Options
 }
 
 // podSpec is what binding looks at.
@@ -161,10 +164,11 @@ type reference struct {
 	Optional         bool
 }
 
-func newPodDocument(d *document) *podDocument {
+func (b *binder) podDocument(d *document) *podDocument {
 	p := &podDocument{document: d, base: "spec", meta: map[string]any{"name": d.name}}
 	own := section(d.body, "metadata")
 	labels, annotations := section(own, "labels"), section(own, "annotations")
+	b.options(d, "metadata.annotations", annotations, &p.opts)
 	p.raw = section(d.body, "spec")
 	if d.kind == "Deployment" {
 		template := section(p.raw, "template")
@@ -172,7 +176,9 @@ func newPodDocument(d *document) *podDocument {
 		labels = section(section(template, "metadata"), "labels")
 		both := map[string]any{}
 		maps.Copy(both, annotations)
-		maps.Copy(both, section(section(template, "metadata"), "annotations"))
+		closer := section(section(template, "metadata"), "annotations")
+		b.options(d, "spec.template.metadata.annotations", closer, &p.opts)
+		maps.Copy(both, closer)
 		annotations = both
 	}
 	if len(labels) > 0 {
@@ -225,7 +231,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
-		Images: p.images(),
+		Images: p.images(), Options: p.opts,
 	}
 	for _, t := range p.ports() {
 		out.HostPorts = append(out.HostPorts, t.HostPort)

@@ -32,6 +32,7 @@ type Pod struct {
 	Claims     []string       // names of the claims it uses, sorted
 	Images     []Image        // in the order of the file, init containers first
 	HostPorts  []HostPort
+	Options    Options
 }
 
 // An Object is a ConfigMap or a Secret.
@@ -45,10 +46,11 @@ type Object struct {
 
 // A Claim is a PersistentVolumeClaim.
 type Claim struct {
-	Name string
-	File string
-	Line int
-	Doc  map[string]any
+	Name    string
+	File    string
+	Line    int
+	Doc     map[string]any
+	Options Options
 }
 
 // An Image is needed by a pod, for a container or a volume.

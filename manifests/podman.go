@@ -35,6 +35,7 @@ const (
 type Podman struct {
 	socket string
 	alive  func(pid int) bool
+	wake   chan struct{} // a mailbox of one
 
 	mu   sync.Mutex
 	conn *bindings.Connection // nil until the API first answered
@@ -46,7 +47,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, alive: processExists}
+	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1)}
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.

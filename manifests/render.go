@@ -45,6 +45,7 @@ type RenderedPod struct {
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
+	Options    Options           `json:"options,omitzero"`
 }
 
 // id is the pod's name in Podman.
@@ -62,6 +63,9 @@ func (r Rendered) ID() string {
 	sum := sha256.New()
 	for _, pod := range slices.SortedFunc(slices.Values(r.Pods), func(a, b RenderedPod) int { return cmp.Compare(a.id(), b.id()) }) {
 		fmt.Fprintf(sum, "pod %s %t\n", pod.id(), pod.Kube != nil)
+		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
+			fmt.Fprintf(sum, "options %s\n", opts)
+		}
 	}
 	for _, claim := range slices.Sorted(slices.Values(r.Claims)) {
 		fmt.Fprintf(sum, "claim %s\n", claim)
@@ -85,7 +89,7 @@ func render(pod *Pod, revision string, ids map[string]string) (rendering, error)
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: pod.Hash, File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, HostPorts: pod.HostPorts},
+			Images: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options},
 		secrets: map[string]map[string]any{},
 	}
 	spec := child(doc, "spec")

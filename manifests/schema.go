@@ -225,7 +225,7 @@ func metadata(name *form) *form {
 	return objectOf(
 		must("name", name),
 		may("labels", texts(labelKey)),
-		may("annotations", texts(labelKey)),
+		may("annotations", texts(annotationKey)),
 		pass("namespace", "ignored: all pods of a machine share one name space"),
 		pass("creationTimestamp", byCluster),
 		pass("uid", byCluster),

@@ -1,0 +1,19 @@
+package manifests
+
+import (
+	"context"
+	"sync"
+)
+
+// Run does what pods need between two looks, until ctx ends. It is meant to run as long as the agent does, beside all
+// other calls.
+func (p *Podman) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for _, task := range []func(context.Context){} {
+		tasks.Go(func() { task(ctx) })
+	}
+}
+
+// Woken tells that something happened to the pods, and that a look at them is due.
+func (p *Podman) Woken() <-chan struct{} { return p.wake }
