@@ -42,6 +42,7 @@ type Agent struct {
 
 type podLister interface {
 	Pods(ctx context.Context, t Target) ([]api.Pod, error)
+	Jobs(t Target) ([]api.Job, error)
 }
 
 const treesDir = "trees"

@@ -33,6 +33,7 @@ type conductor struct {
 	busy    string            // the layer that is being switched
 	seen    map[string]report // the last look at each layer
 	well    time.Time         // soaking: since when all is well
+	soaking time.Time         // since when it soaks
 	blind   bool              // soaking: a layer can't be looked at
 	due     time.Time         // since when the agent is to end for its own service
 	retryAt time.Time         // returning: when what refused is asked again

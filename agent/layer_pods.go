@@ -86,7 +86,7 @@ func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 	problems, err := l.Podman.Problems(ctx, r, since)
 	var all []Problem
 	for _, p := range problems {
-		all = append(all, Problem{Subject: p.Subject, Says: p.Says})
+		all = append(all, Problem{Subject: p.Subject, Says: p.Says, Passing: p.Passing, Apart: p.Apart})
 	}
 	return all, err
 }
@@ -101,6 +101,19 @@ func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
 		all = append(all, r)
 	}
 	return l.Podman.Keep(ctx, all)
+}
+
+// Jobs lists the Jobs of t for the status.
+func (l podsLayer) Jobs(t Target) ([]api.Job, error) {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return nil, err
+	}
+	var all []api.Job
+	for _, j := range l.Podman.Jobs(r) {
+		all = append(all, api.Job(j))
+	}
+	return all, nil
 }
 
 // Pods lists the pods of t for the status.

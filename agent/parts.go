@@ -52,6 +52,9 @@ func (a *Agent) parts() ([]Part, error) {
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}
+		if err := pods.Remember(in("jobs.json")); err != nil {
+			a.log.Error(err.Error())
+		}
 		a.pods = pods
 		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
 	}

@@ -70,6 +70,11 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		status.Notes = append(status.Notes, "pods: "+err.Error())
 	}
 	status.Pods = append(status.Pods, pods...)
+	jobs, err := a.listJobs(s)
+	if err != nil {
+		status.Notes = append(status.Notes, "jobs: "+err.Error())
+	}
+	status.Jobs = append(status.Jobs, jobs...)
 	return status, nil
 }
 
@@ -88,6 +93,18 @@ func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
 	return a.pods.Pods(ctx, t)
+}
+
+func (a *Agent) listJobs(s State) ([]api.Job, error) {
+	id := s.Current.Targets["pods"]
+	if a.pods == nil || id == "" {
+		return nil, nil
+	}
+	t, err := a.store.target(id)
+	if err != nil {
+		return nil, err
+	}
+	return a.pods.Jobs(t)
 }
 
 // status tells of the newest revision's preparation in flight, or of the one that is tried again later.

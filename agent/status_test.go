@@ -35,6 +35,10 @@ func (p fakePods) Pods(_ context.Context, t Target) ([]api.Pod, error) {
 	return []api.Pod{{Name: "web", Ready: true, Revision: t.Revision}}, p.err
 }
 
+func (p fakePods) Jobs(Target) ([]api.Job, error) {
+	return []api.Job{{Name: "migrate", State: "completed", Tries: 1}}, nil
+}
+
 // status is what a program sees: after JSON, so that what is missing there is noticed.
 func (w *world) status(t *testing.T, a *Agent) (s api.Status) {
 	t.Helper()

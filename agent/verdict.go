@@ -43,7 +43,7 @@ func (c *conductor) soakNow(now time.Time) error {
 		return err
 	}
 	r.Phase = soaking
-	c.well = now
+	c.well, c.soaking = now, now
 	crash.At("soaking.begun")
 	if err := c.save(); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (c *conductor) soakNow(now time.Time) error {
 func (c *conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
 	if c.well.IsZero() { // a restart: the soak begins anew
-		c.well = now
+		c.well, c.soaking = now, now
 		return c.keepAll(nil)
 	}
 	last, blind := now, false
@@ -78,8 +78,12 @@ func (c *conductor) verdict(now time.Time) error {
 		}
 		_, drifted := c.state.Drift[p.Name]
 		for _, problem := range seen.problems {
-			if !drifted && r.counts(problem) {
+			switch {
+			case drifted || !r.counts(problem):
+			case !problem.Passing || now.Sub(c.soaking) > c.patience():
 				return c.fail(problem.String(), nil)
+			default:
+				blind = true
 			}
 		}
 		if seen.at.Before(last) {
@@ -96,7 +100,7 @@ func (c *conductor) verdict(now time.Time) error {
 	return c.good()
 }
 
-// patience is how long the live state may stay unknown during a soak.
+// patience is how long during a soak the live state may stay unknown, or a problem that may pass.
 func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
 
 // counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
@@ -104,7 +108,7 @@ func (r *Rollout) counts(p Problem) bool {
 	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject && !c.Waits }) {
 		return true
 	}
-	return !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
+	return !p.Apart && !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
 }
 
 // made is what the rollout changed, for the history: of each layer not more than a person would read.

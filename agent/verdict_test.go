@@ -122,6 +122,42 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 	}
 }
 
+// A problem that may pass keeps a revision from being good, but not for ever.
+func TestSoakWithAProblemThatMayPass(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		lasts time.Duration
+		good  bool
+	}{
+		{"and does", 2 * time.Minute, true},
+		{"and doesn't", time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				w.layers[2].set(func(l *fakeLayer) {
+					l.always = []Problem{{Subject: "pods", Says: "tries again", Passing: true, Apart: true}}
+				})
+				w.push("b", "system=1", "home=1", "pods=2")
+				pass(row.lasts)
+				w.layers[2].set(func(l *fakeLayer) { l.always = nil })
+				if row.good {
+					if s := w.state(); s.phase() != soaking {
+						t.Errorf("%s while a problem may pass", s.phase())
+					}
+					pass(time.Minute)
+					w.is("1", "1", "2")
+					w.good("b")
+					return
+				}
+				w.is("1", "1", "1")
+				w.good("a")
+			})
+		})
+	}
+}
+
 // A target whose file is gone is made again, whichever set it is of.
 func TestTargetThatIsGoneIsMadeAgain(t *testing.T) {
 	gone := func(t *testing.T, w *world, ids ...string) {
@@ -192,6 +228,8 @@ func TestCounts(t *testing.T) {
 		{"there before, in other words", Problem{Layer: "system", Subject: "service old", Says: "failed"}, false},
 		{"there before, but changed", Problem{Layer: "pods", Subject: "pod web"}, true},
 		{"of another layer", Problem{Layer: "home", Subject: "service old"}, true},
+		{"new, and of its own making", Problem{Layer: "pods", Subject: "job import", Apart: true}, false},
+		{"of its own making, but changed", Problem{Layer: "pods", Subject: "pod web", Apart: true}, true},
 	} {
 		if got := r.counts(row.p); got != row.want {
 			t.Errorf("%s counts: %v, want %v", row.name, got, row.want)

@@ -20,7 +20,7 @@ func (c *checker) bind() *Manifests {
 			continue
 		}
 		key := d.kind + " " + d.name
-		if d.kind == "Deployment" { // what users call a pod is one name, whatever made it
+		if makesPod(d.kind) { // what users call a pod is one name, whatever made it
 			key = "Pod " + d.name
 		}
 		if was := first[key]; was != nil {
@@ -31,7 +31,7 @@ func (c *checker) bind() *Manifests {
 		b.add(d)
 	}
 	for _, d := range first {
-		if d.kind == "Pod" || d.kind == "Deployment" {
+		if makesPod(d.kind) {
 			b.pods = append(b.pods, b.podDocument(d))
 		}
 	}
@@ -106,7 +106,15 @@ func (b *binder) add(d *document) {
 	}
 }
 
-// A podDocument is a Pod or a Deployment, seen as the pod that it asks for.
+// templates are where kinds other than Pod describe their pod.
+var templates = map[string][]string{
+	"Deployment": {"spec", "template"},
+	"Job":        {"spec", "template"},
+}
+
+func makesPod(kind string) bool { return kind == "Pod" || templates[kind] != nil }
+
+// A podDocument is a Pod, or what asks for one, seen as that pod.
 type podDocument struct {
 	*document
 	base string // of the pod's spec: spec or spec.template.spec
@@ -170,14 +178,18 @@ func (b *binder) podDocument(d *document) *podDocument {
 	labels, annotations := section(own, "labels"), section(own, "annotations")
 	b.options(d, "metadata.annotations", annotations, &p.opts)
 	p.raw = section(d.body, "spec")
-	if d.kind == "Deployment" {
-		template := section(p.raw, "template")
-		p.base, p.raw = "spec.template.spec", section(template, "spec")
+	if path := templates[d.kind]; path != nil {
+		template := d.body
+		for _, key := range path {
+			template = section(template, key)
+		}
+		at := strings.Join(path, ".")
+		p.base, p.raw = at+".spec", section(template, "spec")
 		labels = section(section(template, "metadata"), "labels")
 		both := map[string]any{}
 		maps.Copy(both, annotations)
 		closer := section(section(template, "metadata"), "annotations")
-		b.options(d, "spec.template.metadata.annotations", closer, &p.opts)
+		b.options(d, at+".metadata.annotations", closer, &p.opts)
 		maps.Copy(both, closer)
 		annotations = both
 	}
@@ -231,7 +243,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
-		Images: p.images(), Options: p.opts,
+		Images: p.images(), Options: p.opts, Job: p.job(),
 	}
 	for _, t := range p.ports() {
 		out.HostPorts = append(out.HostPorts, t.HostPort)

@@ -41,7 +41,11 @@ func podHash(p *Pod) string {
 	for _, o := range append(p.ConfigMaps[:len(p.ConfigMaps):len(p.ConfigMaps)], p.Secrets...) {
 		used = append(used, sum(contentOf(o.Kind, o.Doc.Reveal())))
 	}
-	return sum(map[string]any{"pod": p.Doc, "used": used})[:8]
+	all := map[string]any{"pod": p.Doc, "used": used}
+	if p.Job != nil {
+		all["kind"] = "Job" // one that was a Pod before is another, and runs
+	}
+	return sum(all)[:8]
 }
 
 // sum hashes JSON, whose keys are sorted.

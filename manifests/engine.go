@@ -77,7 +77,7 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err := s.swap(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
 	}
-	return nil
+	return p.settleJobs(ctx, r)
 }
 
 // A swap is one switch on its way: what it did, to undo that.
@@ -102,7 +102,9 @@ func newSwap(p *Podman, todo plan) *swap {
 		s.stop[l.name] = func(ctx context.Context) error {
 			once.Do(func() {
 				s.note(func() { s.stopped = append(s.stopped, l) })
-				err = p.stopPod(ctx, l.name)
+				if err = p.haltJob(ctx, l.name); err == nil {
+					err = p.stopPod(ctx, l.name)
+				}
 			})
 			return err
 		}
@@ -209,6 +211,15 @@ func (s *swap) start(ctx context.Context, step step) error {
 	fail := func(err error) error {
 		return fmt.Errorf("pod %s (%s): starting %s: %w", step.pod.Name, step.pod.source(), id, err)
 	}
+	if step.pod.Job != nil {
+		if step.how == well {
+			return nil
+		}
+		if err := s.p.beginJob(ctx, step.pod); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
 	switch step.how {
 	case well, settling:
 		return nil // only its other self had to stop
@@ -311,6 +322,9 @@ func (s *swap) undo(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, id := range s.created {
+		if err := s.p.dropJob(ctx, id); err != nil {
+			errs = append(errs, err)
+		}
 		if err := s.p.removePod(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("removing %s again: %w", id, err))
 		}
@@ -324,6 +338,10 @@ func (s *swap) undo(ctx context.Context) error {
 		}
 	}
 	for _, l := range s.stopped {
+		if isJob, err := s.p.unhaltJob(l.name); isJob {
+			errs = append(errs, err)
+			continue
+		}
 		if err := s.p.startPod(ctx, l.name); err != nil {
 			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
 		}
@@ -404,6 +422,9 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 		if err := p.removeVolume(ctx, v.Name); err != nil {
 			return err
 		}
+	}
+	if err := p.keepJobs(pods, time.Now()); err != nil {
+		return err
 	}
 	return p.keepSecrets(ctx, secrets)
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -294,12 +296,19 @@ func (pod *fakePod) work() {
 		if c.command == "/bin/true" {
 			c.end(0, false)
 		}
+		if m := failing.FindStringSubmatch(c.command); m != nil {
+			code, _ := strconv.Atoi(m[2])
+			c.end(code, false)
+		}
 		idle = idle && c.State != "running"
 	}
 	if idle {
 		pod.containers[0].end(0, false)
 	}
 }
+
+// failing is a command that says something and fails.
+var failing = regexp.MustCompile(`^/bin/sh -c echo (.*); exit (\d+)$`)
 
 func samePort(a, b []portMapping) bool {
 	return slices.ContainsFunc(a, func(m portMapping) bool { return slices.Contains(b, m) })
@@ -319,6 +328,11 @@ func (f *fakePodman) container(w http.ResponseWriter, r *http.Request, id, verb 
 				continue
 			}
 			switch {
+			case verb == "logs":
+				if m := failing.FindStringSubmatch(c.command); m != nil && c.StartedAt > 0 {
+					_, _ = w.Write(append([]byte{1, 0, 0, 0, 0, 0, 0, byte(len(m[1]) + 1)}, m[1]+"\n"...))
+				}
+				return
 			case r.Method == http.MethodDelete:
 				pod.containers = slices.Delete(pod.containers, i, i+1)
 			case verb == "json":

@@ -14,8 +14,8 @@ import (
 
 // A Change is one step from live to rendered.
 type Change struct {
-	Does    string // create, replace, start or remove
-	Subject string // pod web
+	Does    string // create, replace, start, run or remove
+	Subject string // pod web, job migrate
 	Says    string
 }
 
@@ -23,6 +23,8 @@ type Change struct {
 type Problem struct {
 	Subject string // pod web
 	Says    string
+	Passing bool // it may yet end well
+	Apart   bool // it is the fault of no revision that didn't change its subject
 }
 
 // A PodStatus is one wanted pod, as it is.
@@ -167,6 +169,10 @@ const (
 
 // examine tells how a wanted pod is, and why it isn't well.
 func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (condition, []string, error) {
+	if want.Job != nil {
+		how, ill := p.jobCondition(want, l)
+		return how, ill, nil
+	}
 	if l == nil {
 		return absent, []string{"is gone"}, nil
 	}
@@ -269,8 +275,10 @@ type step struct {
 }
 
 func (s step) change() Change {
-	c := Change{Subject: "pod " + s.pod.Name}
+	c := Change{Subject: s.pod.subject()}
 	switch {
+	case s.pod.Job != nil && s.how == absent:
+		c.Does, c.Says = "run", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case len(s.olds) > 0:
 		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s)", s.olds[0].name, s.pod.id(), s.pod.source())
 	case s.how == absent:
@@ -308,7 +316,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		if err != nil {
 			return plan{}, err
 		}
-		if how == well && !live[want.id()].runs() && supplanted(want, live) {
+		if how == well && want.Job == nil && !live[want.id()].runs() && supplanted(want, live) {
 			how, ill = down, []string{"was stopped for another"} // rather than completed
 		}
 		s := step{pod: want, how: how, ill: ill, live: live[want.id()]}
@@ -417,6 +425,12 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 	}
 	var problems []Problem
 	for _, want := range r.Pods {
+		if want.Job != nil {
+			if problem, ill := p.jobProblem(want); ill {
+				problems = append(problems, problem)
+			}
+			continue
+		}
 		l := live[want.id()]
 		how, ill, err := p.examine(ctx, want, l)
 		if err != nil {
@@ -448,6 +462,9 @@ func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
 	}
 	var pods []PodStatus
 	for _, want := range r.Pods {
+		if want.Job != nil {
+			continue // Jobs tells of it
+		}
 		l := live[want.id()]
 		how, ill, err := p.examine(ctx, want, l)
 		if err != nil {

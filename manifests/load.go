@@ -19,10 +19,10 @@ type Manifests struct {
 	Notes  []Note   // by file and line
 }
 
-// A Pod is what a Pod or a Deployment asks for.
+// A Pod is what a Pod, a Deployment or a Job asks for.
 type Pod struct {
-	Name       string         // metadata.name of the Pod or Deployment: what users call it
-	Kind       string         // "Pod" or "Deployment"
+	Name       string         // metadata.name of the Pod, or of what asks for it: what users call it
+	Kind       string         // "Pod", "Deployment" or "Job"
 	File       string         // inside the revision
 	Line       int            // where the object begins
 	Hash       string         // 8 hex digits over Doc and all that the pod uses
@@ -33,6 +33,7 @@ type Pod struct {
 	Images     []Image        // in the order of the file, init containers first
 	HostPorts  []HostPort
 	Options    Options
+	Job        *Job // nil: it runs until it is stopped
 }
 
 // An Object is a ConfigMap or a Secret.

@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/containers/podman/v5/pkg/bindings"
 )
@@ -36,6 +39,7 @@ type Podman struct {
 	socket string
 	alive  func(pid int) bool
 	wake   chan struct{} // a mailbox of one
+	jobs   *ledger
 
 	mu   sync.Mutex
 	conn *bindings.Connection // nil until the API first answered
@@ -47,7 +51,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1)}
+	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger()}
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.
@@ -163,7 +167,7 @@ func (c *conflict) Error() string {
 	return strings.Join(slices.DeleteFunc(c.Errs, func(s string) bool { return s == "" }), "; ")
 }
 
-// ask makes the call and decodes its answer into out, unless that is nil. It tells whether the call did anything: 304
+// ask makes the call and decodes its answer into out, unless that is nil, or a buffer that takes it as it is. It tells whether the call did anything: 304
 // says that all was so already.
 func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err error) {
 	conn, err := p.connection(ctx)
@@ -195,9 +199,15 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	}
 	defer resp.Body.Close()
 	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
+	text, wantsText := out.(*bytes.Buffer)
 	switch {
 	case resp.StatusCode == http.StatusNotModified:
 		return false, nil
+	case resp.IsSuccess() && wantsText:
+		if _, err := text.ReadFrom(resp.Body); err != nil {
+			return true, fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
+		}
+		return true, nil
 	case resp.IsSuccess():
 		if err := resp.Process(out); err != nil {
 			return true, fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
@@ -282,6 +292,50 @@ func (p *Podman) inspectContainer(ctx context.Context, id string) (containerStat
 func (p *Podman) containerVerb(ctx context.Context, id, verb string, timeout time.Duration) error {
 	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/containers/%s/" + verb, names: []string{id}, timeout: timeout}, nil)
 	return err
+}
+
+// containerLog returns the last lines that a container wrote, each bounded, of output and errors alike.
+func (p *Podman) containerLog(ctx context.Context, id string, lines int) ([]string, error) {
+	var stream bytes.Buffer
+	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/logs", names: []string{id},
+		query: url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {strconv.Itoa(lines)}}}, &stream)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log of container %.12s: %w", id, err)
+	}
+	return logLines(stream.Bytes(), lines), nil
+}
+
+const mostLine = 300 // bytes of a line of a log that a person is shown
+
+// logLines takes a log apart: frames of 8 bytes, the last four of which are the length of what follows; or plain text,
+// where the container has a terminal.
+func logLines(stream []byte, most int) []string {
+	var text []byte
+	for rest := stream; len(rest) > 0; {
+		if len(rest) < 8 || rest[0] > 2 || rest[1]|rest[2]|rest[3] != 0 {
+			text = append(text, rest...)
+			break
+		}
+		frame := rest[8:]
+		n := min(uint64(binary.BigEndian.Uint32(rest[4:8])), uint64(len(frame)))
+		text, rest = append(text, frame[:n]...), frame[n:]
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return ' '
+			}
+			return r
+		}, strings.ToValidUTF8(line, "\ufffd")))
+		if len(line) > mostLine {
+			line = strings.ToValidUTF8(line[:mostLine], "") + "…"
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines[max(0, len(lines)-most):]
 }
 
 // A podInfo is a pod as Podman has it, also one without containers.

@@ -17,7 +17,7 @@ const (
 	owner = "collie"
 
 	labelOwner    = "collie.io/owner"
-	labelObject   = "collie.io/object"   // Pod/web, Deployment/web, PersistentVolumeClaim/data
+	labelObject   = "collie.io/object"   // Pod/web, Deployment/web, Job/migrate, PersistentVolumeClaim/data
 	labelHash     = "collie.io/hash"     // of the pod with all it uses
 	labelSource   = "collie.io/file"     // pods/web.yaml:1
 	labelRevision = "collie.io/revision" // the one that made it
@@ -46,10 +46,19 @@ type RenderedPod struct {
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
 	Options    Options           `json:"options,omitzero"`
+	Job        *Job              `json:"job,omitempty"` // nil: it runs until it is stopped
 }
 
 // id is the pod's name in Podman.
 func (r RenderedPod) id() string { return r.Name + "-" + r.Hash }
+
+// subject is what a person reads of it.
+func (r RenderedPod) subject() string {
+	if r.Job != nil {
+		return "job " + r.Name
+	}
+	return "pod " + r.Name
+}
 
 func (r RenderedPod) source() string {
 	if r.File == "" {
@@ -65,6 +74,9 @@ func (r Rendered) ID() string {
 		fmt.Fprintf(sum, "pod %s %t\n", pod.id(), pod.Kube != nil)
 		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
 			fmt.Fprintf(sum, "options %s\n", opts)
+		}
+		if job, err := json.Marshal(pod.Job); err == nil && pod.Job != nil {
+			fmt.Fprintf(sum, "job %s\n", job)
 		}
 	}
 	for _, claim := range slices.Sorted(slices.Values(r.Claims)) {
@@ -89,11 +101,14 @@ func render(pod *Pod, revision string, ids map[string]string) (rendering, error)
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: pod.Hash, File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options},
+			Images: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job},
 		secrets: map[string]map[string]any{},
 	}
 	spec := child(doc, "spec")
 	r.Restart = cmp.Or(str(spec, "restartPolicy"), "Always")
+	if pod.Job != nil {
+		r.Restart, spec["restartPolicy"] = "Never", "Never" // each try is a new pod
+	}
 	if str(spec, "hostname") == "" {
 		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
 	}

@@ -70,6 +70,19 @@ var fileMode = &form{is: "a file mode", scalar: func(n *yaml.Node) (any, string,
 	return i, "", ""
 }}
 
+// only takes a single number: there may be others in a cluster.
+func only(value int64, hint string) *form {
+	return &form{is: strconv.FormatInt(value, 10), scalar: func(n *yaml.Node) (any, string, string) {
+		switch i, ok := number(n); {
+		case !ok:
+			return nil, "must be a whole number" + unquoted(n), ""
+		case i != value:
+			return nil, shorten(n.Value) + " is not supported", hint
+		}
+		return value, "", ""
+	}}
+}
+
 func number(n *yaml.Node) (int64, bool) {
 	if !plain(n) {
 		return 0, false

@@ -107,6 +107,7 @@ const (
 var kinds = []kindRow{
 	{name: "Pod", version: "v1", form: podKind},
 	{name: "Deployment", version: "apps/v1", form: deploymentKind},
+	{name: "Job", version: "batch/v1", form: jobKind},
 	{name: "ConfigMap", version: "v1", form: configMapKind},
 	{name: "Secret", version: "v1", form: secretKind},
 	{name: "PersistentVolumeClaim", version: "v1", form: claimKind},
@@ -132,7 +133,6 @@ var kinds = []kindRow{
 	{name: "StatefulSet", class: unsupported, says: "StatefulSet is not supported", hint: "write a Deployment with replicas: 1 and a PersistentVolumeClaim"},
 	{name: "ReplicaSet", class: unsupported, says: "ReplicaSet is not supported", hint: "write a Deployment with replicas: 1"},
 	{name: "ReplicationController", class: unsupported, says: "ReplicationController is not supported", hint: "write a Deployment with replicas: 1"},
-	{name: "Job", class: unsupported, says: "Job is not supported yet", hint: "a Pod with restartPolicy: OnFailure runs once"},
 	{name: "CronJob", class: unsupported, says: "CronJob is not supported yet", hint: "a timer of Shepherd can run a command on a schedule"},
 	{name: "PersistentVolume", class: unsupported, says: "PersistentVolume is not supported: a claim is a volume of Podman",
 		hint: "for a folder of the machine, use a hostPath volume in the pod"},

@@ -72,6 +72,9 @@ func (s Status) Text() string {
 		}
 		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
 	}
+	for _, j := range s.Jobs {
+		row("job "+j.Name, "%s", j.Text())
+	}
 	for _, o := range s.Others {
 		row("beside", "%s of %s, process %d, for %s: no switch begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second))
 	}

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,8 @@ type Problem struct {
 	Subject string   `json:"subject"`
 	Says    string   `json:"says"`
 	Details []string `json:"details,omitempty"` // the last lines that it wrote
+	Passing bool     `json:"passing,omitempty"` // it may yet end well: until then no revision is good
+	Apart   bool     `json:"apart,omitempty"`   // no revision is to blame that didn't change its subject
 }
 
 func (p Problem) String() string { return p.Subject + ": " + p.Says }
@@ -68,6 +72,7 @@ type Status struct {
 	Revisions Revisions  `json:"revisions"`
 	Layers    []Layer    `json:"layers"`
 	Pods      []Pod      `json:"pods"`
+	Jobs      []Job      `json:"jobs,omitempty"`
 	Bad       []Bad      `json:"bad"`
 	Problems  []Problem  `json:"problems"`
 	Others    []Other    `json:"others,omitempty"`
@@ -174,6 +179,45 @@ type Pod struct {
 	Ready    bool   `json:"ready"`
 	Restarts int    `json:"restarts"`
 	Revision string `json:"revision"` // that made it
+}
+
+// A Job is one Job of the current revision.
+type Job struct {
+	Name  string    `json:"name"`
+	State string    `json:"state"` // waits, running, completed, failed, suspended
+	Tries int       `json:"tries"` // that were begun
+	Began time.Time `json:"began,omitzero"`
+	Ended time.Time `json:"ended,omitzero"`
+	Exit  int       `json:"exitCode,omitempty"`
+	Says  string    `json:"says,omitempty"` // why the last try failed
+	Log   []string  `json:"log,omitempty"`  // the last lines that it wrote
+	Next  time.Time `json:"next,omitzero"`  // when it is tried again
+}
+
+// Text tells how a job is.
+func (j Job) Text() string {
+	var text string
+	switch {
+	case j.State == "running":
+		text = "running since " + ago(j.Began)
+	case j.State == "completed":
+		text = "completed " + ago(j.Ended)
+	case j.State == "failed":
+		text = fmt.Sprintf("failed %s: %s", ago(j.Ended), j.Says)
+	case !j.Next.IsZero():
+		text = fmt.Sprintf("failed %s: %s; tried again in %s", ago(j.Ended), j.Says, max(0, time.Until(j.Next)).Round(time.Second))
+	case j.Says != "":
+		text = j.State + ": " + j.Says
+	default:
+		text = j.State
+	}
+	if j.Tries > 1 {
+		text += fmt.Sprintf(", %d tries", j.Tries)
+	}
+	if len(j.Log) > 0 {
+		text += "\n| " + strings.Join(j.Log, "\n| ")
+	}
+	return text
 }
 
 // Bad is a revision that failed.

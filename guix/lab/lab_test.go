@@ -51,6 +51,7 @@ func TestGuest(t *testing.T) {
 			"generations": l.saved("generations"),
 			"crash-at":    l.crashAt,
 			"crashed":     l.crashed,
+			"reboot":      l.reboot,
 			"stories":     l.stories,
 			"documented":  documented,
 			"forge":       l.putForge,
@@ -254,6 +255,12 @@ func (l *lab) waitFor(ts *testscript.TestScript, _ bool, args []string) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// reboot cuts the guest's power, and boots it again.
+func (l *lab) reboot(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(l.run("down", guestOf(ts)))
+	ts.Check(l.run("up", guestOf(ts)))
 }
 
 const crashFile = "/run/collie-crash"

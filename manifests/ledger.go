@@ -1,0 +1,189 @@
+package manifests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A ledger holds what Podman can't tell of Jobs: that one ran whose pod is gone, how often it was tried, what it wrote.
+// It is on disk before anything is done for which it would be missed. Where it is lost, the pods tell what they can.
+type ledger struct {
+	mu    sync.Mutex
+	file  string // none: it is lost with the process
+	state ledgerState
+	busy  map[string]bool // runs for which something is being done
+	stir  chan struct{}   // a mailbox of one: something may be due
+}
+
+type ledgerState struct {
+	Runs map[string]*run `json:"runs,omitempty"` // by Podman's name of the pod
+}
+
+const (
+	mostLedger = 64 << 20            // bytes; each run holds its pod
+	remembered = 30 * 24 * time.Hour // a run that no revision names any more
+	busyPoll   = 20 * time.Millisecond
+)
+
+func newLedger() *ledger {
+	return &ledger{state: ledgerState{Runs: map[string]*run{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
+}
+
+// Remember keeps what becomes of Jobs in file, and reads what is there. One that makes no sense is set aside, which the
+// error says; then the pods that there are tell what they can.
+func (p *Podman) Remember(file string) error {
+	j := p.jobs
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.file = file
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	var state ledgerState
+	data, err := os.ReadFile(file)
+	if err == nil && info.Size() > mostLedger {
+		err = fmt.Errorf("is larger than %d MiB", mostLedger>>20)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &state)
+	}
+	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Runs)), func(r *run) bool { return r == nil || r.Pod.Job == nil }) {
+		err = errors.New("has a run of no Job")
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("what is known of Jobs (%s) is set aside: %w", file, err), os.Rename(file, file+".broken"))
+	}
+	if state.Runs != nil {
+		j.state.Runs = state.Runs
+	}
+	return nil
+}
+
+// save writes the ledger down, whole or not at all. The caller holds mu.
+func (j *ledger) save() error {
+	select {
+	case j.stir <- struct{}{}:
+	default:
+	}
+	if j.file == "" {
+		return nil
+	}
+	data, err := json.Marshal(j.state)
+	if err != nil {
+		return fmt.Errorf("writing down what is known of Jobs: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(j.file), ".new-*") // 0600
+	if err != nil {
+		return fmt.Errorf("writing down what is known of Jobs: %w", err)
+	}
+	defer os.Remove(f.Name()) // in vain once renamed
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), j.file)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(j.file))
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", j.file, err)
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// get returns a copy.
+func (j *ledger) get(id string) (run, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r, ok := j.state.Runs[id]
+	if !ok {
+		return run{}, false
+	}
+	return *r, true
+}
+
+// runs are copies of all, by name.
+func (j *ledger) runs() []run {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []run
+	for _, id := range slices.Sorted(maps.Keys(j.state.Runs)) {
+		all = append(all, *j.state.Runs[id])
+	}
+	return all
+}
+
+// change does something to a run, if there is one, and writes it down.
+func (j *ledger) change(id string, do func(r *run)) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r, ok := j.state.Runs[id]
+	if !ok {
+		return nil
+	}
+	do(r)
+	return j.save()
+}
+
+// edit does something to all that is known, and writes it down if that says so.
+func (j *ledger) edit(do func(s *ledgerState) (changed bool)) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !do(&j.state) {
+		return nil
+	}
+	return j.save()
+}
+
+// claim takes a run, so that nobody else does anything for it until it is released.
+func (j *ledger) claim(id string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.busy[id] {
+		return false
+	}
+	j.busy[id] = true
+	return true
+}
+
+func (j *ledger) release(id string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.busy, id)
+	select {
+	case j.stir <- struct{}{}:
+	default:
+	}
+}
+
+// claimed waits until it has claimed a run.
+func (j *ledger) claimed(ctx context.Context, id string) error {
+	for !j.claim(id) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPoll):
+		}
+	}
+	return nil
+}
