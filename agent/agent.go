@@ -93,6 +93,8 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep
+	a.conductor.images = time.Duration(cfg.Images.Interval)
+	a.conductor.asksAt = time.Now().Add(a.conductor.images)
 	if cfg.System || len(cfg.Homes) > 0 {
 		a.conductor.garbage.collector = a.runner
 	}
@@ -330,6 +332,7 @@ func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
 	}
 	err = a.conductor.ask(ctx, func() error {
 		a.conductor.newest(rev)
+		a.conductor.askNow()
 		return a.conductor.propose(a.source.Plans())
 	})
 	return api.Synced{Revision: rev.ID}, err

@@ -45,6 +45,8 @@ type conductor struct {
 	drop    func(ts []Target) // removes the files of all revisions but these
 	rule    Keep              // of former good revisions
 	garbage garbage
+	images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
+	asksAt  time.Time     // when the next is due
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -356,7 +358,8 @@ func (c *conductor) newest(rev source.Revision) {
 // prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
 func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	rev := c.state.Newest
-	if rev.ID == "" || c.state.Prepared.Revision == rev.ID || c.state.bad(rev.ID) != nil {
+	if rev.ID == "" || commitOf(c.state.Prepared.Revision) == rev.ID || c.state.bad(rev.ID) != nil {
+		c.prepareAgain(ctx, now)
 		return nil
 	}
 	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
@@ -379,6 +382,10 @@ func (c *conductor) take(p prepared) error {
 	if p.plan != "" {
 		return c.takeProposal(p)
 	}
+	c.asksAt = time.Now().Add(c.images)
+	if p.again {
+		return c.takeAgain(p)
+	}
 	if err := c.adopt(p.baseline); err != nil {
 		return err
 	}
@@ -391,6 +398,9 @@ func (c *conductor) take(p prepared) error {
 		}
 		c.log.Error("bad", "revision", p.revision.ID, "reason", blamed.Error())
 		c.markBad(p.revision.ID, blamed.Error())
+		if blamed.Waits {
+			c.state.Bad[p.revision.ID] = c.state.Bad[p.revision.ID].again()
+		}
 		return c.save()
 	}
 	if p.err != nil {
@@ -404,15 +414,29 @@ func (c *conductor) take(p prepared) error {
 		}
 		return c.save()
 	}
+	set, err := c.keepTargets(p)
+	if err != nil {
+		return err
+	}
+	return c.prepared(set, p)
+}
+
+// keepTargets saves what was made, and names it.
+func (c *conductor) keepTargets(p prepared) (Set, error) {
 	set := Set{Revision: p.revision.ID, Targets: map[string]string{}}
 	for layer, t := range p.targets {
 		if err := c.store.keepTarget(t); err != nil {
-			return err
+			return Set{}, err
 		}
 		set.Targets[layer] = t.ID
 		set.Leaves = set.Leaves || leaves(t)
 	}
-	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision}); err != nil {
+	return set, nil
+}
+
+// prepared takes a set as the newest that could be prepared.
+func (c *conductor) prepared(set Set, p prepared) error {
+	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision, Images: imagesOf(p.targets)}); err != nil {
 		return err
 	}
 	crash.At("preparing.done")

@@ -36,6 +36,8 @@ type fakeLayer struct {
 	always   []Problem
 	block    chan struct{} // preparing waits for it
 	kept     [][]string
+	tag      string // where the value "tag" leads
+	came     bool   // what the value "missing" lacks
 	since    time.Time
 	onSwitch func(when string)
 }
@@ -64,13 +66,29 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	value := string(want)
 	switch {
 	case strings.HasPrefix(value, "bad"):
-		return Target{}, &BadError{errors.New(l.name + ":1: " + value)}
+		return Target{}, &BadError{Err: errors.New(l.name + ":1: " + value)}
+	case value == "tag":
+		value = l.leads()
+	case value == "missing" && !l.has():
+		return Target{}, &BadError{Err: errors.New(l.name + ":1: missing"), Waits: true}
 	case strings.HasPrefix(value, "large") && !rev.MayBuild:
 		return Target{}, &guix.WaitError{Builds: []string{"linux", "gcc"}, Most: 1}
 	case strings.HasPrefix(value, "unreachable"):
 		return Target{}, errors.New(value)
 	}
 	return encode(l.name, l.name+"-"+value, rev.ID, value)
+}
+
+func (l *fakeLayer) leads() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tag
+}
+
+func (l *fakeLayer) has() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.came
 }
 
 func (l *fakeLayer) value(t Target) string {
@@ -168,6 +186,7 @@ type world struct {
 	heal    bool     // drift of system and home
 	rule    Keep
 	garbage collector
+	images  time.Duration // between two questions for tags
 	c       *conductor
 	stop    func()
 }
@@ -202,11 +221,14 @@ func (w *world) start() {
 		p := Part{Name: l.name, Layer: l, Heals: true}
 		if l.name != "pods" {
 			p.Layer, p.Heals = fakeGuix{l}, w.heal
+		} else if w.images > 0 {
+			p.Layer = movingLayer{l}
 		}
 		parts = append(parts, p)
 	}
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
 	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
+	w.c.images = w.images
 	w.c.others = func() []string {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -35,6 +35,7 @@ type Config struct {
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
 	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
 	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
+	Images         Images                 `yaml:"images"`         // of pods: where they come from, and how often
 	Keep           Keep                   `yaml:"keep"`           // former good revisions, and free space in the store
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 }
@@ -79,7 +80,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {
@@ -138,6 +139,7 @@ func (cfg Config) mistakes() (all []mistake) {
 	if cfg.Keep.Age < 0 {
 		wrong("keep.age", "no negative duration")
 	}
+	cfg.Images.mistakes(wrong)
 	if !strings.HasPrefix(cfg.State, "/") {
 		wrong("state", "%q is no absolute path", cfg.State)
 	}

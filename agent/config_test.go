@@ -21,6 +21,7 @@ func TestConfigDefaults(t *testing.T) {
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
 	want.System, want.Downgrades, want.MaxBuilds, want.Drift, want.Soak, want.State = true, true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
 	want.ServiceTimeout, want.Keep.Revisions = Duration(2*time.Minute), 5
+	want.Images.Interval = Duration(time.Hour)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -60,6 +61,10 @@ keep:
   revisions: 0
   age: 720h
   free: 5GiB
+images:
+  interval: 6h
+  requireDigest: true
+  authFile: /keys/registries.json
 state: /tmp/state
 `))
 	if err != nil {
@@ -76,6 +81,7 @@ state: /tmp/state
 	want.Host, want.Homes, want.User, want.Drift, want.State = "web-1", []string{"podman", "ann"}, "podman", "heal", "/tmp/state"
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
 	want.ServiceTimeout = Duration(45 * time.Second)
+	want.Images = Images{Interval: Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
 	want.Keep = Keep{Age: Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -110,6 +116,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"interval too short", "source: {url: /x, interval: 999ms}\n", "c.yaml:1: source.interval: at least 1s"},
 		{"too many revisions", good + "keep:\n  revisions: 101\n", "c.yaml:3: keep.revisions: a number up to 100: write 0 to keep the last good one alone"},
 		{"negative age", good + "keep: {age: -1h}\n", "c.yaml:2: keep.age: no negative duration"},
+		{"images too often", good + "images: {interval: 1s}\n", "c.yaml:2: images.interval: at least 1m, or 0s for never"},
+		{"credentials anywhere", good + "images:\n  authFile: auth.json\n", "c.yaml:3: images.authFile: \"auth.json\" is no absolute path"},
 		{"no size", good + "keep:\n  free: 5G\n", "c.yaml:3: \"5G\" is no size: write 500MiB or 5GiB"},
 		{"negative builds", good + "maxBuilds: -1\n", "c.yaml:2: maxBuilds: no negative number: write 0 to build only what is trivial"},
 		{"negative soak", good + "soak: -1s\n", "c.yaml:2: soak: no negative duration"},

@@ -62,7 +62,7 @@ func (s *State) held(next Set) string {
 
 // wins tells whether what is prepared was pushed after d.
 func (s *State) wins(d Drift) bool {
-	return s.Prepared.Revision == s.Newest.ID && s.Newest.ID != d.Newest
+	return commitOf(s.Prepared.Revision) == s.Newest.ID && s.Newest.ID != d.Newest
 }
 
 // noteDrift takes what a look at a layer saw of others.

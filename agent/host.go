@@ -31,7 +31,7 @@ func viewOf(repository fs.FS, host string) (view, error) {
 		return v, err
 	}
 	if !slices.Contains(hosts, host) {
-		return v, &BadError{fmt.Errorf("%s/: there is no folder of this host, %s, only of %s\n"+
+		return v, &BadError{Err: fmt.Errorf("%s/: there is no folder of this host, %s, only of %s\n"+
 			"  hint: make %s/%s, with at least one file, or set `host` in this machine's configuration to one of them",
 			hostsDir, host, enumerate(hosts), hostsDir, host)}
 	}
@@ -46,7 +46,7 @@ func hostsOf(repository fs.FS) ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err == nil && !info.IsDir():
-		return nil, &BadError{fmt.Errorf("%s: is for a folder of each host, and no folder itself: give it another name", hostsDir)}
+		return nil, &BadError{Err: fmt.Errorf("%s: is for a folder of each host, and no folder itself: give it another name", hostsDir)}
 	case err != nil:
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func hostsOf(repository fs.FS) ([]string, error) {
 		}
 	}
 	if err == nil && len(hosts) == 0 {
-		err = &BadError{fmt.Errorf("%s/: there is no folder in it: make one for each host, or remove it", hostsDir)}
+		err = &BadError{Err: fmt.Errorf("%s/: there is no folder in it: make one for each host, or remove it", hostsDir)}
 	}
 	return hosts, err
 }
@@ -100,7 +100,7 @@ func (v view) lay() error {
 		return nil
 	})
 	if err == nil && len(mistakes) > 0 {
-		err = &BadError{errors.Join(mistakes...)}
+		err = &BadError{Err: errors.Join(mistakes...)}
 	}
 	return err
 }

@@ -57,6 +57,7 @@ type Entry struct {
 	Before   []Problem `json:"before,omitempty"`
 
 	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
+	Images  map[string]string   `json:"images,omitempty"`  // digests, by the names that the revision's pods have for them
 	Items   map[string]string   `json:"items,omitempty"`   // by layer: of system and homes, in the store, where it ended
 }
 
@@ -215,6 +216,7 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			begin(e)
 		case evPrepared:
 			made[e.Revision] = true
+			begin(e).Images = e.Images
 		case evSwitching:
 			d := begin(e)
 			d.Because = e.Because

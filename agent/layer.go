@@ -83,7 +83,10 @@ func (p Part) plan(ctx context.Context, t Target) ([]Change, error) {
 var errAbsent = errors.New("the revision doesn't name this layer")
 
 // A BadError blames the commit: it is remembered, and not tried again until a new commit or `collie retry`.
-type BadError struct{ Err error }
+type BadError struct {
+	Err   error
+	Waits bool // what it lacks may come, though nobody commits: it is asked for again
+}
 
 func (e *BadError) Error() string { return e.Err.Error() }
 func (e *BadError) Unwrap() error { return e.Err }

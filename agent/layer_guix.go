@@ -92,7 +92,7 @@ func keepRoots(roots guix.Roots, layer string, ts []Target) ([]string, error) {
 // blame sorts the errors of a preparation: what Guix says of the commit is the commit's fault.
 func blame(err error) error {
 	if refused := new(guix.BuildError); errors.As(err, &refused) {
-		return &BadError{err}
+		return &BadError{Err: err}
 	}
 	return err
 }

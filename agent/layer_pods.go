@@ -38,14 +38,14 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		if len(lines) > toldMistakes {
 			lines = append(lines[:toldMistakes], fmt.Sprintf("and %d more", len(lines)-toldMistakes))
 		}
-		return Target{}, &BadError{errors.New(strings.Join(lines, "\n"))}
+		return Target{}, &BadError{Err: errors.New(strings.Join(lines, "\n"))}
 	}
 	if err != nil {
 		return Target{}, err
 	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(Progress{Item: says}) })
 	if missing := new(manifests.ImageError); errors.As(err, &missing) {
-		return Target{}, &BadError{err}
+		return Target{}, &BadError{Err: err, Waits: missing.Waits}
 	}
 	if err != nil {
 		return Target{}, err

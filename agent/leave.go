@@ -149,7 +149,7 @@ func (l systemLayer) mayLeave(ctx context.Context, files view, item string) (lea
 	case err != nil:
 		return false, err
 	case stays && cfg.Leave:
-		return false, &BadError{fmt.Errorf("%s: leave: true, but the system of %s still has the service %s\n"+
+		return false, &BadError{Err: fmt.Errorf("%s: leave: true, but the system of %s still has the service %s\n"+
 			"  hint: remove the one or the other", files.at(repositoryFile), files.at("system.scm"), ownService)}
 	case stays:
 		return false, nil
@@ -159,7 +159,7 @@ func (l systemLayer) mayLeave(ctx context.Context, files view, item string) (lea
 		return false, err
 	}
 	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
-		err = &BadError{fmt.Errorf("%s: the system has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
+		err = &BadError{Err: fmt.Errorf("%s: the system has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
 			"  hint: keep collie-service-type, or say `leave: true` in %s", files.at("system.scm"), ownService, repositoryFile)}
 	}
 	return leaves, err

@@ -55,6 +55,8 @@ func (a *Agent) parts() ([]Part, error) {
 		if err := pods.Remember(in("jobs.json")); err != nil {
 			a.log.Error(err.Error())
 		}
+		pods.Rules = manifests.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
+			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
 		a.pods = pods
 		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
 	}

@@ -39,12 +39,18 @@ type job struct {
 	source.Revision
 	unknown map[string]bool // layers to record as they are
 	plan    string          // the name of the proposal; empty: the newest revision
+	again   bool            // it was prepared before, and what it lacked, or its images, may be others now
+	parts   []Part          // of these layers alone; nil: of all
 }
+
+// beside tells whether a job gives way to the newest revision.
+func (j job) beside() bool { return j.plan != "" || j.again }
 
 // prepared is what came of a preparation.
 type prepared struct {
 	revision source.Revision
 	plan     string
+	again    bool
 	targets  map[string]Target
 	baseline map[string]Target // layers that good had no target for, as they were
 	err      error
@@ -60,10 +66,10 @@ func (p *preparer) start(ctx context.Context, j job) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.underway != nil {
-		if p.underway.ID != j.ID && p.cancel != nil && (p.cancelled < 2 || p.underway.plan != "") {
+		if p.underway.ID != j.ID && p.cancel != nil && (p.cancelled < 2 || p.underway.beside()) {
 			p.cancel()
 			p.cancel = nil
-			if p.underway.plan == "" {
+			if !p.underway.beside() {
 				p.cancelled++
 			}
 		}
@@ -73,8 +79,8 @@ func (p *preparer) start(ctx context.Context, j job) bool {
 	p.underway, p.since, p.progress = &j, time.Now(), progress{}
 	p.epoch++
 	p.done.Go(func() {
-		result := p.prepare(ctx, j.Revision, j.unknown)
-		result.plan = j.plan
+		result := p.prepare(ctx, j)
+		result.plan, result.again = j.plan, j.again
 		p.results <- result
 		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
@@ -141,12 +147,13 @@ func (p *preparer) allowed(revision string) bool {
 	return p.mayBuild == revision
 }
 
-func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map[string]bool) prepared {
+func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	p.gate.Lock()
 	defer p.gate.Unlock()
+	rev := j.Revision
 	result := prepared{revision: rev, baseline: map[string]Target{}}
 	for _, part := range p.parts {
-		if !unknown[part.Name] {
+		if !j.unknown[part.Name] {
 			continue
 		}
 		t, err := part.Layer.Prepare(ctx, Revision{Revision: source.Revision{ID: baseline}, MayBuild: p.allowed(rev.ID)}, p.tell(part.Name))
@@ -167,7 +174,7 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		return result
 	}
 	if mistakes := unsupported(files); len(mistakes) > 0 {
-		result.err = &BadError{errors.Join(mistakes...)}
+		result.err = &BadError{Err: errors.Join(mistakes...)}
 		return result
 	}
 	tree, err := p.export(files)
@@ -176,25 +183,29 @@ func (p *preparer) prepare(ctx context.Context, rev source.Revision, unknown map
 		return result
 	}
 	crash.At("preparing.exported")
-	result.targets, err = p.targets(ctx, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)})
+	parts := p.parts
+	if j.parts != nil {
+		parts = j.parts
+	}
+	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)})
 	if err != nil {
 		result.err = inRepository(err, files.names())
 		return result
 	}
 	if len(result.targets) == 0 {
-		result.err = &BadError{errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
+		result.err = &BadError{Err: errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
 	}
 	return result
 }
 
 // targets prepares all layers, one beside the other: a mistake in the YAML of pods is told at once, not after an hour of
 // building. The first that fails ends the others.
-func (p *preparer) targets(ctx context.Context, rev Revision) (map[string]Target, error) {
+func (p *preparer) targets(ctx context.Context, parts []Part, rev Revision) (map[string]Target, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	made := make([]Target, len(p.parts))
+	made := make([]Target, len(parts))
 	var layers sync.WaitGroup
-	for i, part := range p.parts {
+	for i, part := range parts {
 		layers.Go(func() {
 			t, err := part.Layer.Prepare(ctx, rev, p.tell(part.Name))
 			p.ended(part.Name)
@@ -210,7 +221,7 @@ func (p *preparer) targets(ctx context.Context, rev Revision) (map[string]Target
 	}
 	layers.Wait()
 	targets := map[string]Target{}
-	for i, part := range p.parts {
+	for i, part := range parts {
 		if made[i].ID != "" {
 			targets[part.Name] = made[i]
 		}
@@ -221,7 +232,7 @@ func (p *preparer) targets(ctx context.Context, rev Revision) (map[string]Target
 // unreadable sorts the errors of reading a revision's files: some are the commit's fault.
 func unreadable(rev source.Revision, err error) error {
 	if blamed := new(source.TreeError); errors.As(err, &blamed) {
-		return &BadError{err}
+		return &BadError{Err: err}
 	}
 	return fmt.Errorf("revision %s: %w", short(rev.ID), err)
 }

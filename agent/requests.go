@@ -62,6 +62,7 @@ func (c *conductor) retry() error {
 		return err
 	}
 	if c.state.bad(c.state.Prepared.Revision) != nil {
+		delete(c.state.Bad, c.state.Prepared.Revision)
 		c.state.Prepared = Set{} // its targets may be gone
 	}
 	delete(c.state.Bad, c.state.Newest.ID)

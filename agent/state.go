@@ -41,7 +41,7 @@ type State struct {
 
 // A Set is the targets of one revision, by layer; the state names them by ID.
 type Set struct {
-	Revision string            `json:"revision"` // full commit id, or "baseline"
+	Revision string            `json:"revision"` // full commit id, or "baseline"; with images that moved since, COMMIT+IMAGES
 	Targets  map[string]string `json:"targets"`
 	Leaves   bool              `json:"leaves,omitempty"` // its system takes Collie off the machine
 }
@@ -99,6 +99,10 @@ type Rollout struct {
 type Bad struct {
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
+	Asked  int       `json:"asked,omitempty"` // how often, for what it lacks
+	Next   time.Time `json:"next,omitzero"`   // when that is asked for again; zero: never
+
+	Targets map[string]string `json:"targets,omitempty"` // that failed, where others are possible without a commit
 }
 
 // Later is a revision that failed through no fault of its own.
@@ -184,7 +188,7 @@ func (st store) load() (s State, aside string, err error) {
 		for layer, id := range set.Targets {
 			if gone(id) {
 				delete(set.Targets, layer)
-				if set == &s.Prepared {
+				if set == &s.Prepared && s.bad(set.Revision) == nil { // the targets of a bad one are dropped
 					*set = Set{}
 				}
 			}

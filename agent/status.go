@@ -19,9 +19,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		Phase:     string(s.phase()),
 		Preparing: a.conductor.preparer.status(s),
 		Suspended: s.Suspended,
-		Wanted:    api.Wanted{Revision: snap.wanted.Revision, Because: snap.because},
+		Wanted:    api.Wanted{Revision: commitOf(snap.wanted.Revision), Because: snap.because},
 		Source:    sourceStatus(a.source.Status()),
-		Revisions: api.Revisions{Newest: s.Newest.ID, Current: s.Current.Revision, Good: s.Good.Revision},
+		Revisions: api.Revisions{Newest: s.Newest.ID, Current: commitOf(s.Current.Revision), Good: commitOf(s.Good.Revision)},
 		Layers:    []api.Layer{},
 		Pods:      []api.Pod{},
 		Bad:       []api.Bad{},
@@ -43,7 +43,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if d, yes := s.Drift[p.Name]; yes {
 			l.Drift = &d.Drift
 		}
-		if s.Prepared.Revision != "" && s.Prepared.Targets[p.Name] == "" {
+		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
 		}
 		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
@@ -113,7 +113,7 @@ func (p *preparer) status(s State) *api.Preparing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.underway != nil && p.underway.plan == "":
+	case p.underway != nil && !p.underway.beside():
 		now := api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress.sum()}
 		if later != nil && later.Revision == now.Revision {
 			now.WaitsFor = later.WaitsFor // it only asks again
@@ -121,7 +121,7 @@ func (p *preparer) status(s State) *api.Preparing {
 		return &now
 	case later != nil && later.Next.After(time.Now()):
 		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}
-	case s.Newest.ID != "" && s.Newest.ID != s.Prepared.Revision && s.bad(s.Newest.ID) == nil: // what came of it is being written down
+	case s.Newest.ID != "" && s.Newest.ID != commitOf(s.Prepared.Revision) && s.bad(s.Newest.ID) == nil: // what came of it is being written down
 		return &api.Preparing{Revision: s.Newest.ID, Since: p.since, Progress: Progress{Item: "waits for its turn"}}
 	}
 	return nil

@@ -157,7 +157,7 @@ func (c *conductor) fail(reason string, err error) error {
 		return err
 	}
 	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)
-	c.markBad(r.To.Revision, reason)
+	c.blame(r.To, reason)
 	return c.returnFor(r.To.Revision, reason)
 }
 

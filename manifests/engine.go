@@ -426,7 +426,10 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	if err := p.keepJobs(pods, time.Now()); err != nil {
 		return err
 	}
-	return p.keepSecrets(ctx, secrets)
+	if err := p.keepSecrets(ctx, secrets); err != nil {
+		return err
+	}
+	return p.keepImages(ctx, rs)
 }
 
 // keepSecrets removes Collie's secrets, but for those in keep and those that the newest Prepare wants.

@@ -188,13 +188,47 @@ func (f *fakePodman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(w, 200, map[string]any{"images": []string{id}, "id": id})
 		}
 	case part[0] == "images":
+		if r.Method == http.MethodDelete { // it has no verb, and a name may have slashes
+			name = strings.Join(part[1:], "/")
+		}
 		if id := f.image(name); id != "" {
-			answer(w, 200, map[string]string{"Id": id})
+			f.oneImage(w, r, name, id)
 			return
 		}
 		reject(w, 404, "image not known")
 	default:
 		reject(w, 404, "the fake has no "+call)
+	}
+}
+
+func (f *fakePodman) oneImage(w http.ResponseWriter, r *http.Request, name, id string) {
+	tags := []string{}
+	for n, other := range f.images {
+		if other == id && !strings.Contains(n, "@") {
+			tags = append(tags, n)
+		}
+	}
+	if r.Method == http.MethodGet {
+		answer(w, 200, map[string]any{"Id": id, "Digest": "sha256:" + strings.Repeat("d", 63) + id[:1], "RepoTags": tags})
+		return
+	}
+	used := false
+	for _, pod := range f.pods {
+		used = used || slices.ContainsFunc(pod.containers, func(c *fakeContainer) bool { return c.ImageID == id })
+	}
+	switch {
+	case used && (name == id || len(tags) == 1), name == id && len(tags) > 1:
+		reject(w, 409, "image used by a container, or in multiple repositories")
+	case name == id:
+		for n, other := range f.images {
+			if other == id {
+				delete(f.images, n)
+			}
+		}
+		answer(w, 200, map[string]any{})
+	default:
+		delete(f.images, name)
+		answer(w, 200, map[string]any{})
 	}
 }
 

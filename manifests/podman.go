@@ -36,6 +36,8 @@ const (
 
 // A Podman is one user's Podman, reached by the socket of its API.
 type Podman struct {
+	Rules ImageRules
+
 	socket string
 	alive  func(pid int) bool
 	wake   chan struct{} // a mailbox of one
@@ -136,6 +138,7 @@ type request struct {
 	method, endpoint string   // the endpoint is a format: each %s takes one of names, escaped
 	names            []string // never part of the endpoint itself
 	query            url.Values
+	header           http.Header
 	body             any // marshalled as JSON, which is YAML too; nil: none
 	timeout          time.Duration
 }
@@ -182,7 +185,10 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	ctx = context.WithValue(ctx, lostKey{}, new(error))
 
 	var body *bytes.Reader
-	header := http.Header{}
+	header := r.header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
 	if r.body != nil {
 		raw, err := json.Marshal(r.body)
 		if err != nil {
@@ -500,19 +506,37 @@ func (p *Podman) removeSecret(ctx context.Context, name string) error {
 	return nil
 }
 
-// imageID returns the id of an image on this machine, or "".
-func (p *Podman) imageID(ctx context.Context, name string) (string, error) {
-	var i struct {
-		ID string `json:"Id"`
-	}
+// A localImage is one on this machine.
+type localImage struct {
+	ID       string `json:"Id"`
+	Digest   string
+	RepoTags []string
+}
+
+// inspectImage returns an image without ID if there is none of that name.
+func (p *Podman) inspectImage(ctx context.Context, name string) (localImage, error) {
+	var i localImage
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/images/%s/json", names: []string{name}}, &i)
 	switch {
 	case refused(err, http.StatusNotFound):
-		return "", nil
+		return localImage{}, nil
 	case err != nil:
-		return "", fmt.Errorf("inspecting image %s: %w", name, err)
+		return localImage{}, fmt.Errorf("inspecting image %s: %w", name, err)
 	}
-	return i.ID, nil
+	return i, nil
+}
+
+// removeImage takes a name from an image; without any left, it goes. One that a container uses stays, and so does one that
+// isn't there any more.
+func (p *Podman) removeImage(ctx context.Context, name string) (gone bool, err error) {
+	_, err = p.ask(ctx, request{method: http.MethodDelete, endpoint: "/images/%s", names: []string{name}}, nil)
+	switch {
+	case refused(err, http.StatusConflict):
+		return false, nil
+	case err != nil && !refused(err, http.StatusNotFound):
+		return false, fmt.Errorf("removing image %s: %w", name, err)
+	}
+	return true, nil
 }
 
 // A pullError is what the registry, or the way to it, said.
@@ -520,10 +544,10 @@ type pullError string
 
 func (e pullError) Error() string { return string(e) }
 
-// pull brings an image to this machine and returns its id.
-func (p *Podman) pull(ctx context.Context, name string) (string, error) {
+// pull brings an image to this machine and returns its id. auth are the credentials for its registry, or nil.
+func (p *Podman) pull(ctx context.Context, name string, auth http.Header) (string, error) {
 	var report struct{ ID, Error string }
-	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/images/pull",
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/images/pull", header: auth,
 		query: url.Values{"reference": {name}, "quiet": {"true"}, "retry": {"0"}}, timeout: longPull}, &report)
 	switch {
 	case err != nil:

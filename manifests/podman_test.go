@@ -103,8 +103,8 @@ func TestNamesAreNeverFormats(t *testing.T) {
 	f := newFake(t)
 	p := Connect(f.socket)
 	f.images["a%20b%s/x:1"] = "id"
-	if id, err := p.imageID(t.Context(), "a%20b%s/x:1"); id != "id" || err != nil {
-		t.Errorf("got %q, %v", id, err)
+	if i, err := p.inspectImage(t.Context(), "a%20b%s/x:1"); i.ID != "id" || err != nil {
+		t.Errorf("got %v, %v", i, err)
 	}
 }
 

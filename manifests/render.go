@@ -42,6 +42,8 @@ type RenderedPod struct {
 	Containers []string          `json:"containers"`           // without init containers, which are gone once they ran
 	Kube       json.RawMessage   `json:"kube,omitempty"`       // a List for kube play; none in a baseline, which can't be made again
 	Images     map[string]string `json:"images,omitempty"`     // name to id, as prepared
+	Digests    map[string]string `json:"digests,omitempty"`    // name to that of the registry's manifest, where it has one
+	Moves      bool              `json:"moves,omitempty"`      // an image is to be asked for again: its tag may move
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
@@ -94,14 +96,14 @@ type rendering struct {
 // render makes of pod what kube play gets: under its own name and labels, its images by id, and no volume that another
 // pod, or another state of this one, would share. Podman names a volume after the emptyDir, the ConfigMap or the Secret in
 // it, and rewrites one that is there under whatever runs (facts/podman.md, 0.4).
-func render(pod *Pod, revision string, ids map[string]string) (rendering, error) {
+func render(pod *Pod, revision string, images map[string]localImage) (rendering, error) {
 	doc, err := deepCopy(pod.Doc)
 	if err != nil {
 		return rendering{}, fmt.Errorf("%s:%d: copying the pod: %w", pod.File, pod.Line, err)
 	}
 	r := rendering{
-		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: pod.Hash, File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job},
+		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: movable(pod, images), File: pod.File, Line: pod.Line,
+			Images: map[string]string{}, Digests: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Moves: moves(pod)},
 		secrets: map[string]map[string]any{},
 	}
 	spec := child(doc, "spec")
@@ -116,17 +118,20 @@ func render(pod *Pod, revision string, ids map[string]string) (rendering, error)
 	meta["name"] = r.id()
 	labels := child(meta, "labels")
 	for k, v := range map[string]string{
-		labelOwner: owner, labelObject: pod.Kind + "/" + pod.Name, labelHash: pod.Hash, labelRevision: revision,
+		labelOwner: owner, labelObject: pod.Kind + "/" + pod.Name, labelHash: r.Hash, labelRevision: revision,
 		labelSource: r.source(), labelRestart: r.Restart,
 	} {
 		labels[k] = v
 	}
 
 	for _, image := range pod.Images {
-		r.Images[image.Name] = ids[image.Name]
+		r.Images[image.Name] = images[image.Name].ID
+		if digest := images[image.Name].Digest; digest != "" {
+			r.Digests[image.Name] = digest
+		}
 	}
 	for c := range objects(spec, "initContainers", "containers") {
-		if id := ids[str(c, "image")]; id != "" {
+		if id := images[str(c, "image")].ID; id != "" {
 			c["image"] = id // a tag may move until this is played
 		}
 		c["imagePullPolicy"] = "Never"
@@ -163,7 +168,7 @@ func render(pod *Pod, revision string, ids map[string]string) (rendering, error)
 			}
 		case v["image"] != nil:
 			source := child(v, "image")
-			if id := ids[str(source, "reference")]; id != "" {
+			if id := images[str(source, "reference")].ID; id != "" {
 				source["reference"] = id
 			}
 			source["pullPolicy"] = "Never"

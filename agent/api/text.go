@@ -167,11 +167,14 @@ func generationsText(numbers map[string]int) string {
 
 // Short abbreviates a commit id for people.
 func Short(revision string) string {
+	commit, images, moved := strings.Cut(revision, "+")
 	switch {
 	case revision == "":
 		return "none"
-	case len(revision) == 40:
-		return revision[:12]
+	case len(commit) == 40 && moved: // another one only by its images
+		return commit[:12] + "+" + images[:min(4, len(images))]
+	case len(commit) == 40:
+		return commit[:12]
 	}
 	return revision
 }

@@ -44,6 +44,13 @@
             collie-keep-free
             collie-keep-fields
 
+            collie-images
+            collie-images?
+            collie-images-interval
+            collie-images-require-digest?
+            collie-images-auth-file
+            collie-images-fields
+
             collie-configuration
             collie-configuration?
             collie-configuration-collie
@@ -62,6 +69,7 @@
             collie-configuration-drift
             collie-configuration-soak
             collie-configuration-keep
+            collie-configuration-images
             collie-configuration-state
             collie-configuration-grace-period
             collie-configuration-pod-grace-period
@@ -181,6 +189,19 @@ to one needs no network and no Guix.  At most 100.")
    "Free space in the store, like @code{\"5GiB\"}, below which Collie runs @command{guix gc} for as much, at a quiet time
 and once an hour at most.  By default it never does."))
 
+(define-configuration/no-serialization collie-images
+  (interval
+   (limit 3600)
+   "Seconds between two questions to registries whether a tag leads to another image by now, for images with
+@code{imagePullPolicy: Always}.  With 0 that is asked only when there is a commit.")
+  (require-digest?
+   (boolean #f)
+   "Whether to refuse an image that isn't named with its digest.")
+  (auth-file
+   (maybe-string)
+   "File with credentials for registries, as @command{podman login --authfile} writes it, which only root can read, and not
+in the store.  By default those that the pod user has are used."))
+
 (define-configuration/no-serialization collie-configuration
   (collie
    (file-like collie)
@@ -237,6 +258,9 @@ it.")
   (keep
    (collie-keep (collie-keep))
    "What stays of former revisions, a @code{collie-keep}.")
+  (images
+   (collie-images (collie-images))
+   "Where the images of pods come from, a @code{collie-images}.")
   (state
    (string "/var/lib/collie")
    "Directory of the clone, the state, the journal, the logs and the trees for Guix.")
@@ -290,6 +314,7 @@ it.")
   (define source (collie-configuration-source config))
   (define mirrors (collie-source-mirrors source))
   (define keep (collie-configuration-keep config))
+  (define images (collie-configuration-images config))
 
   (let ((text (append
                '("source:\n")
@@ -317,6 +342,10 @@ it.")
                (entry "  revisions" (number->string (collie-keep-revisions keep)))
                (entry "  age" (duration (collie-keep-age keep)))
                (entry "  free" (collie-keep-free keep))
+               '("images:\n")
+               (entry "  interval" (duration (collie-images-interval images)))
+               (entry "  requireDigest" (if (collie-images-require-digest? images) "true" "false"))
+               (entry "  authFile" (quoted (collie-images-auth-file images)))
                (entry "state" (quoted (collie-configuration-state config))))))
     (if (every string? text)
         (plain-file "collie.yaml" (string-concatenate text))

@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"example.org/collie/manifests"
+)
+
+// Images says of the images of pods where they come from, and how often that is asked.
+type Images struct {
+	Interval      Duration `yaml:"interval"`      // between two questions whether the tag of an image moved whose pull policy is Always; default 1h; 0s: never
+	RequireDigest bool     `yaml:"requireDigest"` // refuse an image that isn't named with its digest
+	AuthFile      string   `yaml:"authFile"`      // credentials for registries, as `podman login' writes them
+}
+
+func (i Images) mistakes(wrong func(key, format string, args ...any)) {
+	if i.Interval != 0 && time.Duration(i.Interval) < time.Minute {
+		wrong("images.interval", "at least 1m, or 0s for never")
+	}
+	if i.AuthFile != "" && !strings.HasPrefix(i.AuthFile, "/") {
+		wrong("images.authFile", "%q is no absolute path", i.AuthFile)
+	}
+}
+
+// A mover is a layer of which a revision has another target by now, perhaps, though nobody committed.
+type mover interface {
+	Moves(t Target) bool
+}
+
+// Moves tells whether the tag of an image may lead elsewhere by now.
+func (l podsLayer) Moves(t Target) bool {
+	var r manifests.Rendered
+	return decode(t, &r) == nil && r.Moves()
+}
+
+// commitOf is the commit of a revision, whatever its images.
+func commitOf(revision string) string {
+	commit, _, _ := strings.Cut(revision, "+")
+	return commit
+}
+
+// imagesOf are the digests of the images in targets, by name.
+func imagesOf(targets map[string]Target) map[string]string {
+	var r manifests.Rendered
+	if t, named := targets["pods"]; !named || decode(t, &r) != nil {
+		return nil
+	}
+	return r.Digests()
+}
+
+// prepareAgain asks, at a calm pace, for what may change without a commit: an image that the newest revision lacked, or
+// where a tag leads.
+func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
+	j := job{Revision: c.state.Newest, again: true}
+	if j.ID == "" || c.state.phase() != idle || c.preparer.busy() {
+		return
+	}
+	var due time.Time
+	if bad := c.state.bad(c.newestTried()); bad != nil {
+		due = bad.Next
+	} else if j.parts = c.moving(); len(j.parts) > 0 && c.images > 0 {
+		due = c.asksAt
+	}
+	switch {
+	case due.IsZero():
+	case now.Before(due):
+		c.wakeAt(due)
+	default:
+		c.preparer.start(ctx, j)
+	}
+}
+
+// askNow has what may change without a commit asked for at once.
+func (c *conductor) askNow() {
+	now := time.Now()
+	c.asksAt = now
+	if b, bad := c.state.Bad[c.newestTried()]; bad && b.Next.After(now) {
+		b.Next = now
+		c.state.Bad[c.newestTried()] = b
+	}
+}
+
+// newestTried is the newest revision, with the images that it was last prepared with.
+func (c *conductor) newestTried() string {
+	if commitOf(c.state.Prepared.Revision) == c.state.Newest.ID {
+		return c.state.Prepared.Revision
+	}
+	return c.state.Newest.ID
+}
+
+// moving are the layers of which what is prepared may be another by now.
+func (c *conductor) moving() []Part {
+	var parts []Part
+	for _, p := range c.parts {
+		m, is := p.Layer.(mover)
+		if !is {
+			continue
+		}
+		if t, err := c.store.target(c.state.Prepared.Targets[p.Name]); err == nil && m.Moves(t) {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// blame remembers a revision that failed when it was switched to, or soon after. Where its images may move, they are asked
+// for again: the next ones may do better.
+func (c *conductor) blame(set Set, reason string) {
+	c.markBad(set.Revision, reason)
+	if commitOf(set.Revision) != c.state.Newest.ID || c.images == 0 || len(c.moving()) == 0 {
+		return
+	}
+	bad := c.state.Bad[set.Revision]
+	bad.Targets, bad.Next = c.state.Prepared.clone().Targets, time.Now().Add(c.images)
+	c.state.Bad[set.Revision] = bad
+}
+
+// takeAgain takes what came of asking again. Nothing new is no news; and whatever goes wrong is none either.
+func (c *conductor) takeAgain(p prepared) error {
+	if errors.Is(p.err, context.Canceled) || p.revision.ID != c.state.Newest.ID {
+		return nil
+	}
+	tried := c.newestTried()
+	bad := c.state.bad(tried)
+	if p.err != nil {
+		c.log.Info("asked again in vain", "revision", tried, "err", p.err)
+		return c.stillBad(tried, p.err)
+	}
+	set, err := c.keepTargets(p)
+	if err != nil {
+		return err
+	}
+	switch {
+	case bad == nil: // of some layers; the others are as they were
+		set = c.movedTo(set.over(c.state.Prepared))
+		if set.same(c.state.Prepared) || c.state.bad(set.Revision) != nil {
+			return nil
+		}
+	case bad.Targets != nil:
+		set = c.movedTo(set)
+		if set.same(Set{Targets: bad.Targets}) || c.state.bad(set.Revision) != nil {
+			return c.stillBad(tried, nil)
+		}
+	}
+	c.log.Info("there are images for it", "revision", set.Revision)
+	delete(c.state.Bad, p.revision.ID)
+	if err := c.write(Entry{Event: evPreparing, Revision: set.Revision, Author: p.revision.Author, Subject: p.revision.Subject}); err != nil {
+		return err
+	}
+	return c.prepared(set, p)
+}
+
+// stillBad asks for what a bad revision lacks later again. why is what came of it this time, if anything.
+func (c *conductor) stillBad(revision string, why error) error {
+	b, is := c.state.Bad[revision]
+	if !is {
+		return nil
+	}
+	blamed := new(BadError)
+	switch {
+	case b.Targets != nil:
+		b.Next = time.Now().Add(c.images)
+	case errors.As(why, &blamed) && !blamed.Waits:
+		b.Reason, b.Next = blamed.Error(), time.Time{}
+	default:
+		b = b.again()
+	}
+	c.state.Bad[revision] = b
+	return c.save()
+}
+
+// movedTo names a set of which images moved: it fails, or becomes good, for itself. What is good already keeps its name.
+func (c *conductor) movedTo(set Set) Set {
+	if commitOf(c.state.Good.Revision) == commitOf(set.Revision) && set.same(c.state.Good) {
+		set.Revision = c.state.Good.Revision
+		return set
+	}
+	id := strings.TrimPrefix(set.Targets["pods"], "pods-")
+	set.Revision = commitOf(set.Revision) + "+" + id[:min(8, len(id))]
+	return set
+}
+
+// again is the next time at which what a bad revision lacks is asked for, later each time.
+func (b Bad) again() Bad {
+	b.Asked++
+	b.Next = time.Now().Add(min(retryFirst<<min(b.Asked-1, 10), retryMost))
+	return b
+}
