@@ -43,6 +43,7 @@ var checks = []check{
 	{"run-time directory", hasPods, checkRuntime},
 	{"linger", hasPods, checkLinger},
 	{"podman", hasPods, checkPodman},
+	{"forwarder", hasPods, checkForwarder},
 }
 
 func checkAgent(ctx context.Context, m *machine) (string, error) {
@@ -464,4 +465,12 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 		return "", ill("restart it with `herd restart podman-api`; what it says is in /var/log/podman-api.log", "%s", err)
 	}
 	return "it answers at " + socket, nil
+}
+
+func checkForwarder(ctx context.Context, m *machine) (string, error) {
+	says, err := manifests.AskForwarder(ctx, m.at(m.runtime, forwardSocket))
+	if err != nil {
+		return "", risk("pods with collie.io/handover need it: `herd start collie-forward`; what it says is in /var/log/collie-forward.log", "%s", err)
+	}
+	return says, nil
 }

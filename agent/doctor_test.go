@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"context"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -122,6 +123,11 @@ func newPatient(t *testing.T) *patient {
 			_, _ = io.WriteString(w, "[]")
 		}
 	})}
+	p.listen("/run/collie/podman/forward.sock", func(c net.Conn) {
+		if line, err := bufio.NewReader(c).ReadString('\n'); err == nil && line == "{}\n" {
+			_, _ = io.WriteString(c, `{"doors": [{"listen": ":80"}]}`+"\n")
+		}
+	})
 	l, err := net.Listen("unix", p.at("/run/collie/podman/ann.sock"))
 	p.must(err)
 	go func() { _ = podman.Serve(l) }()
@@ -317,6 +323,13 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		{"linger", func(p *patient) { p.remove("/var/lib/elogind/linger/ann") }, levelFail, "there is no /var/lib/elogind/linger/ann", "touch /var/lib/elogind/linger/ann"},
 		{"podman", func(p *patient) { p.remove("/run/collie/podman/ann.sock") }, levelFail, "doesn't answer", "herd restart podman-api"},
 		{"podman", func(p *patient) { p.mode("/run/collie/podman", 0o755) }, levelFail, "has mode 755", "chmod 700 "},
+		{"forwarder", func(p *patient) { p.remove("/run/collie/podman/forward.sock") }, levelWarn, "doesn't answer", "herd start collie-forward"},
+		{"forwarder", func(p *patient) {
+			p.remove("/run/collie/podman/forward.sock")
+			p.listen("/run/collie/podman/forward.sock", func(c net.Conn) {
+				_, _ = io.WriteString(c, `{"doors": [{"listen": ":80", "error": "address already in use"}]}`+"\n")
+			})
+		}, levelWarn, "it can't listen on :80: address already in use", "collie-forward.log"},
 	} {
 		seen[row.check] = true
 		t.Run(row.check+" "+row.says, func(t *testing.T) {
@@ -359,7 +372,7 @@ func TestChecksThatNobodyNeeds(t *testing.T) {
 	p := newPatient(t)
 	p.cfg.User, p.cfg.System = "", false
 	for _, f := range p.examine(t.Context(), checks) {
-		for _, unneeded := range []string{"podman", "linger", "cgroups", "shepherd", "guix-daemon", "substitutes"} {
+		for _, unneeded := range []string{"podman", "forwarder", "linger", "cgroups", "shepherd", "guix-daemon", "substitutes"} {
 			if f.Check == unneeded {
 				t.Errorf("%s is looked at", unneeded)
 			}

@@ -17,6 +17,7 @@ const (
 	guixRoots      = "/var/guix/gcroots/collie"
 	shepherdSocket = "/var/run/shepherd/socket"
 	podmanSocket   = "podman/%s.sock" // in the agent's run-time folder
+	forwardSocket  = "podman/forward.sock"
 	ownService     = "collie"
 )
 

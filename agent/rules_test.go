@@ -59,7 +59,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/api":    nil,
 		"agent/crash":  nil,
 		"agent/source": {"agent/crash"},
-		"cmd/collie":   {"agent", "agent/api", "guix"},
+		"cmd/collie":   {"agent", "agent/api", "guix", "manifests"},
 		"guix":         {"agent/crash", "shepherd"},
 		"guix/lab":     nil,
 		"manifests":    {"agent/crash"},

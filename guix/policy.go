@@ -59,6 +59,7 @@ var usual = []struct {
 	{"slim", Defer, inUse, false, false},
 	{"greetd*", Defer, inUse, false, false},
 	{"podman-pods", Defer, "the pods stop with it", false, true}, // that is all it does
+	{"collie-forward", Defer, "connections to pods end with it", false, true},
 }
 
 const (

@@ -31,7 +31,8 @@ func TestPolicies(t *testing.T) {
 		{"never is stricter than defer", map[string]Policy{"db": Defer, "web": Never}, []string{"db", "web <db"}, []string{"next boot db", "next boot web"}},
 		{"usually not, but this machine may", map[string]Policy{"dbus-system": Restart, "xorg-server": Restart}, []string{"dbus-system", "xorg-server", "elogind"},
 			[]string{"restart dbus-system", "restart xorg-server", "defer elogind"}},
-		{"a display, consoles, pods", nil, []string{"xorg-server-tty7", "term-tty1", "podman-pods"}, []string{"defer xorg-server-tty7", "defer term-tty1", "defer podman-pods"}},
+		{"a display, consoles, pods", nil, []string{"xorg-server-tty7", "term-tty1", "podman-pods", "collie-forward"},
+			[]string{"defer xorg-server-tty7", "defer term-tty1", "defer podman-pods", "defer collie-forward"}},
 		{"file systems", nil, []string{"file-system-/data", "db <file-system-/data"}, []string{"needs reboot file-system-/data", "restart db"}},
 		{"sshd", nil, []string{"ssh-daemon"}, []string{"restart ssh-daemon"}}, // its sessions have processes of their own
 	} {

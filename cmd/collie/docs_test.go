@@ -46,7 +46,7 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# Commands\n\n%s", generated)
-	p("All but `init`, `run`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
+	p("All but `forward`, `init`, `run`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
 	p("`collie`. Answers go to stdout, all else to stderr.\n\n| command | what |\n|---|---|\n")
 	for _, c := range all[1:] {
 		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), c.Name(), cell(c.Short))
@@ -244,6 +244,7 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"status":   "Shepherd's own, so it is deployment",
 		"restart":  "Shepherd's own, of the agent itself",
 		"doctor":   "looks from outside, and needs no agent",
+		"forward":  "is what the agent asks",
 		"init":     "asks nobody",
 		"run":      "is the agent",
 		"validate": "asks nobody",

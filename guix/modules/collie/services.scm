@@ -466,6 +466,27 @@ events_logger = \"file\"
    (stop #~(make-systemd-destructor))
    (respawn-delay 2)))
 
+(define (collie-forward user collie)
+  (shepherd-service
+   (documentation "Forward ports of the machine to pods that ask for it by `collie.io/handover: forward'.")
+   (provision '(collie-forward))
+   (requirement '(user-processes networking))   ;not `podman-api', nor the agent: connections outlive both
+   (modules `((shepherd endpoints) ,@%default-modules))
+   ;; It starts when the agent first has something to tell it, and leaves when nothing is left to forward.  Its socket is
+   ;; only for root; what it does, it does as the user.
+   (start #~(lambda args
+              (apply (apply make-systemd-constructor
+                            (list #$(file-append collie "/bin/collie") "forward")
+                            (list (endpoint
+                                   (make-socket-address AF_UNIX "/run/collie/podman/forward.sock")
+                                   #:name "forward" #:socket-directory-permissions #o700))
+                            #:log-file "/var/log/collie-forward.log"
+                            #$(as-user user))
+                     args)))
+   (stop #~(make-systemd-destructor))
+   ;; Each start needs somebody who asks, so it can't be in a loop.
+   (respawn-limit ''(100 . 1))))
+
 (define (podman-pods user podman grace-period)
   (shepherd-service
    (documentation "Stop the user's pods before the machine goes down.")
@@ -609,6 +630,7 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
     (cons* (podman-runtime-directory user)
            (podman-api user podman)
            (podman-pods user podman (collie-configuration-pod-grace-period config))
+           (collie-forward user (collie-configuration-collie config))
            (collie-agent config)
            (collie-push-hook config))))
 

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"example.org/collie/manifests"
+)
+
+func forwardCmd(c *cli) *cobra.Command {
+	var control string
+	cmd := &cobra.Command{
+		Use:     "forward",
+		Short:   "Forward ports of the machine to pods; Shepherd does this",
+		Example: "  collie forward --control /run/user/1000/collie/forward.sock",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := controlSocket(control)
+			if err != nil {
+				return err
+			}
+			return manifests.NewForwarder(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
+		},
+	}
+	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket, instead of on the one that Shepherd passes")
+	return cmd
+}
+
+// controlSocket takes the one that Shepherd passes, or makes it.
+func controlSocket(path string) (net.Listener, error) {
+	if path == "" {
+		passed, err := activation.Listeners()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("socket of the service: %w", err)
+		case len(passed) != 1 || passed[0] == nil:
+			return nil, &exitError{exitUsage, errors.New("no socket was passed: say which one with --control")}
+		}
+		return passed[0], nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
