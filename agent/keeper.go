@@ -26,6 +26,8 @@ type keeper struct {
 
 	next   time.Time // healing that failed is put off till then
 	failed int       // how often in a row
+	woken  bool      // something was told since the last look
+	blind  string    // why not all that happens to the layer is told
 }
 
 // An order tells a keeper what to switch to, or what to keep.
@@ -60,18 +62,27 @@ const (
 	wakeBounce = 200 * time.Millisecond
 )
 
+// calm is the pace of looks at a layer that is well and tells at once what happens to it.
+const calm = time.Minute
+
 // A busyLayer has work of its own between two looks, and knows when one is due before its time.
 type busyLayer interface {
 	Run(ctx context.Context)
 	Woken() <-chan struct{}
+	Sees() error // why not all that happens to it wakes; nil: it does
 }
 
 // run works until ctx ends; a switch in flight is finished first.
 func (k *keeper) run(ctx context.Context) {
-	look := time.NewTimer(0)
+	look, due := time.NewTimer(0), time.Now()
 	defer look.Stop()
+	next := func(in time.Duration) {
+		due = time.Now().Add(in)
+		look.Reset(in)
+	}
 	var woken <-chan struct{}
-	if busy, ok := k.Layer.(busyLayer); ok {
+	busy, is := k.Layer.(busyLayer)
+	if is {
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() { busy.Run(ctx) })
@@ -83,19 +94,51 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case o := <-k.orders:
 			k.obey(context.WithoutCancel(ctx), o)
-			look.Reset(0)
+			next(0)
 		case do := <-k.asked:
 			do(context.WithoutCancel(ctx))
-			look.Reset(0)
+			next(0)
 		case <-woken:
-			look.Reset(wakeBounce)
-		case <-look.C:
-			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
-				k.reports <- k.look(ctx)
+			k.woken = true
+			if time.Until(due) > wakeBounce { // else what happened is seen by the look that is due; a storm doesn't put it off
+				next(wakeBounce)
 			}
-			look.Reset(max(k.every, wakeBounce))
+		case <-look.C:
+			select { // what happened just now is seen by this look
+			case <-woken:
+				k.woken = true
+			default:
+			}
+			pause := k.every
+			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
+				r := k.look(ctx)
+				k.reports <- r
+				if is && k.since.IsZero() && r.quiet() && k.sees(busy) {
+					pause = max(pause, calm)
+				}
+			}
+			k.woken = false
+			next(max(pause, wakeBounce))
 		}
 	}
+}
+
+// quiet tells whether a look found nothing that may need another soon.
+func (r report) quiet() bool {
+	return r.err == nil && len(r.problems) == 0 && !r.healed && !differs(r.changes)
+}
+
+// sees tells whether the layer tells at once what happens to it; the log says why not, once.
+func (k *keeper) sees(busy busyLayer) bool {
+	blind := ""
+	if err := busy.Sees(); err != nil {
+		blind = err.Error()
+	}
+	if blind != k.blind {
+		k.blind = blind
+		k.log.Debug("what happens is seen by looks only", "layer", k.Name, "every", k.every, "why", blind)
+	}
+	return blind == ""
 }
 
 func (k *keeper) obey(ctx context.Context, o order) {

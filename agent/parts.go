@@ -19,6 +19,7 @@ const (
 	podmanSocket   = "podman/%s.sock" // in the agent's run-time folder
 	forwardSocket  = "podman/forward.sock"
 	ownService     = "collie"
+	podmanService  = "podman-api"
 )
 
 // parts makes the layers that the configuration names, in the order of their switches.
@@ -36,7 +37,7 @@ func (a *Agent) parts() ([]Part, error) {
 	if a.cfg.System {
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
-			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService,
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
@@ -58,6 +59,10 @@ func (a *Agent) parts() ([]Part, error) {
 		}
 		pods.Rules = manifests.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
 			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
+		pods.Account = func() (manifests.Account, error) {
+			u, err := guix.Find(a.cfg.User)
+			return manifests.Account{UID: int(u.UID), Runtime: u.Runtime}, err
+		}
 		a.pods = pods
 		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
 	}

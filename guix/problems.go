@@ -53,7 +53,7 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 			add(f.Name, live.Status, live)
 		case since.IsZero():
 		default:
-			if n := count(live.Respawns, since); n > 0 {
+			if n := count(s.deaths(live), since); n > 0 {
 				says := fmt.Sprintf("died since %s and was started again, %d×", since.Format(time.TimeOnly), n)
 				if len(live.Exits) > 0 {
 					says += ", " + live.Exits[0].String()
@@ -70,6 +70,20 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 	return found, nil
 }
 
+// deaths are the times at which a service was started again, as it had died.
+func (s *services) deaths(live shepherd.Service) []time.Time {
+	if !slices.Contains(s.idle, live.Name) {
+		return live.Respawns
+	}
+	var at []time.Time
+	for _, e := range live.Exits {
+		if e.Status != 0 {
+			at = append(at, e.At)
+		}
+	}
+	return at
+}
+
 // how a service is that doesn't run.
 func (s *services) how(live shepherd.Service) string {
 	if !s.hangs(live) {
@@ -84,28 +98,40 @@ func (s *services) how(live shepherd.Service) string {
 
 // respawned waits a moment for services that died and that Shepherd is about to start again.
 func (s *services) respawned(ctx context.Context) error {
+	_, err := s.settled(ctx, func(live shepherd.Service) bool {
+		return live.Status != "stopped" || !live.Enabled || !live.Respawn || live.OneShot || !live.Died()
+	})
+	if errors.Is(err, shepherd.ErrUnreachable) {
+		return nil // the problems tell
+	}
+	return err
+}
+
+// listening lists all services. Of those that end when nobody asks one may have ended just now: a moment later Shepherd
+// listens for it again. (If a newer definition waited for its end, nothing tells that it ever ran.)
+func (s *services) listening(ctx context.Context) ([]shepherd.Service, error) {
+	return s.settled(ctx, func(live shepherd.Service) bool {
+		return live.Status == "running" || !live.Enabled || !slices.Contains(s.idle, live.Name)
+	})
+}
+
+// settled lists all services once each of them is settled, or a moment is over.
+func (s *services) settled(ctx context.Context, settled func(shepherd.Service) bool) ([]shepherd.Service, error) {
 	const moment, look = 2 * time.Second, 100 * time.Millisecond
-	for range moment / look {
+	for waited := time.Duration(0); ; waited += look {
 		all, err := s.shepherd.Services(ctx)
-		if errors.Is(err, shepherd.ErrUnreachable) {
-			return nil // the problems tell
-		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		due := func(live shepherd.Service) bool {
-			return live.Status == "stopped" && live.Enabled && live.Respawn && !live.OneShot && live.Died()
-		}
-		if !slices.ContainsFunc(all, due) {
-			return nil
+		if waited == moment || !slices.ContainsFunc(all, func(live shepherd.Service) bool { return !settled(live) }) {
+			return all, nil
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case <-time.After(look):
 		}
 	}
-	return nil
 }
 
 // reason is why a service doesn't run: what Shepherd answered when it was to start, or else what its status tells.

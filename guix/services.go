@@ -57,6 +57,7 @@ type services struct {
 	started     string                                         // file that keeps from which file each service was started
 	roots       Roots                                          // keep those files, where no system that is kept has them any more; empty: nowhere
 	self        string                                         // the agent's own service
+	idle        []string                                       // end well when nobody asks; Shepherd listens for them
 	policies    map[string]Policy                              // by service, where they aren't the usual ones
 	timeout     time.Duration                                  // within which a service stops, or starts
 	definitions func(item string) ([]ServiceFile, error)       // of a system, or of a home
@@ -92,7 +93,7 @@ func (s *services) survey(ctx context.Context, item string) ([]ServiceFile, []sh
 	if err != nil {
 		return nil, nil, started{}, err
 	}
-	all, err := s.shepherd.Services(ctx)
+	all, err := s.listening(ctx)
 	if errors.Is(err, shepherd.ErrUnreachable) && len(files) == 0 {
 		return nil, nil, started{}, nil // a home without services: its user's Shepherd isn't needed
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -833,5 +834,43 @@ func TestProblems(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// Podman's API ends well when nobody asks it anything. That it died of something else is a problem all the same.
+func TestAServiceThatEndsWhenNobodyAsksIsWell(t *testing.T) {
+	s := &services{idle: []string{"api"}}
+	for _, c := range []struct {
+		name   string
+		status syscall.WaitStatus
+		deaths int
+	}{{"api", 0, 0}, {"api", 9, 1}, {"web", 0, 1}} {
+		live := shepherd.Service{Name: c.name, Exits: []shepherd.Exit{{Status: c.status}}, Respawns: []time.Time{{}}}
+		if deaths := len(s.deaths(live)); deaths != c.deaths {
+			t.Errorf("%s %s: died %d times", live.Name, live.Exits[0], deaths)
+		}
+	}
+}
+
+// If a newer definition waited for its end, Shepherd tells of none of its past.
+func TestAServiceThatIsAboutToListenIsGivenAMoment(t *testing.T) {
+	g := newGuest(t)
+	g.system("A", "one api")
+	g.boots("A")
+	g.idle = []string{"api"}
+	api := g.find("api")
+	api.status, api.changes = "stopped", ""
+	go func() {
+		time.Sleep(150 * time.Millisecond)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		api.status = "running"
+	}()
+	if got, err := g.problems(t.Context(), "A", time.Time{}); err != nil || len(got) > 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	api.status = "stopped"
+	if got, err := g.problems(t.Context(), "A", time.Time{}); err != nil || len(got) != 1 {
+		t.Errorf("one that stays away: got %v, %v", got, err)
 	}
 }

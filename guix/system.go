@@ -28,6 +28,7 @@ type System struct {
 	Begun    string            // file: the note of the last switch
 	Made     string            // file: which generations Collie made
 	Self     string            // the agent's own service, which it never restarts
+	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
 	Options  []string          // more options of `guix system reconfigure`, as --no-bootloader
@@ -384,7 +385,7 @@ func (s *System) Problems(ctx context.Context, item string, since time.Time) ([]
 
 func (s *System) services() *services {
 	return &services{
-		shepherd: s.Shepherd, started: s.Started, roots: s.Roots, self: s.Self, whole: true,
+		shepherd: s.Shepherd, started: s.Started, roots: s.Roots, self: s.Self, idle: s.Idle, whole: true,
 		policies: s.Policies, timeout: s.Timeout,
 		tail:        func(_ context.Context, log string) []string { return tail(log) },
 		definitions: systemDefinitions,

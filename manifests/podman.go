@@ -36,15 +36,18 @@ const (
 
 // A Podman is one user's Podman, reached by the socket of its API.
 type Podman struct {
-	Rules ImageRules
+	Rules   ImageRules
+	Account func() (Account, error) // whose it is; it may come later. nil: that isn't known, and its files aren't watched
 
 	socket string
 	alive  func(pid int) bool
 	wake   chan struct{} // a mailbox of one
 	jobs   *ledger
 
-	mu   sync.Mutex
-	conn *bindings.Connection // nil until the API first answered
+	mu    sync.Mutex
+	conn  *bindings.Connection // nil until the API first answered
+	blind error                // why its files aren't watched
+	pids  []int                // of our containers, as the last look saw them
 
 	secrets sync.Mutex      // held while secrets are made or removed
 	fresh   map[string]bool // secrets of the newest Prepare: its caller may not have saved yet who needs them
@@ -53,7 +56,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger()}
+	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.

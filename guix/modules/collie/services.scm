@@ -452,11 +452,11 @@ events_logger = \"file\"
    (requirement %podman-requirement)
    (modules `((shepherd endpoints) ,@%default-modules))
    ;; The socket is there as soon as the service runs; Podman starts at the first connection and leaves when nobody
-   ;; asked for a minute.  The socket is root's, in a directory of root: one in the user's run-time directory could be
+   ;; asked for ten seconds.  The socket is root's, in a directory of root: one in the user's run-time directory could be
    ;; swapped for a link to another.
    (start #~(lambda args
               (apply (apply make-systemd-constructor
-                            (list #$(file-append podman "/bin/podman") "system" "service" "--time=60")
+                            (list #$(file-append podman "/bin/podman") "system" "service" "--time=10")
                             (list (endpoint
                                    (make-socket-address AF_UNIX #$(string-append "/run/collie/podman/" user ".sock"))
                                    #:name "podman" #:socket-directory-permissions #o700))
@@ -464,7 +464,9 @@ events_logger = \"file\"
                             #$(as-user user))
                      args)))
    (stop #~(make-systemd-destructor))
-   (respawn-delay 2)))
+   ;; Between its end and its next socket nobody can connect.  More than can happen, lest Shepherd disable it.
+   (respawn-delay 0.1)
+   (respawn-limit ''(100 . 1))))
 
 (define (collie-forward user collie)
   (shepherd-service

@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A tellingLayer tells what happens to it.
+type tellingLayer struct {
+	*fakeLayer
+	woken chan struct{}
+	blind error
+}
+
+func (l tellingLayer) Run(ctx context.Context) { <-ctx.Done() }
+func (l tellingLayer) Woken() <-chan struct{}  { return l.woken }
+func (l tellingLayer) Sees() error             { return l.blind }
+
+func (l tellingLayer) wake() {
+	select {
+	case l.woken <- struct{}{}:
+	default:
+	}
+}
+
+// keeping runs a keeper of l; the times of its looks, since it began, come on the channel.
+func keeping(t *testing.T, l tellingLayer) (looks func() []time.Duration) {
+	t.Helper()
+	target, err := encode("pods", "pods-a", "r", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports := make(chan report)
+	k := &keeper{
+		Part: Part{Name: "pods", Layer: l, Heals: true}, log: slog.New(slog.DiscardHandler), orders: make(chan order, 1),
+		asked: make(chan func(context.Context)), reports: reports, target: target, every: 5 * time.Second,
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	var all []time.Duration
+	begun := time.Now()
+	go func() {
+		defer close(reports)
+		k.run(ctx)
+	}()
+	go func() {
+		defer close(done)
+		for r := range reports {
+			all = append(all, r.at.Sub(begun))
+		}
+	}()
+	return func() []time.Duration {
+		stop()
+		<-done
+		return all
+	}
+}
+
+func TestLooksAreRareWhileALayerIsWellAndTells(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		layer tellingLayer
+		want  time.Duration // between two looks
+	}{
+		{"well and telling", tellingLayer{fakeLayer: &fakeLayer{live: "a"}}, calm},
+		{"not telling", tellingLayer{fakeLayer: &fakeLayer{live: "a"}, blind: errors.New("a link is in the way")}, 5 * time.Second},
+		{"ill", tellingLayer{fakeLayer: &fakeLayer{live: "a", always: []Problem{{Subject: "pod web"}}}}, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				looks := keeping(t, c.layer)
+				time.Sleep(2*c.want + time.Millisecond)
+				if got := looks(); !slices.Equal(got, []time.Duration{0, c.want, 2 * c.want}) {
+					t.Errorf("looks at %v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAStormCostsALookEachBounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := tellingLayer{fakeLayer: &fakeLayer{live: "a"}, woken: make(chan struct{}, 1)}
+		looks := keeping(t, l)
+		time.Sleep(time.Second)
+		for range 100 {
+			l.wake()
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		all := looks()
+		if first := all[1]; first != time.Second+wakeBounce {
+			t.Errorf("the first look is at %v: a storm puts it off", first)
+		}
+		if len(all) < 5 || len(all) > 6 {
+			t.Errorf("a storm of a second costs looks at %v", all[1:])
+		}
+	})
+}
+
+func TestWhatWasHealedIsLookedAtAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := tellingLayer{fakeLayer: &fakeLayer{live: "b"}}
+		looks := keeping(t, l)
+		time.Sleep(calm)
+		all := looks()
+		if len(l.switches) != 1 || len(all) < 2 || all[1] > 10*time.Second {
+			t.Errorf("healed %q, looks at %v", l.switches, all)
+		}
+	})
+}
