@@ -42,7 +42,7 @@ type Agent struct {
 
 type podLister interface {
 	Pods(ctx context.Context, t Target) ([]api.Pod, error)
-	Jobs(t Target) ([]api.Job, error)
+	Jobs(t Target) ([]api.Job, []api.CronJob, error)
 }
 
 const treesDir = "trees"

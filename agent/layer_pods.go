@@ -66,29 +66,6 @@ func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	return all, err
 }
 
-// Plan tells of each pod what differs; all but what is Quiet is of what runs.
-func (l podsLayer) Plan(ctx context.Context, now, t Target) ([]Change, error) {
-	var is, r manifests.Rendered
-	if err := decode(t, &r); err != nil {
-		return nil, err
-	}
-	if now.ID != "" {
-		if err := decode(now, &is); err != nil {
-			return nil, err
-		}
-	}
-	changes, err := l.Podman.Plan(ctx, is, r)
-	var all []Change
-	for _, c := range changes {
-		change := Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Diff: c.Diff, Cost: api.CostRunning}
-		if c.Quiet {
-			change.Cost = ""
-		}
-		all = append(all, change)
-	}
-	return all, err
-}
-
 func (l podsLayer) Switch(ctx context.Context, t Target) error {
 	var r manifests.Rendered
 	if err := decode(t, &r); err != nil {
@@ -126,17 +103,23 @@ func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
 	return l.Podman.Keep(ctx, all)
 }
 
-// Jobs lists the Jobs of t for the status.
-func (l podsLayer) Jobs(t Target) ([]api.Job, error) {
+// Jobs lists the Jobs and CronJobs of t for the status.
+func (l podsLayer) Jobs(t Target) (jobs []api.Job, crons []api.CronJob, err error) {
 	var r manifests.Rendered
 	if err := decode(t, &r); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []api.Job
 	for _, j := range l.Podman.Jobs(r) {
-		all = append(all, api.Job(j))
+		jobs = append(jobs, api.Job(j))
 	}
-	return all, nil
+	for _, c := range l.Crons(r) {
+		cron := api.CronJob{Name: c.Name, Schedule: c.Schedule, TimeZone: c.TimeZone, Suspended: c.Suspended, Next: c.Next, Running: c.Running}
+		if c.Last != nil {
+			cron.Last = &api.CronRun{Scheduled: c.Last.Scheduled, Job: api.Job(c.Last.JobStatus)}
+		}
+		crons = append(crons, cron)
+	}
+	return jobs, crons, nil
 }
 
 // Pods lists the pods of t for the status.

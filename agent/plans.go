@@ -212,11 +212,7 @@ func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.P
 		if err != nil {
 			return layers, err
 		}
-		live, err := a.store.target(now.Current.Targets[p.Name])
-		if err != nil {
-			live = Target{} // nothing was deployed to it yet, or it is being switched
-		}
-		changes, err := p.plan(ctx, live, t)
+		changes, err := p.plan(ctx, t)
 		if err != nil {
 			return layers, err
 		}

@@ -70,11 +70,10 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		status.Notes = append(status.Notes, "pods: "+err.Error())
 	}
 	status.Pods = append(status.Pods, pods...)
-	jobs, err := a.listJobs(s)
+	status.Jobs, status.CronJobs, err = a.listJobs(s)
 	if err != nil {
 		status.Notes = append(status.Notes, "jobs: "+err.Error())
 	}
-	status.Jobs = append(status.Jobs, jobs...)
 	return status, nil
 }
 
@@ -95,14 +94,14 @@ func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
 	return a.pods.Pods(ctx, t)
 }
 
-func (a *Agent) listJobs(s State) ([]api.Job, error) {
+func (a *Agent) listJobs(s State) ([]api.Job, []api.CronJob, error) {
 	id := s.Current.Targets["pods"]
 	if a.pods == nil || id == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	t, err := a.store.target(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return a.pods.Jobs(t)
 }

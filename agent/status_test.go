@@ -35,8 +35,8 @@ func (p fakePods) Pods(_ context.Context, t Target) ([]api.Pod, error) {
 	return []api.Pod{{Name: "web", Ready: true, Revision: t.Revision}}, p.err
 }
 
-func (p fakePods) Jobs(Target) ([]api.Job, error) {
-	return []api.Job{{Name: "migrate", State: "completed", Tries: 1}}, nil
+func (p fakePods) Jobs(Target) ([]api.Job, []api.CronJob, error) {
+	return []api.Job{{Name: "migrate", State: "completed", Tries: 1}}, []api.CronJob{{Name: "backup", Schedule: "@daily"}}, nil
 }
 
 // status is what a program sees: after JSON, so that what is missing there is noticed.

@@ -110,6 +110,7 @@ func (b *binder) add(d *document) {
 var templates = map[string][]string{
 	"Deployment": {"spec", "template"},
 	"Job":        {"spec", "template"},
+	"CronJob":    {"spec", "jobTemplate", "spec", "template"},
 }
 
 func makesPod(kind string) bool { return kind == "Pod" || templates[kind] != nil }
@@ -243,7 +244,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
-		Images: p.images(), Options: p.opts, Job: p.job(),
+		Images: p.images(), Options: p.opts, Job: p.job(), Cron: p.cron(),
 	}
 	for _, t := range p.ports() {
 		out.HostPorts = append(out.HostPorts, t.HostPort)

@@ -164,7 +164,7 @@ func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
 		}
 	}
 	c.torn = true
-	hint := "use Pod, Deployment, Job, ConfigMap, Secret or PersistentVolumeClaim"
+	hint := "use Pod, Deployment, Job, CronJob, ConfigMap, Secret or PersistentVolumeClaim"
 	for _, name := range names {
 		if strings.EqualFold(name, said.Value) {
 			hint = "upper and lower case differ: " + name

@@ -86,6 +86,8 @@ type swap struct {
 	plan plan
 	stop map[string]func(context.Context) error // by Podman's name; stops a pod once, whoever asks
 
+	crons map[string]cronJob // that were scheduled before
+
 	mu      sync.Mutex
 	created []string   // made here, and not there before
 	started []string   // including one that failed to
@@ -93,7 +95,7 @@ type swap struct {
 }
 
 func newSwap(p *Podman, todo plan) *swap {
-	s := &swap{p: p, plan: todo, stop: map[string]func(context.Context) error{}}
+	s := &swap{p: p, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{}}
 	add := func(l *livePod) {
 		var (
 			once sync.Once
@@ -133,6 +135,9 @@ func (s *swap) create(ctx context.Context) error {
 		case foreign:
 			return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
 		case absent:
+			if step.pod.Cron != nil {
+				return nil // it is made for each run
+			}
 		case broken:
 			if step.pod.Kube != nil && step.live.runs() {
 				return nil // what is left of it stands in the way, and serves until its turn comes
@@ -168,7 +173,7 @@ func (s *swap) make(ctx context.Context, step step) error {
 		}
 	}
 	for _, name := range step.pod.Volumes {
-		if err := s.p.ensureVolume(ctx, volume{name, map[string]string{labelOwner: owner, labelPod: step.pod.id()}}); err != nil {
+		if err := s.p.ensureVolume(ctx, volume{name, map[string]string{labelOwner: owner, labelPod: step.pod.user(name)}}); err != nil {
 			return fail(err)
 		}
 	}
@@ -320,7 +325,7 @@ func holdsPort(l *livePod, ports []HostPort) bool {
 func (s *swap) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
-	var errs []error
+	errs := []error{s.p.restoreCrons(ctx, s.crons)}
 	for _, id := range s.created {
 		if err := s.p.dropJob(ctx, id); err != nil {
 			errs = append(errs, err)
@@ -396,6 +401,12 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	if err != nil {
 		return err
 	}
+	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
+		pods[run.id()] = true
+		for _, s := range run.Secrets {
+			secrets[s] = true
+		}
+	}
 	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
 	err = each(waiters, all, func(i podInfo) error {
 		if l := live[i.Name]; l != nil && l.runs() {
@@ -414,6 +425,11 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	volumes, err := p.listVolumes(ctx)
 	if err != nil {
 		return err
+	}
+	for _, run := range p.runsOf(rs) {
+		pods[run.id()] = true
+		run.Run = "" // what it shares with others
+		pods[run.id()] = true
 	}
 	for _, v := range volumes {
 		if pod := v.Labels[labelPod]; pod == "" || pods[pod] {

@@ -41,10 +41,13 @@ const (
 
 // job reads what a Job has beside its pod.
 func (p *podDocument) job() *Job {
-	if p.kind != "Job" {
-		return nil
+	switch p.kind {
+	case "Job":
+		return jobOf(section(p.body, "spec"))
+	case "CronJob":
+		return jobOf(section(section(section(p.body, "spec"), "jobTemplate"), "spec"))
 	}
-	return jobOf(section(p.body, "spec"))
+	return nil
 }
 
 func jobOf(spec map[string]any) *Job {
@@ -176,7 +179,27 @@ func (p *Podman) tendJobs(ctx context.Context) {
 
 // tend begins what is due for each run, and says when something is due again.
 func (p *Podman) tend(ctx context.Context, now time.Time, beside func(func())) (time.Time, error) {
-	next := now.Add(time.Minute)
+	next, give, drop, err := p.jobs.schedule(now)
+	if err != nil {
+		return next, err
+	}
+	work := func(id string, do func() error) {
+		if !p.jobs.claim(id) {
+			return
+		}
+		beside(func() {
+			defer p.jobs.release(id)
+			if err := do(); err != nil && ctx.Err() == nil {
+				_ = p.jobs.change(id, func(r *run) { r.Says = err.Error() }) // shown, and looked at again
+			}
+		})
+	}
+	for _, id := range give {
+		work(id, func() error { return p.giveWay(ctx, id) })
+	}
+	for _, id := range drop {
+		work(id, func() error { return p.dropRun(ctx, id) })
+	}
 	runs := slices.DeleteFunc(p.jobs.runs(), func(r run) bool { return !r.active() })
 	if len(runs) == 0 {
 		return next, nil
@@ -192,15 +215,7 @@ func (p *Podman) tend(ctx context.Context, now time.Time, beside func(func())) (
 			next = earlier(next, when)
 			continue
 		}
-		if !p.jobs.claim(id) {
-			continue
-		}
-		beside(func() {
-			defer p.jobs.release(id)
-			if err := p.step(ctx, id, todo, live[id]); err != nil && ctx.Err() == nil {
-				_ = p.jobs.change(id, func(r *run) { r.Says = err.Error() }) // shown, and looked at again
-			}
-		})
+		work(id, func() error { return p.step(ctx, id, todo, live[id]) })
 	}
 	return next, nil
 }
@@ -332,6 +347,9 @@ func (r *run) anew() { *r = run{Pod: r.Pod} }
 
 // jobCondition tells whether a Job is still to be begun: all else is none of a switch's business.
 func (p *Podman) jobCondition(want RenderedPod, l *livePod) (condition, []string) {
+	if want.Cron != nil {
+		return p.cronCondition(want)
+	}
 	r, known := p.jobs.get(want.id())
 	switch {
 	case want.Job.Suspend:
@@ -346,6 +364,9 @@ func (p *Podman) jobCondition(want RenderedPod, l *livePod) (condition, []string
 
 // beginJob starts the first try of a Job whose pod was made.
 func (p *Podman) beginJob(ctx context.Context, pod RenderedPod) error {
+	if pod.Cron != nil {
+		return p.beginCron(ctx, pod)
+	}
 	id := pod.id()
 	if err := p.jobs.claimed(ctx, id); err != nil {
 		return err
@@ -400,7 +421,7 @@ func (p *Podman) dropJob(ctx context.Context, id string) error {
 
 // settleJobs ends a switch to r: its Jobs go on with what it says of them, and others don't.
 func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
-	if len(p.jobs.runs()) == 0 && !slices.ContainsFunc(r.Pods, func(pod RenderedPod) bool { return pod.Job != nil }) {
+	if len(p.jobs.runs())+len(p.jobs.crons()) == 0 && !slices.ContainsFunc(r.Pods, func(pod RenderedPod) bool { return pod.Job != nil }) {
 		return nil
 	}
 	live, err := p.observe(ctx)
@@ -408,12 +429,19 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 		return err
 	}
 	wanted := map[string]bool{}
+	crons := map[string]bool{}
 	for _, pod := range r.Pods {
-		if pod.Job != nil {
+		switch {
+		case pod.Cron != nil:
+			crons[pod.Name] = true
+		case pod.Job != nil:
 			wanted[pod.id()] = true
 		}
 	}
 	for _, other := range p.jobs.runs() {
+		if other.Pod.Run != "" && crons[other.Pod.Name] {
+			wanted[other.Pod.id()] = true
+		}
 		if id := other.Pod.id(); !wanted[id] && other.Outcome == "" && !other.Halted {
 			if err := p.haltJob(ctx, id); err != nil {
 				return err
@@ -422,7 +450,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 	}
 	return p.jobs.edit(func(s *ledgerState) (changed bool) {
 		for _, pod := range r.Pods {
-			if pod.Job == nil {
+			if pod.Job == nil || pod.Cron != nil {
 				continue
 			}
 			id := pod.id()
@@ -441,8 +469,14 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 			changed = true
 		}
 		for id, other := range s.Runs {
-			if !wanted[id] && other.Outcome == failed { // where it is wanted again, it runs again
-				delete(s.Runs, id)
+			if !wanted[id] && other.Outcome == failed && other.Pod.Run == "" || other.Halted && other.Pod.Run != "" {
+				delete(s.Runs, id) // where it is wanted again, it runs again
+				changed = true
+			}
+		}
+		for name := range s.Crons {
+			if !crons[name] {
+				delete(s.Crons, name)
 				changed = true
 			}
 		}
@@ -453,7 +487,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 func (j *Job) same(other *Job) bool {
 	a, b := *j, *other
 	a.TTL, b.TTL = nil, nil
-	return a == b && (j.TTL == nil) == (other.TTL == nil) && (j.TTL == nil || *j.TTL == *other.TTL)
+	return a == b && equalTo(j.TTL, other.TTL)
 }
 
 // keepJobs forgets runs that no pod in kept is of: those that completed only once another of their Job did, or after a
@@ -467,7 +501,7 @@ func (p *Podman) keepJobs(kept map[string]bool, now time.Time) error {
 			}
 		}
 		for id, r := range s.Runs {
-			if kept[id] || r.Outcome == completed && now.Sub(r.Ended) < remembered && !latest[r.Pod.Name].After(r.Ended) {
+			if kept[id] || r.Pod.Run == "" && r.Outcome == completed && now.Sub(r.Ended) < remembered && !latest[r.Pod.Name].After(r.Ended) {
 				continue
 			}
 			delete(s.Runs, id)
@@ -494,11 +528,16 @@ type JobStatus struct {
 
 func (p *Podman) jobStatus(want RenderedPod) JobStatus {
 	r, _ := p.jobs.get(want.id())
-	s := JobStatus{Name: want.Name, Tries: r.Tries, Began: r.Began, Ended: r.Ended, Exit: r.Exit, Says: r.Says, Log: r.Log}
+	r.Pod = want
+	return r.status()
+}
+
+func (r *run) status() JobStatus {
+	s := JobStatus{Name: r.Pod.Name, Tries: r.Tries, Began: r.Began, Ended: r.Ended, Exit: r.Exit, Says: r.Says, Log: r.Log}
 	switch {
 	case r.Outcome != "":
 		s.State = string(r.Outcome)
-	case want.Job.Suspend:
+	case r.Pod.Job.Suspend:
 		s.State = "suspended"
 	case r.Began.IsZero():
 		s.State = "waits"
@@ -514,7 +553,7 @@ func (p *Podman) jobStatus(want RenderedPod) JobStatus {
 func (p *Podman) Jobs(r Rendered) []JobStatus {
 	var all []JobStatus
 	for _, pod := range r.Pods {
-		if pod.Job != nil {
+		if pod.Job != nil && pod.Cron == nil {
 			all = append(all, p.jobStatus(pod))
 		}
 	}
@@ -535,6 +574,9 @@ func (r *run) failure() string {
 
 // jobProblem is what isn't well of a Job, if anything.
 func (p *Podman) jobProblem(want RenderedPod) (Problem, bool) {
+	if want.Cron != nil {
+		return p.cronProblem(want)
+	}
 	r, _ := p.jobs.get(want.id())
 	if r.Says == "" {
 		return Problem{}, false

@@ -25,7 +25,8 @@ type ledger struct {
 }
 
 type ledgerState struct {
-	Runs map[string]*run `json:"runs,omitempty"` // by Podman's name of the pod
+	Runs  map[string]*run     `json:"runs,omitempty"`  // by Podman's name of the pod
+	Crons map[string]*cronJob `json:"crons,omitempty"` // by name
 }
 
 const (
@@ -35,7 +36,7 @@ const (
 )
 
 func newLedger() *ledger {
-	return &ledger{state: ledgerState{Runs: map[string]*run{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
+	return &ledger{state: ledgerState{Runs: map[string]*run{}, Crons: map[string]*cronJob{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
 }
 
 // Remember keeps what becomes of Jobs in file, and reads what is there. One that makes no sense is set aside, which the
@@ -63,12 +64,14 @@ func (p *Podman) Remember(file string) error {
 	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Runs)), func(r *run) bool { return r == nil || r.Pod.Job == nil }) {
 		err = errors.New("has a run of no Job")
 	}
+	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Crons)), func(c *cronJob) bool { return c == nil || c.Pod.Job == nil || c.Pod.Cron == nil }) {
+		err = errors.New("has a CronJob without its schedule")
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("what is known of Jobs (%s) is set aside: %w", file, err), os.Rename(file, file+".broken"))
 	}
-	if state.Runs != nil {
-		j.state.Runs = state.Runs
-	}
+	maps.Copy(j.state.Runs, state.Runs)
+	maps.Copy(j.state.Crons, state.Crons)
 	return nil
 }
 
@@ -120,6 +123,17 @@ func (j *ledger) get(id string) (run, bool) {
 		return run{}, false
 	}
 	return *r, true
+}
+
+// crons are copies of all CronJobs, by name.
+func (j *ledger) crons() map[string]cronJob {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := map[string]cronJob{}
+	for name, c := range j.state.Crons {
+		all[name] = *c
+	}
+	return all
 }
 
 // runs are copies of all, by name.

@@ -17,8 +17,6 @@ type Change struct {
 	Does    string // create, replace, start, run or remove
 	Subject string // pod web, job migrate
 	Says    string
-	Diff    string // in a plan: what differs, a line for each field
-	Quiet   bool   // nothing that runs is touched
 }
 
 // A Problem is something of a pod that isn't well.
@@ -280,6 +278,8 @@ type step struct {
 func (s step) change() Change {
 	c := Change{Subject: s.pod.subject()}
 	switch {
+	case s.pod.Cron != nil && s.how == absent:
+		c.Does, c.Says = "schedule", fmt.Sprintf("%q (%s)", s.pod.Cron.Schedule, s.pod.source())
 	case s.pod.Job != nil && s.how == absent:
 		c.Does, c.Says = "run", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case len(s.olds) > 0:
@@ -324,7 +324,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		}
 		s := step{pod: want, how: how, ill: ill, live: live[want.id()]}
 		for _, l := range byObject[want.Name] {
-			if l.name != want.id() {
+			if l.name != want.id() && !(want.Cron != nil && l.isRun()) {
 				s.olds = append(s.olds, l)
 			}
 		}
@@ -357,19 +357,22 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return todo.changes(), nil
-}
-
-// changes are those of the steps, in their order, then of what leaves.
-func (todo plan) changes() []Change {
 	var changes []Change
 	for _, s := range todo.steps {
 		changes = append(changes, s.change())
 	}
+	crons := map[string]bool{}
+	for _, name := range p.unwanted(r) {
+		crons[name] = true
+		changes = append(changes, Change{Does: "remove", Subject: "cronjob " + name, Says: "nothing is scheduled any more"})
+	}
 	for _, l := range todo.leaving {
+		if l.isRun() && crons[l.object()] {
+			continue // told with its CronJob
+		}
 		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
 	}
-	return changes
+	return changes, nil
 }
 
 // Live returns Collie's pods that run, or did until the machine stopped, as a baseline: it can be kept, started and

@@ -22,7 +22,7 @@ type Manifests struct {
 // A Pod is what a Pod, a Deployment or a Job asks for.
 type Pod struct {
 	Name       string         // metadata.name of the Pod, or of what asks for it: what users call it
-	Kind       string         // "Pod", "Deployment" or "Job"
+	Kind       string         // "Pod", "Deployment", "Job" or "CronJob"
 	File       string         // inside the revision
 	Line       int            // where the object begins
 	Hash       string         // 8 hex digits over Doc and all that the pod uses
@@ -33,7 +33,8 @@ type Pod struct {
 	Images     []Image        // in the order of the file, init containers first
 	HostPorts  []HostPort
 	Options    Options
-	Job        *Job // nil: it runs until it is stopped
+	Job        *Job  // nil: it runs until it is stopped
+	Cron       *Cron // of a CronJob, which has a Job too
 }
 
 // An Object is a ConfigMap or a Secret.

@@ -44,20 +44,40 @@ type RenderedPod struct {
 	Images     map[string]string `json:"images,omitempty"`     // name to id, as prepared
 	Digests    map[string]string `json:"digests,omitempty"`    // name to that of the registry's manifest, where it has one
 	Moves      bool              `json:"moves,omitempty"`      // an image is to be asked for again: its tag may move
-	Uses       map[string]string `json:"uses,omitempty"`       // the hashes of ConfigMaps and Secrets, as Secret/db
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
 	Options    Options           `json:"options,omitzero"`
-	Job        *Job              `json:"job,omitempty"` // nil: it runs until it is stopped
+	Run        string            `json:"run,omitempty"`  // of a CronJob: the minute since 1970
+	Job        *Job              `json:"job,omitempty"`  // nil: it runs until it is stopped
+	Cron       *Cron             `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
 }
 
 // id is the pod's name in Podman.
-func (r RenderedPod) id() string { return r.Name + "-" + r.Hash }
+func (r RenderedPod) id() string {
+	if r.Run != "" {
+		return r.Name + "-" + r.Run + "-" + r.Hash
+	}
+	return r.Name + "-" + r.Hash
+}
+
+// user is the Podman pod that a volume goes with: of a CronJob's, all runs use the copies of Secrets.
+func (r RenderedPod) user(volume string) string {
+	if strings.HasPrefix(volume, r.id()+"-") {
+		return r.id()
+	}
+	r.Run = ""
+	return r.id()
+}
 
 // subject is what a person reads of it.
 func (r RenderedPod) subject() string {
-	if r.Job != nil {
+	switch {
+	case r.Run != "":
+		return "run of cronjob " + r.Name
+	case r.Cron != nil:
+		return "cronjob " + r.Name
+	case r.Job != nil:
 		return "job " + r.Name
 	}
 	return "pod " + r.Name
@@ -78,7 +98,7 @@ func (r Rendered) ID() string {
 		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
 			fmt.Fprintf(sum, "options %s\n", opts)
 		}
-		if job, err := json.Marshal(pod.Job); err == nil && pod.Job != nil {
+		if job, err := json.Marshal([]any{pod.Job, pod.Cron}); err == nil && pod.Job != nil {
 			fmt.Fprintf(sum, "job %s\n", job)
 		}
 	}
@@ -104,11 +124,12 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: movable(pod, images), File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Moves: moves(pod)},
+			Images: map[string]string{}, Digests: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
 		secrets: map[string]map[string]any{},
 	}
-	for _, o := range slices.Concat(pod.ConfigMaps, pod.Secrets) {
-		r.Uses[o.Kind+"/"+o.Name] = o.Hash
+	shared := r.id() // what all runs of a CronJob have in common is named with this
+	if pod.Cron != nil {
+		r.Run = runMark
 	}
 	spec := child(doc, "spec")
 	r.Restart = cmp.Or(str(spec, "restartPolicy"), "Always")
@@ -166,6 +187,7 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 		case v["secret"] != nil:
 			source := child(v, "secret")
 			if secret := find(pod.Secrets, str(source, "secretName")); secret != nil {
+				own = shared + "-" + str(v, "name")
 				source["secretName"] = own
 				r.secrets[own] = named(secret.Doc.Reveal(), own)
 				r.Volumes = append(r.Volumes, own)
@@ -185,6 +207,7 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 			}
 		}
 	}
+	r.Run = ""
 	r.Secrets = slices.Sorted(maps.Keys(r.secrets))
 	r.Kube, err = json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 	if err != nil {

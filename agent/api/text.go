@@ -75,6 +75,9 @@ func (s Status) Text() string {
 	for _, j := range s.Jobs {
 		row("job "+j.Name, "%s", j.Text())
 	}
+	for _, c := range s.CronJobs {
+		row("cron "+c.Name, "%s", c.Text())
+	}
 	for _, o := range s.Others {
 		row("beside", "%s of %s, process %d, for %s: no switch begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second))
 	}

@@ -73,6 +73,7 @@ type Status struct {
 	Layers    []Layer    `json:"layers"`
 	Pods      []Pod      `json:"pods"`
 	Jobs      []Job      `json:"jobs,omitempty"`
+	CronJobs  []CronJob  `json:"cronJobs,omitempty"`
 	Bad       []Bad      `json:"bad"`
 	Problems  []Problem  `json:"problems"`
 	Others    []Other    `json:"others,omitempty"`
@@ -216,6 +217,41 @@ func (j Job) Text() string {
 	}
 	if len(j.Log) > 0 {
 		text += "\n| " + strings.Join(j.Log, "\n| ")
+	}
+	return text
+}
+
+// A CronJob is one CronJob of the current revision.
+type CronJob struct {
+	Name      string    `json:"name"`
+	Schedule  string    `json:"schedule"`
+	TimeZone  string    `json:"timeZone,omitempty"` // none: the machine's
+	Suspended bool      `json:"suspended,omitempty"`
+	Next      time.Time `json:"next,omitzero"`
+	Running   int       `json:"running"`
+	Last      *CronRun  `json:"last,omitempty"` // that was begun
+}
+
+// A CronRun is one run of a CronJob.
+type CronRun struct {
+	Scheduled time.Time `json:"scheduled"`
+	Job
+}
+
+// Text tells how a CronJob is.
+func (c CronJob) Text() string {
+	text := c.Schedule
+	if c.TimeZone != "" {
+		text += " " + c.TimeZone
+	}
+	switch {
+	case c.Suspended:
+		text += ", suspended"
+	case !c.Next.IsZero():
+		text += ", next " + c.Next.Local().Format("2006-01-02 15:04")
+	}
+	if c.Last != nil {
+		text += "; that of " + c.Last.Scheduled.Local().Format("2006-01-02 15:04") + " " + c.Last.Job.Text()
 	}
 	return text
 }
