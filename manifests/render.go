@@ -44,6 +44,7 @@ type RenderedPod struct {
 	Images     map[string]string `json:"images,omitempty"`     // name to id, as prepared
 	Digests    map[string]string `json:"digests,omitempty"`    // name to that of the registry's manifest, where it has one
 	Moves      bool              `json:"moves,omitempty"`      // an image is to be asked for again: its tag may move
+	Uses       map[string]string `json:"uses,omitempty"`       // the hashes of ConfigMaps and Secrets, as Secret/db
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
@@ -124,8 +125,11 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: movable(pod, images), File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, Digests: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
+			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
 		secrets: map[string]map[string]any{},
+	}
+	for _, o := range slices.Concat(pod.ConfigMaps, pod.Secrets) {
+		r.Uses[o.Kind+"/"+o.Name] = o.Hash
 	}
 	shared := r.id() // what all runs of a CronJob have in common is named with this
 	if pod.Cron != nil {

@@ -173,7 +173,7 @@ func TestAKillBetweenFetchedAndAccepted(t *testing.T) {
 	armed := filepath.Join(t.TempDir(), "armed")
 	must(t, os.WriteFile(armed, []byte("fetching.fetched"), 0o600))
 	cmd := exec.Command(os.Args[0], "-test.run=^TestAKillBetweenFetchedAndAccepted$")
-	cmd.Env = append(os.Environ(), "COLLIE_CRASH="+armed, "SOURCE_TEST_CLONE="+s.clone.dir, "SOURCE_TEST_URL="+o.bare)
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "COLLIE_CRASH="+armed, "SOURCE_TEST_CLONE="+s.clone.dir, "SOURCE_TEST_URL="+o.bare)
 	out, err := cmd.CombinedOutput()
 	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != -1 {
 		t.Fatalf("the first life ended with %v, not by a kill:\n%s", err, out)
