@@ -62,18 +62,19 @@ type Part struct {
 	Heals bool // drift is undone at once; otherwise it is only reported
 }
 
-// A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand.
+// A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand. now is the
+// target that it was last switched to, if there is one.
 type planner interface {
-	Plan(ctx context.Context, t Target) ([]Change, error)
+	Plan(ctx context.Context, now, t Target) ([]Change, error)
 }
 
-// plan is what a switch to t would change, with what it costs.
-func (p Part) plan(ctx context.Context, t Target) ([]Change, error) {
+// plan is what a switch from now to t would change, with what it costs.
+func (p Part) plan(ctx context.Context, now, t Target) ([]Change, error) {
 	if planner, ok := p.Layer.(planner); ok {
-		return planner.Plan(ctx, t)
+		return planner.Plan(ctx, now, t)
 	}
 	changes, err := p.Layer.Diff(ctx, t)
-	for i := range changes { // of pods, each is of what runs
+	for i := range changes {
 		changes[i].Cost = api.CostRunning
 	}
 	return changes, err

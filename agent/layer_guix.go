@@ -191,7 +191,7 @@ func (l systemLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 }
 
 // Plan is Diff for a person, with all that the store tells.
-func (l systemLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
+func (l systemLayer) Plan(ctx context.Context, _, t Target) ([]Change, error) {
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return nil, err
@@ -315,7 +315,7 @@ func (l homeLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 }
 
 // Plan is Diff for a person, with all that the store tells.
-func (l homeLayer) Plan(ctx context.Context, t Target) ([]Change, error) {
+func (l homeLayer) Plan(ctx context.Context, _, t Target) ([]Change, error) {
 	var item guixItem
 	if err := decode(t, &item); err != nil {
 		return nil, err

@@ -66,6 +66,29 @@ func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	return all, err
 }
 
+// Plan tells of each pod what differs; all but what is Quiet is of what runs.
+func (l podsLayer) Plan(ctx context.Context, now, t Target) ([]Change, error) {
+	var is, r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return nil, err
+	}
+	if now.ID != "" {
+		if err := decode(now, &is); err != nil {
+			return nil, err
+		}
+	}
+	changes, err := l.Podman.Plan(ctx, is, r)
+	var all []Change
+	for _, c := range changes {
+		change := Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Diff: c.Diff, Cost: api.CostRunning}
+		if c.Quiet {
+			change.Cost = ""
+		}
+		all = append(all, change)
+	}
+	return all, err
+}
+
 func (l podsLayer) Switch(ctx context.Context, t Target) error {
 	var r manifests.Rendered
 	if err := decode(t, &r); err != nil {

@@ -212,7 +212,11 @@ func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.P
 		if err != nil {
 			return layers, err
 		}
-		changes, err := p.plan(ctx, t)
+		live, err := a.store.target(now.Current.Targets[p.Name])
+		if err != nil {
+			live = Target{} // nothing was deployed to it yet, or it is being switched
+		}
+		changes, err := p.plan(ctx, live, t)
 		if err != nil {
 			return layers, err
 		}

@@ -17,6 +17,8 @@ type Change struct {
 	Does    string // create, replace, start, run or remove
 	Subject string // pod web, job migrate
 	Says    string
+	Diff    string // in a plan: what differs, a line for each field
+	Quiet   bool   // nothing that runs is touched
 }
 
 // A Problem is something of a pod that isn't well.
@@ -357,6 +359,11 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	return todo.changes(), nil
+}
+
+// changes are those of the steps, in their order, then of what leaves.
+func (todo plan) changes() []Change {
 	var changes []Change
 	for _, s := range todo.steps {
 		changes = append(changes, s.change())
@@ -372,7 +379,7 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 		}
 		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
 	}
-	return changes, nil
+	return changes
 }
 
 // Live returns Collie's pods that run, or did until the machine stopped, as a baseline: it can be kept, started and
