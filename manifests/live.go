@@ -302,6 +302,7 @@ func (s step) change() Change {
 type plan struct {
 	steps   []step     // pods that aren't well, by name
 	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
+	crons   []string   // that are scheduled, and not wanted any more
 }
 
 func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
@@ -338,6 +339,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	for _, object := range slices.Sorted(maps.Keys(byObject)) {
 		todo.leaving = append(todo.leaving, byObject[object]...)
 	}
+	todo.crons = p.unwanted(r)
 	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
 	return todo, nil
 }
@@ -368,13 +370,11 @@ func (todo plan) changes() []Change {
 	for _, s := range todo.steps {
 		changes = append(changes, s.change())
 	}
-	crons := map[string]bool{}
-	for _, name := range p.unwanted(r) {
-		crons[name] = true
+	for _, name := range todo.crons {
 		changes = append(changes, Change{Does: "remove", Subject: "cronjob " + name, Says: "nothing is scheduled any more"})
 	}
 	for _, l := range todo.leaving {
-		if l.isRun() && crons[l.object()] {
+		if l.isRun() && slices.Contains(todo.crons, l.object()) {
 			continue // told with its CronJob
 		}
 		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
