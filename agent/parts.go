@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,8 +62,12 @@ func (a *Agent) parts() ([]Part, error) {
 			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
 		pods.Account = func() (manifests.Account, error) {
 			u, err := guix.Find(a.cfg.User)
-			return manifests.Account{UID: int(u.UID), Runtime: u.Runtime}, err
+			as := func(ctx context.Context, args ...string) error {
+				return u.Do(ctx, []string{binary, "as-user"}, args...)
+			}
+			return manifests.Account{UID: int(u.UID), Runtime: u.Runtime, As: as}, err
 		}
+		pods.Log = a.log
 		a.pods = pods
 		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
 	}

@@ -124,6 +124,11 @@ func (u *User) ask(ctx context.Context, helper []string, answer any, args ...str
 	return nil
 }
 
+// Do has a child do something as u that has no answer.
+func (u *User) Do(ctx context.Context, helper []string, args ...string) error {
+	return u.ask(ctx, helper, new(struct{}), args...)
+}
+
 // bounded keeps the beginning of what is written to it.
 type bounded struct{ bytes.Buffer }
 

@@ -67,6 +67,9 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 			return err
 		}
 	}
+	if len(todo.steps) > 0 {
+		p.sweep(ctx)
+	}
 	s := newSwap(p, todo)
 	if err := s.create(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
@@ -247,6 +250,11 @@ func (s *swap) start(ctx context.Context, step step) error {
 		if step.live.infra.runs() { // restart only what ended: starting the pod would repeat what is completed
 			return s.startEnded(ctx, step, fail)
 		}
+		if step.pod.Kube != nil && s.p.halfStarted(ctx, id) {
+			if err := s.make(ctx, step); err != nil {
+				return err
+			}
+		}
 	}
 	if step.how == hollow || step.how == down && step.live.settling() {
 		if err := s.p.settle(ctx, id); err != nil {
@@ -254,7 +262,11 @@ func (s *swap) start(ctx context.Context, step step) error {
 		}
 	}
 	s.note(func() { s.started = append(s.started, id) })
-	if err := s.p.startPod(ctx, id); err != nil {
+	var remake func() error
+	if step.pod.Kube != nil {
+		remake = func() error { return s.make(ctx, step) }
+	}
+	if err := s.p.startPod(ctx, id, remake); err != nil {
 		return fail(err)
 	}
 	return nil
@@ -347,7 +359,7 @@ func (s *swap) undo(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		if err := s.p.startPod(ctx, l.name); err != nil {
+		if err := s.p.startPod(ctx, l.name, nil); err != nil {
 			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
 		}
 	}

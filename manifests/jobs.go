@@ -274,7 +274,7 @@ func (p *Podman) try(ctx context.Context, id string) error {
 		return err
 	}
 	crash.At("job.begun")
-	err = p.startPod(ctx, id)
+	err = p.startPod(ctx, id, nil)
 	if silent := new(SilentError); err == nil || errors.As(err, &silent) {
 		return err // of what wasn't answered the pod tells
 	}

@@ -131,7 +131,7 @@ func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.seePids(all)
+	p.noteRunning(all)
 	live := map[string]*livePod{}
 	for _, c := range all {
 		if c.PodName == "" {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,17 +38,21 @@ const (
 // A Podman is one user's Podman, reached by the socket of its API.
 type Podman struct {
 	Rules   ImageRules
-	Account func() (Account, error) // whose it is; it may come later. nil: that isn't known, and its files aren't watched
+	Account func() (Account, error) // whose it is; it may come later. nil: that isn't known, so nothing of theirs is watched or repaired
+	Log     *slog.Logger            // what is done beside what was asked for
 
 	socket string
 	alive  func(pid int) bool
 	wake   chan struct{} // a mailbox of one
 	jobs   *ledger
 
-	mu    sync.Mutex
-	conn  *bindings.Connection // nil until the API first answered
-	blind error                // why its files aren't watched
-	pids  []int                // of our containers, as the last look saw them
+	mu      sync.Mutex
+	conn    *bindings.Connection // nil until the API first answered
+	blind   error                // why its files aren't watched
+	pids    []int                // of our containers, as the last look saw them
+	bridged bool                 // whether one ran in the network that pods share, then
+
+	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
 
 	secrets sync.Mutex      // held while secrets are made or removed
 	fresh   map[string]bool // secrets of the newest Prepare: its caller may not have saved yet who needs them
@@ -56,7 +61,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
+	return &Podman{socket: socket, Log: slog.New(slog.DiscardHandler), alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.
@@ -256,6 +261,7 @@ type container struct {
 	ImageID   string
 	IsInfra   bool
 	Labels    map[string]string
+	Networks  []string // of the infra container
 	Pid       int
 	PodName   string
 	Ports     []portMapping
@@ -286,14 +292,20 @@ func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
 type containerState struct {
 	StoppedByUser bool
 	OOMKilled     bool
+
+	network string // the namespace of its network, if it has one of its own
 }
 
 func (p *Podman) inspectContainer(ctx context.Context, id string) (containerState, error) {
-	var c struct{ State containerState }
+	var c struct {
+		State           containerState
+		NetworkSettings struct{ SandboxKey string }
+	}
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{id}}, &c)
 	if err != nil {
 		return containerState{}, fmt.Errorf("inspecting container %.12s: %w", id, err)
 	}
+	c.State.network = c.NetworkSettings.SandboxKey
 	return c.State, nil
 }
 
@@ -413,9 +425,25 @@ func (p *Podman) podVerb(ctx context.Context, name, verb string, timeout time.Du
 	return did, err
 }
 
-func (p *Podman) startPod(ctx context.Context, name string) error {
-	_, err := p.podVerb(ctx, name, "start", longStart)
-	return err
+// startPod starts a pod. What a killed service left behind doesn't keep it from that; a pod of which it left a half is made
+// anew by remake, if that isn't nil.
+func (p *Podman) startPod(ctx context.Context, name string, remake func() error) error {
+	start := func() error {
+		p.starts.RLock()
+		defer p.starts.RUnlock()
+		_, err := p.podVerb(ctx, name, "start", longStart)
+		return err
+	}
+	err := start()
+	if err == nil || !p.mend(ctx, err) {
+		return err
+	}
+	if remake != nil && p.halfStarted(ctx, name) {
+		if err := remake(); err != nil {
+			return err
+		}
+	}
+	return start()
 }
 
 // killPod ends all of a pod at once; one that doesn't run is none the worse.
@@ -429,10 +457,13 @@ func (p *Podman) killPod(ctx context.Context, name string) error {
 
 // removePod kills and removes a pod and its emptyDirs. One that isn't there is removed.
 func (p *Podman) removePod(ctx context.Context, name string) error {
-	_, err := p.ask(ctx, request{method: http.MethodDelete, endpoint: "/pods/%s", names: []string{name},
-		query: url.Values{"force": {"true"}, "timeout": {"0"}}, timeout: longPlay}, nil)
-	if refused(err, http.StatusNotFound) {
-		return nil
+	var err error
+	for range 2 { // of a pod that was half started one try removes the half
+		_, err = p.ask(ctx, request{method: http.MethodDelete, endpoint: "/pods/%s", names: []string{name},
+			query: url.Values{"force": {"true"}, "timeout": {"0"}}, timeout: longPlay}, nil)
+		if err == nil || refused(err, http.StatusNotFound) {
+			return nil
+		}
 	}
 	return err
 }

@@ -21,7 +21,7 @@ func TestAPostIsSentOnce(t *testing.T) {
 	p := Connect(f.socket)
 	f.answers["POST /pods/web/start"] = hang
 	f.answers["GET /containers/json"] = hang
-	if err := p.startPod(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), "the Podman API at "+f.socket+" doesn't answer") {
+	if err := p.startPod(t.Context(), "web", nil); err == nil || !strings.Contains(err.Error(), "the Podman API at "+f.socket+" doesn't answer") {
 		t.Errorf("error of the POST: %v", err)
 	}
 	if _, err := p.listContainers(t.Context()); err == nil {

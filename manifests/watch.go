@@ -21,6 +21,8 @@ import (
 type Account struct {
 	UID     int
 	Runtime string // XDG_RUNTIME_DIR; the folder that it is in belongs to root
+
+	As func(ctx context.Context, args ...string) error // runs [AsUser] in a process of theirs
 }
 
 // Podman's files in the run-time directory. Each death makes a file in exits, and whatever else happens is a line of the
@@ -85,15 +87,16 @@ func (p *Podman) lost() bool {
 	return len(p.pids) < gone
 }
 
-// seePids notes which processes should live from now on.
-func (p *Podman) seePids(all []container) {
+// noteRunning notes what the last look saw of containers that run.
+func (p *Podman) noteRunning(all []container) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pids = p.pids[:0]
+	p.pids, p.bridged = p.pids[:0], false
 	for _, c := range all {
 		if c.State == "running" && c.Pid > 0 && c.Labels[labelOwner] == owner && p.alive(c.Pid) {
 			p.pids = append(p.pids, c.Pid)
 		}
+		p.bridged = p.bridged || c.runs() && len(c.Networks) > 0
 	}
 }
 

@@ -214,7 +214,7 @@ func TestAProcessThatVanishesWakes(t *testing.T) {
 	d.mkdirs()
 	child := exec.Command("sleep", "1000")
 	d.must(child.Start())
-	d.seePids([]container{{State: "running", Pid: child.Process.Pid, Labels: map[string]string{labelOwner: owner}}})
+	d.noteRunning([]container{{State: "running", Pid: child.Process.Pid, Labels: map[string]string{labelOwner: owner}}})
 	d.follow()
 	d.wakes("the watch is there")
 	d.must(child.Process.Kill())

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent"
-	"example.org/collie/guix"
 )
 
 func runCmd(c *cli) *cobra.Command {
@@ -55,7 +54,7 @@ func asUserCmd() *cobra.Command {
 		Hidden: true,
 		Args:   usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return guix.AsUser(cmd.Context(), args, os.Stdin, os.Stdout)
+			return agent.AsUser(cmd.Context(), args, os.Stdin, os.Stdout)
 		},
 	}
 }
