@@ -43,6 +43,7 @@ var checks = []check{
 	{"run-time directory", hasPods, checkRuntime},
 	{"linger", hasPods, checkLinger},
 	{"podman", hasPods, checkPodman},
+	{"volumes", hasPods, checkVolumes},
 	{"forwarder", hasPods, checkForwarder},
 }
 
@@ -465,6 +466,23 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 		return "", ill("restart it with `herd restart podman-api`; what it says is in /var/log/podman-api.log", "%s", err)
 	}
 	return "it answers at " + socket, nil
+}
+
+// checkVolumes tells of volumes whose claim left the repository: nobody but a person removes them.
+func checkVolumes(ctx context.Context, m *machine) (string, error) {
+	p := manifests.Connect(m.at(m.runtime, fmt.Sprintf(podmanSocket, m.cfg.User)))
+	if err := p.TakeInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
+		return "", risk("the agent writes another at its next switch", "%s", err)
+	}
+	unused, err := p.Unused(ctx)
+	switch {
+	case err != nil:
+		return "", risk("see podman", "%s", err)
+	case len(unused) == 0:
+		return "each has its claim", nil
+	}
+	return fmt.Sprintf("no claim has %s any more; if nobody needs what is in it, remove it as the user %s with `podman volume rm %s`",
+		strings.Join(unused, ", "), m.cfg.User, strings.Join(unused, " ")), nil
 }
 
 func checkForwarder(ctx context.Context, m *machine) (string, error) {

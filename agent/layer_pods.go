@@ -45,6 +45,17 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if err != nil {
 		return Target{}, err
 	}
+	cfg, err := readRepositoryConfig(rev.Files)
+	if err != nil {
+		return Target{}, &BadError{Err: err}
+	}
+	err = l.Guard(ctx, all, cfg.Prune)
+	if refused := new(manifests.PruneError); errors.As(err, &refused) {
+		return Target{}, &BadError{Err: err}
+	}
+	if err != nil {
+		return Target{}, err
+	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(Progress{Item: says}) })
 	if missing := new(manifests.ImageError); errors.As(err, &missing) {
 		return Target{}, &BadError{Err: err, Waits: missing.Waits}
@@ -156,7 +167,7 @@ func (l podsLayer) Pods(ctx context.Context, t Target) ([]api.Pod, error) {
 	list, err := l.List(ctx, r)
 	var all []api.Pod
 	for _, p := range list {
-		all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision})
+		all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision, Note: p.Note})
 	}
 	return all, err
 }

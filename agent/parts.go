@@ -21,6 +21,7 @@ const (
 	forwardSocket  = "podman/forward.sock"
 	ownService     = "collie"
 	podmanService  = "podman-api"
+	inventoryFile  = "inventory.json" // of pods, in the state folder
 )
 
 // parts makes the layers that the configuration names, in the order of their switches.
@@ -55,6 +56,9 @@ func (a *Agent) parts() ([]Part, error) {
 	}
 	if a.cfg.User != "" {
 		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}
+		if err := pods.TakeInventory(in(inventoryFile)); err != nil {
+			a.log.Error(err.Error())
+		}
 		if err := pods.Remember(in("jobs.json")); err != nil {
 			a.log.Error(err.Error())
 		}

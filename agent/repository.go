@@ -15,7 +15,8 @@ const repositoryFile = "collie.yaml"
 
 // A repositoryConfig is what it says.
 type repositoryConfig struct {
-	Leave bool `yaml:"leave"` // the commit may take Collie's own service off the machine
+	Leave bool     `yaml:"leave"` // the commit may take Collie's own service off the machine
+	Prune []string `yaml:"prune"` // claims, and pods if all go, that may go with the commit, as KIND/NAME
 }
 
 // readRepositoryConfig reads it as this host sees it; a repository without it says nothing.

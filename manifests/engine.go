@@ -62,6 +62,9 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err != nil {
 		return err
 	}
+	if err := p.inventory.take(r, todo.adopts()); err != nil {
+		return err
+	}
 	for _, claim := range r.Claims {
 		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
 			return err
@@ -191,6 +194,9 @@ func (s *swap) make(ctx context.Context, step step) error {
 func (s *swap) swap(ctx context.Context) error {
 	err := each(waiters, s.plan.leaving, func(l *livePod) error { return s.stop[l.name](ctx) })
 	if err != nil {
+		return err
+	}
+	if err := each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) }); err != nil {
 		return err
 	}
 	return each(workers, s.plan.steps, func(step step) error {
@@ -396,10 +402,13 @@ func (p *Podman) stopPod(ctx context.Context, name string) error {
 // Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
 // with its grace first. The volume of a claim is never removed.
 func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
-	pods, secrets := map[string]bool{}, map[string]bool{}
+	pods, secrets, alone := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, r := range rs {
 		for _, pod := range r.Pods {
 			pods[pod.id()] = true
+			if pod.Options.Alone {
+				alone[pod.Name] = true
+			}
 			for _, s := range pod.Secrets {
 				secrets[s] = true
 			}
@@ -418,6 +427,17 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 		for _, s := range run.Secrets {
 			secrets[s] = true
 		}
+	}
+	for _, i := range all {
+		if _, name, _ := strings.Cut(i.Labels[labelObject], "/"); alone[name] {
+			pods[i.Name] = true
+		}
+	}
+	if err := p.keepAdopted(ctx, rs); err != nil {
+		return err
+	}
+	if err := p.inventory.keep(rs); err != nil {
+		return err
 	}
 	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
 	err = each(waiters, all, func(i podInfo) error {

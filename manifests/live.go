@@ -36,6 +36,7 @@ type PodStatus struct {
 	Restarts int
 	Revision string // that made it
 	State    string // running, completed, or what is wrong with it
+	Note     string // what is special about it; empty: nothing
 }
 
 // A livePod is a pod as the list of containers shows it.
@@ -131,6 +132,11 @@ func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.sort(all), nil
+}
+
+// sort sorts containers by Podman's name for their pod.
+func (p *Podman) sort(all []container) map[string]*livePod {
 	p.noteRunning(all)
 	live := map[string]*livePod{}
 	for _, c := range all {
@@ -154,7 +160,7 @@ func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
 	for _, l := range live {
 		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
 	}
-	return live, nil
+	return live
 }
 
 // A condition is how a wanted pod is.
@@ -303,6 +309,8 @@ type plan struct {
 	steps   []step     // pods that aren't well, by name
 	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
 	crons   []string   // that are scheduled, and not wanted any more
+
+	released []*livePod // pods made by hand whose place no wanted pod has any more
 }
 
 func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
@@ -318,6 +326,10 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		}
 	}
 	for _, want := range r.Pods {
+		if want.leftAlone(live) != "" {
+			delete(byObject, want.Name)
+			continue
+		}
 		how, ill, err := p.examine(ctx, want, live[want.id()])
 		if err != nil {
 			return plan{}, err
@@ -332,6 +344,9 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 			}
 		}
 		delete(byObject, want.Name)
+		if l := live[want.Name]; want.Options.Adopt && l != nil && !l.ours() && l.runs() {
+			s.olds = append(s.olds, l)
+		}
 		if s.how > settling || len(s.olds) > 0 {
 			todo.steps = append(todo.steps, s)
 		}
@@ -340,6 +355,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		todo.leaving = append(todo.leaving, byObject[object]...)
 	}
 	todo.crons = p.unwanted(r)
+	todo.released = p.released(r, live)
 	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
 	return todo, nil
 }
@@ -378,6 +394,9 @@ func (todo plan) changes() []Change {
 			continue // told with its CronJob
 		}
 		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
+	}
+	for _, l := range todo.released {
+		changes = append(changes, Change{Does: "start", Subject: "pod " + l.name, Says: "somebody made it by hand, and no pod has its place any more"})
 	}
 	return changes
 }
@@ -449,6 +468,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 			}
 			continue
 		}
+		if want.leftAlone(live) != "" {
+			continue
+		}
 		l := live[want.id()]
 		how, ill, err := p.examine(ctx, want, l)
 		if err != nil {
@@ -483,6 +505,12 @@ func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
 		if want.Job != nil {
 			continue // Jobs tells of it
 		}
+		if says := want.leftAlone(live); says != "" {
+			if !want.Left || live[want.id()] != nil {
+				pods = append(pods, want.asFound(live, says))
+			}
+			continue
+		}
 		l := live[want.id()]
 		how, ill, err := p.examine(ctx, want, l)
 		if err != nil {
@@ -500,6 +528,9 @@ func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
 			for _, c := range l.containers {
 				s.Restarts += c.Restarts
 			}
+		}
+		if want.Left {
+			s.Note = leftSays
 		}
 		pods = append(pods, s)
 	}

@@ -9,6 +9,9 @@ import (
 // Options are what an object asks of Collie itself, by annotations under collie.io/. Podman never sees them, and none of
 // them is in a pod's hash: one that changes makes no new pod.
 type Options struct {
+	Alone bool `json:"alone,omitempty"` // once it is there, nothing is done to it
+	Stays bool `json:"stays,omitempty"` // it isn't removed when it leaves the repository
+	Adopt bool `json:"adopt,omitempty"` // it takes the place of a pod of its name that somebody made by hand
 }
 
 // optionPrefix begins the annotations that are Collie's own.
@@ -23,7 +26,11 @@ type option struct {
 }
 
 // options is the table of all.
-var options = []option{}
+var options = []option{
+	{"reconcile", []string{"Pod", "Deployment"}, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
+	{"prune", []string{"Pod", "Deployment"}, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
+	{"adopt", []string{"Pod", "Deployment"}, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
+}
 
 // annotationKey lets through what labelKey does, and Collie's own.
 func annotationKey(k string) string {

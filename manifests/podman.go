@@ -52,6 +52,8 @@ type Podman struct {
 	pids    []int                // of our containers, as the last look saw them
 	bridged bool                 // whether one ran in the network that pods share, then
 
+	inventory inventory
+
 	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
 
 	secrets sync.Mutex      // held while secrets are made or removed

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,8 +11,17 @@ import (
 // Prepare brings to the machine all that m needs, and disturbs nothing that runs: it pulls images and makes secrets. An
 // *ImageError blames the revision; any other error is worth another try.
 func (p *Podman) Prepare(ctx context.Context, m *Manifests, revision string, tell func(string)) (Rendered, error) {
-	live, err := p.observe(ctx)
+	have, err := p.stock(ctx)
 	if err != nil {
+		return Rendered{}, err
+	}
+	everything, err := p.listContainers(ctx)
+	if err != nil {
+		return Rendered{}, err
+	}
+	live := p.sort(everything)
+	remaining := have.remaining(m, live)
+	if err := vacant(m, everything, remaining); err != nil {
 		return Rendered{}, err
 	}
 	images, err := p.images(ctx, m, live, tell)
@@ -28,6 +38,8 @@ func (p *Podman) Prepare(ctx context.Context, m *Manifests, revision string, tel
 		r.Pods = append(r.Pods, done.RenderedPod)
 		maps.Copy(secrets, done.secrets)
 	}
+	r.Pods = append(r.Pods, remaining...)
+	slices.SortFunc(r.Pods, func(a, b RenderedPod) int { return cmp.Compare(a.Name, b.Name) })
 	for _, claim := range m.Claims {
 		r.Claims = append(r.Claims, claim.Name)
 	}

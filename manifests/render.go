@@ -49,6 +49,7 @@ type RenderedPod struct {
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
 	Options    Options           `json:"options,omitzero"`
+	Left       bool              `json:"left,omitempty"` // the repository; it goes on as it is
 	Run        string            `json:"run,omitempty"`  // of a CronJob: the minute since 1970
 	Job        *Job              `json:"job,omitempty"`  // nil: it runs until it is stopped
 	Cron       *Cron             `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
@@ -96,6 +97,9 @@ func (r Rendered) ID() string {
 	sum := sha256.New()
 	for _, pod := range slices.SortedFunc(slices.Values(r.Pods), func(a, b RenderedPod) int { return cmp.Compare(a.id(), b.id()) }) {
 		fmt.Fprintf(sum, "pod %s %t\n", pod.id(), pod.Kube != nil)
+		if pod.Left {
+			fmt.Fprintf(sum, "left\n")
+		}
 		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
 			fmt.Fprintf(sum, "options %s\n", opts)
 		}

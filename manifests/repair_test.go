@@ -73,7 +73,14 @@ func TestAProcessIsEndedOnce(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p, there := readProcess(child.Process.Pid, os.Getuid())
+	var p process
+	there := false
+	for range 100 { // until it has its arguments
+		if p, there = readProcess(child.Process.Pid, os.Getuid()); len(p.args) == 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if !there || !p.own || p.parent != os.Getpid() || !slices.Equal(p.args, []string{"sleep", "1000"}) || p.age < 0 || p.age > time.Minute {
 		t.Errorf("it is read as %+v", p)
 	}

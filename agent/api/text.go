@@ -71,6 +71,9 @@ func (s Status) Text() string {
 			ready = "not ready"
 		}
 		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
+		if p.Note != "" {
+			row("", "%s", p.Note)
+		}
 	}
 	for _, j := range s.Jobs {
 		row("job "+j.Name, "%s", j.Text())

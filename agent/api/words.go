@@ -180,6 +180,7 @@ type Pod struct {
 	Ready    bool   `json:"ready"`
 	Restarts int    `json:"restarts"`
 	Revision string `json:"revision"` // that made it
+	Note     string `json:"note,omitempty"`
 }
 
 // A Job is one Job of the current revision.

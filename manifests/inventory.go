@@ -1,0 +1,189 @@
+package manifests
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// An inventory is what a revision is compared with before it may remove something, and what can't be read off Podman: it is
+// on disk before a switch makes or stops anything. What nobody needs is found by labels. Where the inventory is lost, what
+// Podman has by our labels takes its place.
+type inventory struct {
+	mu    sync.Mutex
+	file  string // none: it is lost with the process
+	known bool
+	state inventoryState
+}
+
+type inventoryState struct {
+	Pods    []RenderedPod     `json:"pods,omitempty"`    // of the last switch; how to make them only where they stay though they leave the repository
+	Claims  []string          `json:"claims,omitempty"`  // of all revisions that are kept
+	Adopted map[string]string `json:"adopted,omitempty"` // pods that somebody made by hand, by Podman's name: whose place they had
+}
+
+const mostInventory = 64 << 20
+
+// TakeInventory keeps the inventory in file, and reads what is there. The error says if that makes no sense: then what
+// Podman has takes its place.
+func (p *Podman) TakeInventory(file string) error {
+	v := &p.inventory
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.file = file
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Size() > mostInventory {
+		err = fmt.Errorf("it is larger than %d MiB", mostInventory>>20)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(file)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &v.state)
+	}
+	if err != nil {
+		v.state = inventoryState{}
+		return fmt.Errorf("the inventory of pods (%s) makes no sense, and what Podman has takes its place: %w", file, err)
+	}
+	v.known = true
+	return nil
+}
+
+// change changes the inventory, on disk first.
+func (v *inventory) change(do func(s *inventoryState)) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := v.state
+	next.Adopted = maps.Clone(next.Adopted)
+	do(&next)
+	was, err := json.Marshal(v.state)
+	data, err2 := json.Marshal(next)
+	if err = errors.Join(err, err2); err != nil {
+		return fmt.Errorf("writing the inventory of pods: %w", err)
+	}
+	if v.known && string(was) == string(data) {
+		return nil
+	}
+	if v.file != "" {
+		if err := writeWhole(v.file, data); err != nil {
+			return fmt.Errorf("writing the inventory of pods: %w", err)
+		}
+	}
+	v.state, v.known = next, true
+	return nil
+}
+
+// writeWhole writes a file for root alone, whole or not at all.
+func writeWhole(file string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // in vain once renamed
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(file))
+}
+
+// take writes down that the machine is switched to r, which takes over what somebody made by hand.
+func (v *inventory) take(r Rendered, adopted map[string]string) error {
+	return v.change(func(s *inventoryState) {
+		s.Pods = nil
+		for _, pod := range r.Pods {
+			if !pod.Options.Stays {
+				pod = RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: pod.Hash, File: pod.File, Line: pod.Line, Options: pod.Options}
+			}
+			s.Pods = append(s.Pods, pod)
+		}
+		s.Claims = slices.Compact(slices.Sorted(slices.Values(slices.Concat(s.Claims, r.Claims))))
+		for name, object := range adopted {
+			if s.Adopted == nil {
+				s.Adopted = map[string]string{}
+			}
+			s.Adopted[name] = object
+		}
+	})
+}
+
+// keep forgets the claims that none of rs has.
+func (v *inventory) keep(rs []Rendered) error {
+	if len(rs) == 0 {
+		return nil
+	}
+	var claims []string
+	for _, r := range rs {
+		claims = append(claims, r.Claims...)
+	}
+	return v.change(func(s *inventoryState) {
+		s.Claims = slices.DeleteFunc(slices.Clone(s.Claims), func(claim string) bool { return !slices.Contains(claims, claim) })
+	})
+}
+
+// stock is the inventory. If there is none, it is what Podman has of ours.
+func (p *Podman) stock(ctx context.Context) (inventoryState, error) {
+	v := &p.inventory
+	v.mu.Lock()
+	state, known := v.state, v.known
+	v.mu.Unlock()
+	if known {
+		return state, nil
+	}
+	live, err := p.Live(ctx)
+	if err != nil {
+		return state, err
+	}
+	volumes, err := p.listVolumes(ctx)
+	if err != nil {
+		return state, err
+	}
+	state.Pods = live.Pods
+	for _, volume := range volumes {
+		if volume.Labels[labelObject] == persistentClaim+"/"+volume.Name {
+			state.Claims = append(state.Claims, volume.Name)
+		}
+	}
+	return state, nil
+}
+
+// Unused are the volumes of claims that no kept revision has. Only a person removes them.
+func (p *Podman) Unused(ctx context.Context) ([]string, error) {
+	have, err := p.stock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	volumes, err := p.listVolumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var unused []string
+	for _, volume := range volumes {
+		if volume.Labels[labelObject] == persistentClaim+"/"+volume.Name && !slices.Contains(have.Claims, volume.Name) {
+			unused = append(unused, volume.Name)
+		}
+	}
+	slices.Sort(unused)
+	return unused, nil
+}
+
+// adopted are pods made by hand, by Podman's name, with the name of what took their place.
+func (v *inventory) adopted() map[string]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.state.Adopted)
+}
