@@ -235,6 +235,13 @@ func (p *Podman) step(ctx context.Context, id string, todo move, l *livePod) err
 	}
 	switch todo {
 	case begin:
+		live, err := p.observe(ctx)
+		if err != nil {
+			return err
+		}
+		if now, _ := r.next(time.Now(), live[id]); now != begin {
+			return nil // a switch began it, between the look and the claim
+		}
 		s := swap{p: p}
 		if err := s.make(ctx, step{pod: r.Pod}); err != nil { // that is no try, but isn't tried again at once either
 			now := time.Now()
