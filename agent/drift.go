@@ -190,7 +190,11 @@ func (k *keeper) heal(ctx context.Context, r *report) {
 		k.failed++
 		k.next = time.Now().Add(min(retryFirst<<min(k.failed-1, 10), retryMost))
 	}
-	if r.err = k.Layer.Switch(guix.For(context.WithoutCancel(ctx), k.target.Revision), k.target); r.err != nil {
+	heal := k.Layer.Switch
+	if l, has := k.Layer.(healer); has {
+		heal = l.Heal
+	}
+	if r.err = heal(guix.For(context.WithoutCancel(ctx), k.target.Revision), k.target); r.err != nil {
 		return
 	}
 	k.failed, k.next = 0, time.Time{}

@@ -62,6 +62,11 @@ type Part struct {
 	Heals bool // drift is undone at once; otherwise it is only reported
 }
 
+// A healer is a layer that is healed otherwise than by a switch to where it is.
+type healer interface {
+	Heal(ctx context.Context, t Target) error
+}
+
 // A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand. now is the
 // target that it was last switched to, if there is one.
 type planner interface {

@@ -74,7 +74,7 @@ func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 	changes, err := l.Podman.Diff(ctx, r)
 	var all []Change
 	for _, c := range changes {
-		all = append(all, Change{Does: c.Does, Subject: c.Subject, Says: c.Says})
+		all = append(all, Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Waits})
 	}
 	return all, err
 }
@@ -103,11 +103,20 @@ func (l podsLayer) Plan(ctx context.Context, now, t Target) ([]Change, error) {
 }
 
 func (l podsLayer) Switch(ctx context.Context, t Target) error {
+	return l.do(ctx, t, l.Podman.Switch)
+}
+
+// Heal takes a pod at a time, and its time for one that has to be healed again and again.
+func (l podsLayer) Heal(ctx context.Context, t Target) error {
+	return l.do(ctx, t, l.Podman.Heal)
+}
+
+func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, manifests.Rendered) error) error {
 	var r manifests.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
-	err := l.Podman.Switch(ctx, r)
+	err := what(ctx, r)
 	if silent := new(manifests.SilentError); errors.As(err, &silent) {
 		return &TransientError{err}
 	}

@@ -62,6 +62,12 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err != nil {
 		return err
 	}
+	p.healings.forget()
+	return p.carryOut(ctx, r, todo)
+}
+
+// carryOut does what is planned for r.
+func (p *Podman) carryOut(ctx context.Context, r Rendered, todo plan) error {
 	if err := p.inventory.take(r, todo.adopts()); err != nil {
 		return err
 	}

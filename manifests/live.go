@@ -19,6 +19,7 @@ type Change struct {
 	Says    string
 	Diff    string // in a plan: what differs, a line for each field
 	Quiet   bool   // nothing that runs is touched
+	Waits   bool   // it had to be healed too often
 }
 
 // A Problem is something of a pod that isn't well.
@@ -377,7 +378,11 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return todo.changes(), nil
+	changes := todo.changes()
+	for i, s := range todo.steps {
+		changes[i].Waits = s.how != well && p.healings.waits(s.pod.id(), time.Now()) != ""
+	}
+	return changes, nil
 }
 
 // changes are those of the steps, in their order, then of what leaves.
@@ -475,6 +480,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 		how, ill, err := p.examine(ctx, want, l)
 		if err != nil {
 			return nil, err
+		}
+		if waits := p.healings.waits(want.id(), time.Now()); how > settling && waits != "" {
+			ill = []string{waits}
 		}
 		if how == well {
 			for _, c := range l.containers {

@@ -53,6 +53,7 @@ type Podman struct {
 	bridged bool                 // whether one ran in the network that pods share, then
 
 	inventory inventory
+	healings  healings
 
 	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
 

@@ -13,7 +13,7 @@ type Change struct {
 	Does    string `json:"does"`    // create, replace, restart, start, stop, run, add, remove, update, next boot, needs reboot, defer
 	Subject string `json:"subject"` // service nginx, pod web, package git, /etc/motd
 	Says    string `json:"says,omitempty"`
-	Waits   bool   `json:"waits,omitempty"` // no switch makes it: the target is live although it is left
+	Waits   bool   `json:"waits,omitempty"` // it is left for now, though the target is live
 	// In a plan:
 	Cost string `json:"cost,omitempty"` // what becomes of what runs: CostRunning, CostBoot; nothing: it isn't touched
 	Old  string `json:"old,omitempty"`  // what there is: a version, a shell
