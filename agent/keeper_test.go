@@ -103,6 +103,33 @@ func TestAStormCostsALookEachBounce(t *testing.T) {
 	})
 }
 
+// A system may take minutes to switch: its services stop and start.
+func TestPodsAreHealedWhileTheSystemSwitches(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.good("a")
+		goOn := make(chan struct{})
+		w.layers[0].set(func(l *fakeLayer) {
+			l.onSwitch = func(when string) {
+				if when == "within" {
+					<-goOn
+				}
+			}
+		})
+		w.push("b", "system=2", "home=1", "pods=1")
+		pass(time.Minute)
+		w.is("half 2", "1", "1")
+		w.layers[2].set(func(l *fakeLayer) { l.live = "stopped by somebody" })
+		pass(time.Minute)
+		w.is("half 2", "1", "1")
+		close(goOn)
+		pass(time.Minute)
+		w.is("2", "1", "1")
+		w.good("b")
+	})
+}
+
 func TestWhatWasHealedIsLookedAtAgainSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := tellingLayer{fakeLayer: &fakeLayer{live: "b"}}

@@ -322,7 +322,11 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	var todo plan
 	byObject := map[string][]*livePod{}
 	for _, name := range slices.Sorted(maps.Keys(live)) {
-		if l := live[name]; l.ours() && l.runs() {
+		l := live[name]
+		if err := p.learnWhose(ctx, l); err != nil {
+			return plan{}, err
+		}
+		if l.ours() && l.runs() {
 			byObject[l.object()] = append(byObject[l.object()], l)
 		}
 	}

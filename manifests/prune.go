@@ -178,10 +178,10 @@ func takenError(pod *Pod, line int, field, says string) error {
 }
 
 // vacant looks whether names and ports of the pods of m are free of what isn't Collie's, before anything is stopped.
-func vacant(m *Manifests, all []container, remaining []RenderedPod) error {
+func vacant(m *Manifests, all []container, live map[string]*livePod, remaining []RenderedPod) error {
 	for _, pod := range m.Pods {
 		for _, c := range all {
-			if c.Labels[labelOwner] == owner || c.IsInfra && oursByName(all, c.PodName) || pod.Options.Adopt && c.PodName == pod.Name {
+			if l := live[c.PodName]; l != nil && (l.ours() || pod.Options.Adopt && l.name == pod.Name) {
 				continue
 			}
 			if c.PodName == pod.Name {
@@ -209,9 +209,16 @@ func vacant(m *Manifests, all []container, remaining []RenderedPod) error {
 	return nil
 }
 
-// oursByName tells whether a pod is Collie's by the labels of its containers: its infra container has none.
-func oursByName(all []container, pod string) bool {
-	return slices.ContainsFunc(all, func(c container) bool { return c.PodName == pod && c.Labels[labelOwner] == owner })
+// learnWhose asks for the labels of a pod that has no container but the infra container, which has none.
+func (p *Podman) learnWhose(ctx context.Context, l *livePod) error {
+	if l.labels != nil {
+		return nil
+	}
+	info, err := p.inspectPod(ctx, l.name)
+	if err == nil && info != nil {
+		l.labels = info.Labels
+	}
+	return err
 }
 
 func (c container) holds(port HostPort) bool {

@@ -3,6 +3,7 @@ package manifests
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,6 +173,33 @@ func TestAPodMadeByHandIsTakenOverIfItsPlaceIsAskedFor(t *testing.T) {
 	if info, err := w.inspectPod(t.Context(), "web"); err != nil || info != nil {
 		t.Errorf("once the revision is good it is still there: %v, %v", info, err)
 	}
+}
+
+// A pod of ours of which only the infra container is left holds its port, and isn't taken for somebody else's.
+func TestAPodWithoutContainersHoldsItsOwnPort(t *testing.T) {
+	w := newWorld(t)
+	r := w.deploy("1", newPod("web", hostPort(8095)))
+	_, err := w.ask(t.Context(), request{method: "DELETE", endpoint: "/containers/%s", names: []string{of(r, "web").id() + "-c"},
+		query: url.Values{"force": {"true"}, "timeout": {"0"}}}, nil)
+	w.must(err)
+	next := w.deploy("2", newPod("web", hostPort(8095), env("A", "b")))
+	w.same("the next has it", w.running(), []string{of(next, "web").id()})
+}
+
+// Podman doesn't list it: it is found as soon as it is in the way.
+func TestAPodThatLostAllContainersIsHealedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	r := w.deploy("1", newPod("web"))
+	pod := of(r, "web")
+	w.must(w.removePod(t.Context(), pod.id()))
+	_, err := w.ask(t.Context(), request{method: "POST", endpoint: "/pods/create",
+		body: map[string]any{"name": pod.id(), "no_infra": true, "labels": map[string]string{labelOwner: owner, labelObject: "Pod/web"}}}, nil)
+	if w.fake != nil {
+		w.fake.pods[pod.id()], err = &fakePod{Name: pod.id(), Labels: map[string]string{labelOwner: owner, labelObject: "Pod/web"}}, nil
+	}
+	w.must(err)
+	w.must(w.Heal(t.Context(), r))
+	w.same("it runs", w.running(), []string{pod.id()})
 }
 
 func TestTheInventoryOutlivesTheAgent(t *testing.T) {
