@@ -54,6 +54,7 @@ func (c *checker) bind() *Manifests {
 	m.Claims = slices.Collect(maps.Values(b.claims))
 	slices.SortFunc(m.Pods, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(m.Claims, func(x, y *Claim) int { return strings.Compare(x.Name, y.Name) })
+	c.shutNotes()
 	slices.SortFunc(c.notes, func(x, y Note) int {
 		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), strings.Compare(x.Field, y.Field), strings.Compare(x.Says, y.Says))
 	})
@@ -90,11 +91,11 @@ func (b *binder) add(d *document) {
 			}
 			o.keys[key] = true
 		}
-		o.object = newObject(d)
+		o.object = newObject(d, b.key)
 		b.configMaps[d.name] = o
 	case "Secret":
 		mergeStringData(d.body)
-		o := &bound{doc: d, object: newObject(d), keys: map[string]bool{}}
+		o := &bound{doc: d, object: newObject(d, b.key), keys: map[string]bool{}}
 		for key := range section(d.body, "data") {
 			o.keys[key] = true
 		}
@@ -430,7 +431,7 @@ func (u *uses) reference(kind string, ref *reference, field string, variable boo
 	}
 	o := all[name]
 	if o == nil {
-		if !ref.Optional && !u.torn {
+		if !ref.Optional && !u.torn && !(kind == "Secret" && u.closed) {
 			u.wrong(u.pod.field("%s.%s", field, nameField), howToHave(kind, name, slices.Collect(maps.Keys(all))), "there is no %s %q", kind, name)
 		}
 		return
@@ -455,7 +456,7 @@ func (u *uses) key(o *bound, key string, at place, variable bool) {
 	switch {
 	case !there:
 		hint := ""
-		if near := nearest(key, slices.Sorted(maps.Keys(o.keys))); near != "" {
+		if near := nearest(key, slices.Sorted(maps.Keys(o.keys))); near != "" && !u.sealed[o.doc.file] {
 			hint = "did you mean " + near + "?"
 		}
 		u.wrong(at, hint, "%s %q has no key %q (%s:%d)", o.doc.kind, o.doc.name, shorten(key), o.doc.file, o.doc.line)

@@ -19,13 +19,13 @@ import (
 //	labels of those, a claim                          stays
 
 // newObject is a ConfigMap or Secret with its content's hash.
-func newObject(d *document) *Object {
-	body := d.body
-	return &Object{
-		Kind: d.kind, Name: d.name, File: d.file, Line: d.line,
-		Hash: sum(contentOf(d.kind, body))[:8],
-		Doc:  redact(body),
+func newObject(d *document, key []byte) *Object {
+	content := contentOf(d.kind, d.body)
+	digest := sum(content)
+	if d.kind == "Secret" {
+		digest = secretSum(key, content)
 	}
+	return &Object{Kind: d.kind, Name: d.name, File: d.file, Line: d.line, Hash: digest[:8], sum: digest, Doc: redact(d.body)}
 }
 
 // contentOf is what pods see of a ConfigMap or Secret.
@@ -39,7 +39,7 @@ func contentOf(kind string, body map[string]any) map[string]any {
 func podHash(p *Pod) string {
 	used := []string{}
 	for _, o := range append(p.ConfigMaps[:len(p.ConfigMaps):len(p.ConfigMaps)], p.Secrets...) {
-		used = append(used, sum(contentOf(o.Kind, o.Doc.Reveal())))
+		used = append(used, o.sum)
 	}
 	all := map[string]any{"pod": p.Doc, "used": used}
 	if p.Job != nil {

@@ -18,6 +18,10 @@ type checker struct {
 	notes []Note
 	docs  []*document
 	torn  bool // something couldn't be read, so that what isn't found may well be there
+
+	key    []byte          // of the hashes of Secrets
+	sealed map[string]bool // files of which nothing may be shown
+	closed bool            // one of them couldn't be decrypted: a Secret that isn't found may well be there
 }
 
 // A document is one object of a file. Its body is canonical: no null, no noted field, scalars of the type that Podman
@@ -106,6 +110,11 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 	}
 	row, ok := c.kind(n, p)
 	if !ok {
+		return
+	}
+	if c.sealed[file] && row.name != "Secret" {
+		c.torn = true
+		c.wrong(p.key("kind", valueAt(n, "kind").Line), "", onlySecrets)
 		return
 	}
 	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: map[string]int{}}

@@ -42,7 +42,8 @@ type Object struct {
 	Kind, Name string
 	File       string
 	Line       int
-	Hash       string // 8 hex digits over name and content
+	Hash       string // the first 8 hex digits of sum
+	sum        string // over name and content; of a Secret with the machine's key
 	Doc        Redacted
 }
 
@@ -104,8 +105,14 @@ const (
 
 // Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one. If the files are at fault, its
 // error is of type [Errors] and holds all mistakes, by file and line.
-func Load(fsys fs.FS, dirs ...string) (*Manifests, error) {
-	c := &checker{}
+func Load(fsys fs.FS, dirs ...string) (*Manifests, error) { return LoadWith(Private{}, fsys, dirs...) }
+
+// LoadWith is Load with what the machine adds: the Secrets of sealed files are as good as those of others.
+func LoadWith(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
+	c := &checker{key: private.Key}
+	for _, s := range private.Sealed {
+		c.open(s)
+	}
 	entries, bytes := 0, int64(0)
 	read := func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -201,6 +208,7 @@ func (c *checker) file(name string, data []byte) {
 
 // mistakes are all that were found, each once: an alias can make one mistake in many places.
 func (c *checker) mistakes() Errors {
+	c.shutMistakes()
 	slices.SortStableFunc(c.errs, func(a, b *FieldError) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})

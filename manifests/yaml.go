@@ -162,14 +162,17 @@ func unreadable(data []byte) *FieldError {
 	return nil
 }
 
-// syntax is what the library says, and what a person wants to read. In a scanner's message the line counts from 1, in a
-// parser's from 0; where it is the line on which the block begins, the parser is asked again.
-var syntax = []struct {
+// A syntaxRow is what the library says, and what a person wants to read.
+type syntaxRow struct {
 	library    string
 	parser     bool
 	begins     bool
 	says, hint string
-}{
+}
+
+// syntax is the table of all. In a scanner's message the line counts from 1, in a
+// parser's from 0; where it is the line on which the block begins, the parser is asked again.
+var syntax = []syntaxRow{
 	{"did not find expected key", true, true, "this line doesn't fit to what stands above it", "check its indentation, and quotes that end too early"},
 	{"did not find expected '-' indicator", true, true, "this line doesn't fit to the list above it", "check its indentation"},
 	{"did not find expected ',' or ']'", true, false, "a list in [ ] isn't closed, or lacks a comma", ""},
