@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
@@ -201,7 +202,7 @@ func (a *Agent) makeFolders() error {
 	if err := os.Chmod(a.cfg.State, 0o711); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	for name, mode := range map[string]fs.FileMode{"targets": 0o700, "logs": 0o700, "keys": 0o700, treesDir: 0o755} {
+	for name, mode := range map[string]fs.FileMode{"targets": 0o700, "logs": 0o700, keysDir: 0o700, treesDir: 0o755} {
 		dir := filepath.Join(a.cfg.State, name)
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("state folder: %w", err)
@@ -313,6 +314,13 @@ func (a *Agent) answers() api.Agent {
 			return Logs(ctx, a.cfg.State, q, w)
 		},
 		Restart: a.restart,
+		Key: func(context.Context) (api.Key, error) {
+			identity, err := secrets.Open(filepath.Join(a.cfg.State, keysDir))
+			if err != nil {
+				return api.Key{}, err
+			}
+			return api.Key{PublicKey: identity.Public}, nil
+		},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/manifests"
 	"example.org/collie/shepherd"
@@ -30,6 +31,7 @@ var checks = []check{
 	{"agent", nil, checkAgent},
 	{"control socket", nil, checkControl},
 	{"state folder", nil, checkState},
+	{"key", hasPods, checkKey},
 	{"repository", nil, checkRepository},
 	{"clock", nil, checkClock},
 	{"disk", nil, checkDisk},
@@ -117,6 +119,22 @@ func checkState(_ context.Context, m *machine) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// checkKey looks whether the machine can decrypt, and nobody else with its key.
+func checkKey(_ context.Context, m *machine) (string, error) {
+	dir := m.at(m.cfg.State, keysDir)
+	file := filepath.Join(dir, secrets.IdentityFile)
+	if _, err := m.owned(file, 0o077); errors.Is(err, fs.ErrNotExist) {
+		return "", risk("make it with `collie key`", "there is no %s", file)
+	} else if err != nil {
+		return "", err
+	}
+	id, err := secrets.Read(file)
+	if err != nil {
+		return "", err
+	}
+	return id.Public, nil
 }
 
 func checkRepository(ctx context.Context, m *machine) (string, error) {

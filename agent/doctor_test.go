@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
@@ -77,6 +78,8 @@ func newPatient(t *testing.T) *patient {
 	p.folder("/run/collie/podman", 0o700)
 	p.folder("/var/lib/collie/logs", 0o700)
 	p.folder("/var/lib/collie/trees", 0o755)
+	_, err = secrets.Open(p.at("/var/lib/collie/keys"))
+	p.must(err)
 	p.write("/var/lib/collie/state.json", `{"newest": {"time": "2020-01-01T00:00:00Z"}}`, 0o600)
 	p.folder(guixProfiles, 0o755)
 	p.link("/gnu/store/x-system", guixProfiles+"/system-3-link")
@@ -225,6 +228,9 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		says  string
 		do    string
 	}{
+		{"key", func(p *patient) { p.remove("/var/lib/collie/keys/identity") }, levelWarn, "there is no ", "collie key"},
+		{"key", func(p *patient) { p.mode("/var/lib/collie/keys/identity", 0o644) }, levelFail, "has mode 644", "chmod 600 "},
+		{"key", func(p *patient) { p.write("/var/lib/collie/keys/identity", "AGE-SECRET-KEY-x", 0o600) }, levelFail, "holds no identity of age", ""},
 		{"agent", func(p *patient) {
 			p.status = func(context.Context) (api.Status, error) { return api.Status{}, errors.New("no agent answers") }
 		}, levelFail, "no agent answers", "herd start collie"},
@@ -249,7 +255,7 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		{"state folder", func(p *patient) { p.remove("/var/lib/collie") }, levelFail, "there is no ", "start the agent"},
 		{"state folder", func(p *patient) { p.mode("/var/lib/collie/state.json", 0o644) }, levelFail, "has mode 644", "chmod 600 "},
 		{"state folder", func(p *patient) { p.mode("/var/lib/collie/trees", 0o777) }, levelFail, "has mode 777", "chmod 755 "},
-		{"state folder", func(p *patient) { p.link("/etc", "/var/lib/collie/keys") }, levelFail, "keys is a link", "remove it"},
+		{"state folder", func(p *patient) { p.remove("/var/lib/collie/keys"); p.link("/etc", "/var/lib/collie/keys") }, levelFail, "keys is a link", "remove it"},
 		{"repository", func(p *patient) { p.cfg.Source.URL += ".none" }, levelFail, "doesn't exist: create it with git init --bare ", ""},
 		{"repository", func(p *patient) { p.mode("/ops.git/refs", 0o777) }, levelFail, "writable by everyone; chmod -R go-w ", ""},
 		{"repository", func(p *patient) { p.remove("/ops.git/refs/heads/main") }, levelWarn, "has no branch main yet: push one", ""},

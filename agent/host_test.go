@@ -138,7 +138,7 @@ func TestPodsOfAHostAreJoined(t *testing.T) {
 	pod := func(name string) *fstest.MapFile {
 		return &fstest.MapFile{Data: []byte(strings.Replace(goodPod, "name: web", "name: "+name, 1))}
 	}
-	l := podsLayer{manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
+	l := podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
 	prepare := func(files fstest.MapFS) error {
 		v, err := viewOf(files, "web")
 		if err != nil {

@@ -20,7 +20,10 @@ const toldMistakes = 20
 const podsDir = "pods"
 
 // podsLayer makes a layer of the user's pods.
-type podsLayer struct{ *manifests.Podman }
+type podsLayer struct {
+	*manifests.Podman
+	keys string // the folder of the machine's keys
+}
 
 func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	if rev.ID == baseline {
@@ -34,7 +37,11 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if len(dirs) == 0 {
 		return Target{}, errAbsent
 	}
-	all, err := manifests.Load(rev.Files.repository, dirs...)
+	private, err := l.private(rev.Files)
+	if err != nil {
+		return Target{}, err
+	}
+	all, err := manifests.LoadWith(private, rev.Files.repository, dirs...)
 	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
 		lines := withHints(mistakes)
 		if len(lines) > toldMistakes {

@@ -289,7 +289,7 @@ func TestTargetThatCannotBeReadIsNamed(t *testing.T) {
 	torn := Target{Layer: "pods", ID: "pods-1", Data: []byte("[")}
 	ctx := t.Context()
 	for name, l := range map[string]Layer{
-		"system": systemLayer{System: &guix.System{}}, "home": homeLayer{Home: &guix.Home{}}, "pods": podsLayer{manifests.Connect(filepath.Join(t.TempDir(), "s"))},
+		"system": systemLayer{System: &guix.System{}}, "home": homeLayer{Home: &guix.Home{}}, "pods": podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "s"))},
 	} {
 		_, diff := l.Diff(ctx, torn)
 		_, problems := l.Problems(ctx, torn, start)
@@ -312,7 +312,7 @@ spec:
 `
 
 func TestPodsAtFaultAndPodmanAway(t *testing.T) {
-	l := podsLayer{manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
+	l := podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
 	files := func(pods ...string) Revision {
 		all := fstest.MapFS{"system.scm": {}}
 		for i, p := range pods {
@@ -362,7 +362,7 @@ func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
 		server.Close()
 		<-gone
 	}()
-	l := podsLayer{manifests.Connect(socket)}
+	l := podsLayer{Podman: manifests.Connect(socket)}
 	rev := Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: fstest.MapFS{"pods/a.yaml": {Data: []byte(goodPod)}}}}
 	if _, err := l.Prepare(t.Context(), rev, quiet); err == nil {
 		t.Error("pods were prepared")
@@ -404,6 +404,7 @@ func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
 		{[]string{"system.scm", "home.scm", "modules/x.scm", "pods/hosts.yaml", "home/secrets.scm", "README.md"}, 0},
 		{[]string{"channels.scm"}, 0},
 		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 2},
+		{[]string{"secrets/recipients", "secrets/db.yaml", "secrets/more/x.yaml.age", "secrets/files/tls.age", "secrets/README.md", "secrets/.keep"}, 4},
 	} {
 		if got := unsupported(revisionOf("", row.files...).Files); len(got) != row.want {
 			t.Errorf("of %q: %v, want %d", row.files, got, row.want)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"example.org/collie/agent/secrets"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
 	"example.org/collie/shepherd"
@@ -55,7 +56,10 @@ func (a *Agent) parts() ([]Part, error) {
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
-		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User)))}
+		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User))), in(keysDir)}
+		if _, err := secrets.Open(pods.keys); err != nil { // whoever needs it says so again
+			a.log.Error(err.Error())
+		}
 		if err := pods.TakeInventory(in(inventoryFile)); err != nil {
 			a.log.Error(err.Error())
 		}
@@ -83,13 +87,13 @@ func (a *Agent) parts() ([]Part, error) {
 func unsupported(files view) []error {
 	var all []error
 	for _, u := range []struct{ name, says string }{
-		{"secrets", "encrypted secrets aren't supported yet: remove the folder"},
 		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},
 	} {
 		if files.has(u.name) {
 			all = append(all, fmt.Errorf("%s: %s", files.at(u.name), u.says))
 		}
 	}
+	all = append(all, checkSealed(files)...)
 	if _, err := readRepositoryConfig(files); err != nil {
 		all = append(all, err)
 	}

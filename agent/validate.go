@@ -74,7 +74,7 @@ func validate(files view) (notes, mistakes []string) {
 		none("pods/", "pods are")
 		return notes, mistakes
 	}
-	all, err := manifests.Load(files.repository, dirs...)
+	all, err := manifests.LoadWith(closed(files), files.repository, dirs...)
 	var wrong manifests.Errors
 	switch {
 	case errors.As(err, &wrong):
@@ -85,6 +85,7 @@ func validate(files view) (notes, mistakes []string) {
 		for _, n := range all.Notes {
 			notes = append(notes, n.String())
 		}
+		notes = append(notes, sealedNotes(files, all)...)
 	}
 	return notes, mistakes
 }

@@ -61,6 +61,11 @@ func (c Client) Restart(ctx context.Context, service string) (r Restarted, err e
 	return r, c.do(ctx, "POST", "/v1/restart", service, &r)
 }
 
+// Key is the machine's public key.
+func (c Client) Key(ctx context.Context) (k Key, err error) {
+	return k, c.do(ctx, "GET", "/v1/key", "", &k)
+}
+
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

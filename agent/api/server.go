@@ -26,7 +26,16 @@ type Agent struct {
 	Retry   func(ctx context.Context) error
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 	Restart func(ctx context.Context, service string) (Restarted, error)
+	Key     func(ctx context.Context) (Key, error)
 }
+
+// A Key is the machine's own, of age: what Secrets are encrypted for.
+type Key struct {
+	PublicKey string `json:"publicKey"`
+}
+
+// Text is the key as a person reads it, and a list of recipients has it.
+func (k Key) Text() string { return k.PublicKey + "\n" }
 
 // ErrStopping says that the agent ends, and does no more.
 var ErrStopping = errors.New("the agent is stopping: ask again once it runs")
@@ -94,6 +103,7 @@ func answers(a Agent) http.Handler {
 		all, err := a.History(r.Context())
 		return past(all), err
 	}))
+	mux.HandleFunc("GET /v1/key", answer(func(r *http.Request) (any, error) { return a.Key(r.Context()) }))
 	mux.HandleFunc("POST /v1/suspend", answer(func(r *http.Request) (any, error) {
 		why, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
 		if err != nil {

@@ -46,10 +46,10 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# Commands\n\n%s", generated)
-	p("All but `forward`, `init`, `run`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
+	p("All but `forward`, `init`, `run`, `secret`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
 	p("`collie`. Answers go to stdout, all else to stderr.\n\n| command | what |\n|---|---|\n")
 	for _, c := range all[1:] {
-		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), c.Name(), cell(c.Short))
+		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), strings.ReplaceAll(name(c), " ", "-"), cell(c.Short))
 	}
 	p("\n## Exit codes\n\n| code | means |\n|---|---|\n")
 	for _, e := range exitCodes {
@@ -57,7 +57,7 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	}
 	p("\n## For all commands\n\n%s", flagTable(all[0].PersistentFlags()))
 	for _, c := range all[1:] {
-		p("\n## collie %s\n\n%s\n\n```\n%s\n```\n\n", c.Name(), sentence(c), useOf(c))
+		p("\n## collie %s\n\n%s\n\n```\n%s\n```\n\n", name(c), sentence(c), useOf(c))
 		if flags := flagTable(c.LocalNonPersistentFlags()); flags != "" {
 			p("%s\n", flags)
 		}
@@ -74,7 +74,8 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 
 // useOf is how a command is called.
 func useOf(c *cobra.Command) string {
-	use := "collie " + c.Use
+	_, args, _ := strings.Cut(c.Use, " ")
+	use := strings.TrimSpace("collie " + name(c) + " " + args)
 	if flagTable(c.LocalNonPersistentFlags()) != "" {
 		use += " [OPTION…]"
 	}
@@ -246,14 +247,16 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"doctor":   "looks from outside, and needs no agent",
 		"forward":  "is what the agent asks",
 		"init":     "asks nobody",
+		"key":      "needs no agent, before whose first run it is wanted",
 		"run":      "is the agent",
+		"secret":   "works on files",
 		"validate": "asks nobody",
 		"version":  "asks nobody",
 	}
 	words := map[string]bool{"deployment": true}
 	for _, c := range commands(t)[1:] {
-		if not[c.Name()] == "" {
-			words[c.Name()] = true
+		if word, _, _ := strings.Cut(name(c), " "); not[word] == "" {
+			words[word] = true
 		}
 	}
 	for _, a := range actions(t) {

@@ -256,6 +256,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			History: func(context.Context) (d []api.Deployment, err error) {
 				return d, a.answer("history", &d)
 			},
+			Key: func(context.Context) (k api.Key, err error) {
+				return k, a.answer("key", &k)
+			},
 			Suspend: func(_ context.Context, why string) error { return a.do("suspend", why) },
 			Resume:  func(context.Context) error { return a.do("resume", "") },
 			Build:   func(context.Context) error { return a.do("build", "") },

@@ -16,7 +16,11 @@ func commands(t *testing.T) []*cobra.Command {
 	root := rootCmd(&cli{out: io.Discard, err: io.Discard})
 	all := []*cobra.Command{root}
 	for _, c := range root.Commands() {
-		if !c.Hidden {
+		switch {
+		case c.Hidden:
+		case c.HasSubCommands():
+			all = append(all, c.Commands()...)
+		default:
 			all = append(all, c)
 		}
 	}
@@ -34,7 +38,7 @@ func TestEachCommandSaysWhatItDoesAndShowsIt(t *testing.T) {
 		case c.Short[:1] != strings.ToUpper(c.Short[:1]):
 			t.Errorf("%s: %q begins with a small letter", c.Name(), c.Short)
 		}
-		if c.HasParent() && !strings.HasPrefix(c.Example, "  collie "+c.Name()) {
+		if c.HasParent() && !strings.HasPrefix(c.Example, "  collie "+name(c)) {
 			t.Errorf("%s has the example %q, want lines like \"  collie %s …\"", c.Name(), c.Example, c.Name())
 		}
 		if c.HasParent() && c.Args == nil && !strings.Contains(c.Use, "…") {
@@ -89,10 +93,13 @@ func TestExitCodesAreOneTable(t *testing.T) {
 	}
 }
 
+// name is that of a command, and of the one it is below.
+func name(c *cobra.Command) string { return strings.TrimPrefix(c.CommandPath(), "collie ") }
+
 // Programs need JSON where people get text.
 func TestWhatTellsTellsJSONToo(t *testing.T) {
 	for _, c := range commands(t) {
-		tells := slices.Contains([]string{"status", "plan", "history", "version", "doctor"}, c.Name())
+		tells := slices.Contains([]string{"status", "plan", "history", "version", "doctor", "key"}, c.Name())
 		if got := c.Flags().Lookup("json") != nil; got != tells {
 			t.Errorf("%s has --json: %v, want %v", c.Name(), got, tells)
 		}

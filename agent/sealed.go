@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.org/collie/agent/secrets"
+	"example.org/collie/manifests"
+)
+
+// Where a repository has Secrets that are encrypted, and for whom.
+const (
+	secretsDir     = "secrets"
+	recipientsFile = secretsDir + "/recipients"
+)
+
+// keysDir is where, in the state folder, the machine has what is its own.
+const keysDir = "keys"
+
+// mostSealed bounds the encrypted files of a revision.
+const mostSealed = 1000
+
+// sealed names the files with encrypted Secrets that this host has, as the repository names them, and what is beside them
+// and shouldn't be.
+func (v view) sealed() (files []string, mistakes []error) {
+	entries := map[string]fs.DirEntry{}
+	for _, dir := range []string{secretsDir, path.Join(v.dir, secretsDir)} {
+		in, err := fs.ReadDir(v.repository, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			mistakes = append(mistakes, err)
+		}
+		for _, e := range in {
+			entries[v.at(path.Join(secretsDir, e.Name()))] = e
+		}
+	}
+	for _, at := range slices.Sorted(maps.Keys(entries)) {
+		wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+		e, name := entries[at], path.Base(at)
+		switch {
+		case e.IsDir() && name == "files":
+			wrong("secrets of services aren't supported yet: remove the folder")
+		case e.IsDir():
+			wrong("is a folder: put its files into the one above")
+		case name == path.Base(recipientsFile), strings.HasPrefix(name, "."), path.Ext(name) == ".md":
+		case strings.HasSuffix(name, ".yaml.age"), strings.HasSuffix(name, ".yml.age"):
+			files = append(files, at)
+		case path.Ext(name) == ".age":
+			wrong("isn't looked at: name it NAME.yaml.age, if it holds Secrets of pods")
+		default:
+			wrong("isn't encrypted, and whoever sees the repository has read it: change what is secret in it, then see `collie secret encrypt`")
+		}
+	}
+	if len(files) > mostSealed {
+		mistakes = append(mistakes, fmt.Errorf("%s/: there are %d files, and %d are the most", secretsDir, len(files), mostSealed))
+		files = files[:mostSealed]
+	}
+	return files, mistakes
+}
+
+// recipients are those for whom the repository wants Secrets encrypted.
+func (v view) recipients() (secrets.Recipients, error) {
+	text, err := v.read(recipientsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return secrets.Recipients{}, fmt.Errorf("%s: is missing: write the public keys of the machine (`collie key`) and of an operator there, a line each", recipientsFile)
+	}
+	if err != nil {
+		return secrets.Recipients{}, err
+	}
+	return secrets.ParseRecipients(v.at(recipientsFile), text)
+}
+
+// checkSealed finds what is wrong with the encrypted Secrets, as far as that can be seen without decrypting them.
+func checkSealed(files view) []error {
+	names, mistakes := files.sealed()
+	if len(names) > 0 || files.has(recipientsFile) {
+		if _, err := files.recipients(); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	return mistakes
+}
+
+// private is what the machine adds to a revision's manifests: what it decrypted, and its key for hashes.
+func (l podsLayer) private(files view) (manifests.Private, error) {
+	var p manifests.Private
+	if l.keys == "" {
+		return p, nil
+	}
+	var err error
+	if p.Key, err = secrets.HashKey(l.keys); err != nil {
+		return p, err
+	}
+	names, _ := files.sealed() // its mistakes were told before
+	if len(names) == 0 {
+		return p, nil
+	}
+	identity, err := secrets.Open(l.keys)
+	if err != nil {
+		return p, err
+	}
+	recipients, err := files.recipients()
+	if err != nil {
+		return p, &BadError{Err: err}
+	}
+	if !recipients.Has(identity.Public) && l.Log != nil {
+		l.Log.Warn("the next `collie secret rekey` takes the Secrets from this machine: its key isn't in "+recipientsFile, "key", identity.Public)
+	}
+	var mistakes []error
+	for _, name := range names {
+		file, err := fs.ReadFile(files.repository, name)
+		if err != nil {
+			return p, err
+		}
+		text, err := identity.Decrypt(file)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w%s", name, err, howToOpen(err, identity, recipients)))
+			continue
+		}
+		p.Sealed = append(p.Sealed, manifests.Opened(name, text))
+	}
+	if len(mistakes) > 0 {
+		return p, &BadError{Err: errors.Join(mistakes...)}
+	}
+	return p, nil
+}
+
+// howToOpen says what to do about a file that this machine can't decrypt.
+func howToOpen(err error, identity *secrets.Identity, recipients secrets.Recipients) string {
+	switch others := new(secrets.ForOthersError); {
+	case !errors.As(err, &others):
+		return "\n  hint: take it from an older commit, or encrypt it anew with `collie secret encrypt`"
+	case recipients.Has(identity.Public):
+		return "\n  hint: this machine is in " + recipientsFile + ", so the file is older than that: run `collie secret rekey`, and commit what it writes"
+	default:
+		return "\n  hint: add this machine's key to " + recipientsFile + ", run `collie secret rekey`, and commit both\n  key: " + identity.Public
+	}
+}
+
+// closed are the encrypted files to who can't decrypt them.
+func closed(files view) (p manifests.Private) {
+	names, _ := files.sealed()
+	for _, name := range names {
+		p.Sealed = append(p.Sealed, manifests.Closed(name))
+	}
+	return p
+}
+
+// sealedNotes tell of encrypted Secrets what isn't wrong, but good to know.
+func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
+	names, _ := files.sealed()
+	for _, name := range names {
+		notes = append(notes, name+": is encrypted, so what is in it isn't looked at here")
+	}
+	if r, err := files.recipients(); err == nil && len(r.Keys) == 1 {
+		notes = append(notes, files.at(recipientsFile)+": there is one key: who loses it loses all that is encrypted; add an operator's")
+	}
+	told := map[string]bool{}
+	for _, pod := range all.Pods {
+		for _, s := range pod.Secrets {
+			if at := fmt.Sprintf("%s:%d", s.File, s.Line); !told[at] {
+				told[at] = true
+				notes = append(notes, at+": this Secret can be read by all who see the repository; `collie secret encrypt` makes a file of it that not all can read")
+			}
+		}
+	}
+	return notes
+}
+
+// MachineKey is the public key of the machine that the configuration in file is for. It is made if there is none yet.
+func MachineKey(file string) (string, error) {
+	cfg, err := ReadConfig(file)
+	if err != nil {
+		return "", err
+	}
+	identity, err := secrets.Open(filepath.Join(cfg.State, keysDir))
+	if errors.Is(err, fs.ErrPermission) {
+		return "", fmt.Errorf("%w; only root can", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return identity.Public, nil
+}

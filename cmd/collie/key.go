@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"example.org/collie/agent"
+	"example.org/collie/agent/api"
+)
+
+func keyCmd(c *cli) *cobra.Command {
+	var config string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Show the machine's public key, for which Secrets are encrypted",
+		Long: "Show the machine's public key, a line for secrets/recipients. The agent is asked; where none runs, root reads it, or makes\n" +
+			"it before the agent's first run. The private key never leaves the machine.",
+		Example: "  collie key\n  collie key --json",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			key, err := c.agent.Key(cmd.Context())
+			if api.Away(err) {
+				key.PublicKey, err = agent.MachineKey(config)
+			}
+			if err != nil {
+				return err
+			}
+			return c.show(key, key.Text(), asJSON)
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, where no agent runs")
+	return cmd
+}
