@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"example.org/collie/agent/secrets"
 )
 
 // prefix is of the names of all guests of tests. It is followed by the PID of the test, and the script's name.
@@ -55,6 +57,7 @@ func TestGuest(t *testing.T) {
 			"stories":     l.stories,
 			"documented":  documented,
 			"forge":       l.putForge,
+			"seal":        seal,
 		},
 	})
 }
@@ -233,6 +236,19 @@ func (l *lab) sh(ts *testscript.TestScript, script, arg string) error {
 func (l *lab) revert(ts *testscript.TestScript, _ bool, args []string) {
 	commits := "HEAD~" + strings.Join(append(args, "1")[:1], "") + "..HEAD"
 	ts.Check(ts.Exec(l.command, "in", guestOf(ts), "sh", "-c", `cd /root/ops && git revert --no-edit "$1" && git push -q origin main`, "revert", commits))
+}
+
+// seal FILE INTO: encrypt a file, whatever is in it, for the recipients beside INTO.
+func seal(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: seal FILE INTO")
+	}
+	into := ts.MkAbs(args[1])
+	r, err := secrets.ParseRecipients("recipients", []byte(ts.ReadFile(filepath.Join(filepath.Dir(into), "recipients"))))
+	ts.Check(err)
+	encrypted, err := secrets.Encrypt([]byte(ts.ReadFile(args[0])), r)
+	ts.Check(err)
+	ts.Check(os.WriteFile(into, encrypted, 0o644))
 }
 
 // fetch PORT: what a web server in the guest answers.
