@@ -40,10 +40,16 @@ func (c *checker) bind() *Manifests {
 	})
 	m := &Manifests{}
 	for _, p := range b.pods {
-		if pod := b.pod(p); pod != nil {
+		pod := b.pod(p)
+		switch {
+		case pod == nil:
+		case p.stopped:
+			m.Stopped = append(m.Stopped, pod)
+		default:
 			m.Pods = append(m.Pods, pod)
 		}
 	}
+	b.pods = slices.DeleteFunc(b.pods, func(p *podDocument) bool { return p.stopped })
 	b.hostPorts()
 	b.services()
 	for _, o := range slices.Concat(slices.Collect(maps.Values(b.configMaps)), slices.Collect(maps.Values(b.secrets))) {
@@ -53,6 +59,7 @@ func (c *checker) bind() *Manifests {
 	}
 	m.Claims = slices.Collect(maps.Values(b.claims))
 	slices.SortFunc(m.Pods, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(m.Stopped, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(m.Claims, func(x, y *Claim) int { return strings.Compare(x.Name, y.Name) })
 	c.shutNotes()
 	slices.SortFunc(c.notes, func(x, y Note) int {
@@ -91,10 +98,12 @@ func (b *binder) add(d *document) {
 			}
 			o.keys[key] = true
 		}
+		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &Options{})
 		o.object = newObject(d, b.key)
 		b.configMaps[d.name] = o
 	case "Secret":
 		mergeStringData(d.body)
+		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &Options{})
 		o := &bound{doc: d, object: newObject(d, b.key), keys: map[string]bool{}}
 		for key := range section(d.body, "data") {
 			o.keys[key] = true
@@ -110,6 +119,7 @@ func (b *binder) add(d *document) {
 // templates are where kinds other than Pod describe their pod.
 var templates = map[string][]string{
 	"Deployment": {"spec", "template"},
+	"DaemonSet":  {"spec", "template"},
 	"Job":        {"spec", "template"},
 	"CronJob":    {"spec", "jobTemplate", "spec", "template"},
 }
@@ -119,11 +129,12 @@ func makesPod(kind string) bool { return kind == "Pod" || templates[kind] != nil
 // A podDocument is a Pod, or what asks for one, seen as that pod.
 type podDocument struct {
 	*document
-	base string // of the pod's spec: spec or spec.template.spec
-	meta map[string]any
-	raw  map[string]any // the spec as it is
-	spec podSpec        // the spec as it is read here
-	opts Options
+	base    string // of the pod's spec: spec or spec.template.spec
+	meta    map[string]any
+	raw     map[string]any // the spec as it is
+	spec    podSpec        // the spec as it is read here
+	opts    Options
+	stopped bool // it has no replica
 }
 
 // podSpec is what binding looks at.
@@ -222,8 +233,8 @@ func (p *podDocument) each(do func(c *podContainer, field string)) {
 
 // pod checks one pod against all else.
 func (b *binder) pod(p *podDocument) *Pod {
-	if p.kind == "Deployment" {
-		b.deployment(p)
+	if p.kind == "Deployment" || p.kind == "DaemonSet" {
+		b.running(p)
 	}
 	b.names(p)
 	b.sysctls(p)
@@ -254,18 +265,21 @@ func (b *binder) pod(p *podDocument) *Pod {
 	return out
 }
 
-// deployment checks what a Deployment has beyond a Pod.
-func (b *binder) deployment(p *podDocument) {
+// running checks what a Deployment or DaemonSet has beyond a Pod, which always runs.
+func (b *binder) running(p *podDocument) {
 	spec := section(p.body, "spec")
 	switch n, ok := spec["replicas"].(int64); {
 	case ok && n == 0:
-		b.wrong(p.at("spec.replicas"), "to stop the pod, take its file out of the repository", "0 is not supported yet")
+		p.stopped = true
+		b.note(p.at("spec.replicas"), "0: no pod runs")
+	case ok && n > 1 && p.lenient:
+		b.note(p.at("spec.replicas"), "%d is not supported: the pod runs once", n)
 	case ok && n > 1:
 		b.wrong(p.at("spec.replicas"), "write replicas: 1, or a Deployment with another name for each",
 			"%d is not supported: nothing here would share the work among them", n)
 	}
 	if p.spec.RestartPolicy != "" && p.spec.RestartPolicy != "Always" {
-		b.wrong(p.field("restartPolicy"), "write a Pod, or leave restartPolicy out", "%s is not supported in a Deployment, whose pod always runs", p.spec.RestartPolicy)
+		b.wrong(p.field("restartPolicy"), "write a Pod, or leave restartPolicy out", "%s is not supported in a %s, whose pod always runs", p.spec.RestartPolicy, p.kind)
 	}
 	labels := section(section(section(spec, "template"), "metadata"), "labels")
 	wanted := section(section(spec, "selector"), "matchLabels")

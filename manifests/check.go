@@ -34,6 +34,7 @@ type document struct {
 	body       map[string]any
 	lines      map[string]int    // of each field by its name
 	selector   map[string]string // of a Service
+	lenient    bool              // what is unsupported or unknown in it is only noted
 }
 
 // at is the place of a field; that of the nearest field around it, if the file doesn't have it.
@@ -117,7 +118,7 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 		c.wrong(p.key("kind", valueAt(n, "kind").Line), "", onlySecrets)
 		return
 	}
-	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: map[string]int{}}
+	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: map[string]int{}, lenient: lenient(n)}
 	w := walk{checker: c, doc: d, kind: row}
 	if row.name == "List" {
 		w.list(n, p)
@@ -157,6 +158,9 @@ func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
 		names = append(names, row.name)
 		switch {
 		case row.name != said.Value:
+		case row.class == unsupported && lenient(n):
+			c.note(p, "%s: ignored", row.says)
+			return nil, false
 		case row.class == unsupported:
 			c.torn = true
 			c.wrong(p, row.hint, "%s", row.says)
@@ -172,8 +176,12 @@ func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
 			return row, true
 		}
 	}
+	if lenient(n) {
+		c.note(p, "%q is no kind that is known here: ignored", shorten(said.Value))
+		return nil, false
+	}
 	c.torn = true
-	hint := "use Pod, Deployment, Job, CronJob, ConfigMap, Secret or PersistentVolumeClaim"
+	hint := "use Pod, Deployment, DaemonSet, Job, CronJob, ConfigMap, Secret or PersistentVolumeClaim"
 	for _, name := range names {
 		if strings.EqualFold(name, said.Value) {
 			hint = "upper and lower case differ: " + name
@@ -279,14 +287,24 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 	given := map[string]bool{} // fields that are there, or that a mistaken key stands for
 	empty := map[string]int{}  // the lines of those that say null
 	astray := false            // a key may stand for one of several
-	for _, pair := range w.pairs(n, p) {
+	pairs := w.pairs(n, p)
+	// What has to be one of several things is nothing without it.
+	lenient := w.doc.lenient && (len(f.one) == 0 || f.none || slices.ContainsFunc(pairs, func(pair pair) bool { return slices.Contains(f.one, pair.key) && !isNull(pair.value) }))
+	for _, pair := range pairs {
 		q := p.key(pair.key, pair.line)
 		row := f.field(pair.key)
 		if row == nil {
 			if len(w.errs) >= mostMistakes {
 				return nil
 			}
+			if lenient && len(w.notes) >= mostMistakes { // a guess takes time, and nobody would read it
+				continue
+			}
 			meant, hint := w.guess(pair.key, f)
+			if lenient {
+				w.note(q, "there is no such field: ignored%s", inBrackets(hint))
+				continue
+			}
 			given[meant], astray = true, true
 			w.wrong(q, hint, "there is no such field")
 			continue
@@ -295,10 +313,16 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 			empty[row.name] = pair.line
 			continue
 		}
+		if row.class == unsupported && lenient {
+			if !isEmpty(pair.value) {
+				w.note(q, "%s: ignored", row.says)
+			}
+			continue
+		}
 		given[row.name] = true
 		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
 		w.row(f, row, pair.value, q, out)
-		astray = astray || row.class == unsupported
+		astray = astray || row.class == unsupported && !isEmpty(pair.value)
 	}
 	for _, row := range f.fields {
 		switch line, said := empty[row.name]; {
@@ -317,6 +341,13 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 		w.exactlyOne(f, given, astray, p, hint)
 	}
 	return out
+}
+
+func inBrackets(hint string) string {
+	if hint == "" {
+		return ""
+	}
+	return " (" + hint + ")"
 }
 
 // row does with a field of f what the table says. Empty is as good as absent, unless being there is what the field says.

@@ -14,15 +14,16 @@ import (
 
 // Manifests are the checked objects of one revision.
 type Manifests struct {
-	Pods   []*Pod   // by name
-	Claims []*Claim // by name
-	Notes  []Note   // by file and line
+	Pods    []*Pod   // by name
+	Stopped []*Pod   // by name: they are there, but with no replica
+	Claims  []*Claim // by name
+	Notes   []Note   // by file and line
 }
 
 // A Pod is what a Pod, a Deployment or a Job asks for.
 type Pod struct {
 	Name       string         // metadata.name of the Pod, or of what asks for it: what users call it
-	Kind       string         // "Pod", "Deployment", "Job" or "CronJob"
+	Kind       string         // "Pod", "Deployment", "DaemonSet", "Job" or "CronJob"
 	File       string         // inside the revision
 	Line       int            // where the object begins
 	Hash       string         // 8 hex digits over Doc and all that the pod uses

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // Options are what an object asks of Collie itself, by annotations under collie.io/. Podman never sees them, and none of
@@ -25,11 +27,17 @@ type option struct {
 	set   func(o *Options, value string) bool // false: that isn't one
 }
 
+var (
+	running    = []string{"Pod", "Deployment", "DaemonSet"}
+	everything = []string{"Pod", "Deployment", "DaemonSet", "Job", "CronJob", "ConfigMap", "Secret", persistentClaim}
+)
+
 // options is the table of all.
 var options = []option{
-	{"reconcile", []string{"Pod", "Deployment"}, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
-	{"prune", []string{"Pod", "Deployment"}, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
-	{"adopt", []string{"Pod", "Deployment"}, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
+	{lenience, everything, "ignore", func(_ *Options, v string) bool { return v == "ignore" }}, // heeded where the object is read
+	{"reconcile", running, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
+	{"prune", running, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
+	{"adopt", running, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
 }
 
 // annotationKey lets through what labelKey does, and Collie's own.
@@ -49,6 +57,20 @@ func annotationKey(k string) string {
 		return "there is no such annotation: did you mean " + near + "?"
 	}
 	return labelKey(k)
+}
+
+// lenience is the annotation by which what is unsupported or unknown in an object becomes a note.
+const lenience = "unsupported"
+
+// lenient tells whether an object that nobody has checked yet, or its template, has that annotation.
+func lenient(n *yaml.Node) bool {
+	paths := [][]string{nil}
+	for _, path := range templates {
+		paths = append(paths, path)
+	}
+	return slices.ContainsFunc(paths, func(path []string) bool {
+		return scalarAt(n, append(slices.Clone(path), "metadata", "annotations", optionPrefix+lenience)...) == "ignore"
+	})
 }
 
 // options takes Collie's own annotations out of some of d's, and says what is wrong with them.

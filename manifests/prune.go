@@ -16,6 +16,7 @@ import (
 //	a pod with collie.io/prune: disabled   it goes on as it is; removed by hand, it is gone
 //	a claim                                refused, unless its collie.yaml names it: prune: [PersistentVolumeClaim/data].
 //	                                       Even then the volume stays, until a person removes it
+//	a pod, but its Deployment, replicas: 0 it is stopped and removed, without more words
 //	pods/ itself                           all pods stay
 //
 // A name in collie.yaml that the revision still has is a mistake: so none waits there for the day on which it does harm.
@@ -44,7 +45,7 @@ func (p *Podman) Guard(ctx context.Context, m *Manifests, may []string) error {
 func (s inventoryState) guard(m *Manifests, may []string) error {
 	const file = "collie.yaml"
 	stays, names := map[string]string{}, map[string]bool{}
-	for _, pod := range m.Pods {
+	for _, pod := range slices.Concat(m.Pods, m.Stopped) {
 		stays[pod.Kind+"/"+pod.Name], names[pod.Name] = fmt.Sprintf("%s:%d", pod.File, pod.Line), true
 	}
 	for _, claim := range m.Claims {
@@ -101,7 +102,7 @@ func (s inventoryState) guard(m *Manifests, may []string) error {
 func (s inventoryState) remaining(m *Manifests, live map[string]*livePod) []RenderedPod {
 	var all []RenderedPod
 	for _, pod := range s.Pods {
-		if !pod.Options.Stays || live[pod.id()] == nil || slices.ContainsFunc(m.Pods, func(other *Pod) bool { return other.Name == pod.Name }) {
+		if !pod.Options.Stays || live[pod.id()] == nil || slices.ContainsFunc(slices.Concat(m.Pods, m.Stopped), func(other *Pod) bool { return other.Name == pod.Name }) {
 			continue
 		}
 		pod.Left = true

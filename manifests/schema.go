@@ -107,6 +107,7 @@ const (
 var kinds = []kindRow{
 	{name: "Pod", version: "v1", form: podKind},
 	{name: "Deployment", version: "apps/v1", form: deploymentKind},
+	{name: "DaemonSet", version: "apps/v1", form: daemonSetKind},
 	{name: "Job", version: "batch/v1", form: jobKind},
 	{name: "CronJob", version: "batch/v1", form: cronJobKind},
 	{name: "ConfigMap", version: "v1", form: configMapKind},
@@ -130,7 +131,6 @@ var kinds = []kindRow{
 	{name: "LimitRange", class: noted, says: "ignored: set resources.limits in the containers"},
 	{name: "ResourceQuota", class: noted, says: "ignored: set resources.limits in the containers"},
 
-	{name: "DaemonSet", class: unsupported, says: "DaemonSet is not supported yet", hint: "write a Deployment with replicas: 1"},
 	{name: "StatefulSet", class: unsupported, says: "StatefulSet is not supported", hint: "write a Deployment with replicas: 1 and a PersistentVolumeClaim"},
 	{name: "ReplicaSet", class: unsupported, says: "ReplicaSet is not supported", hint: "write a Deployment with replicas: 1"},
 	{name: "ReplicationController", class: unsupported, says: "ReplicationController is not supported", hint: "write a Deployment with replicas: 1"},
@@ -171,6 +171,27 @@ var deploymentKind = objectOf(
 		pass("revisionHistoryLimit", "ignored: the git history is kept"),
 		pass("progressDeadlineSeconds", "ignored"),
 		refuse("paused", "is not supported", "suspend all deployments, or leave the file out"),
+	)),
+	pass("status", byCluster),
+)
+
+// A DaemonSet has a pod on each machine, and here is one.
+var daemonSetKind = objectOf(
+	must("apiVersion", anyText),
+	must("kind", anyText),
+	must("metadata", metadata(dnsLabel(54))),
+	must("spec", objectOf(
+		may("selector", objectOf(
+			may("matchLabels", texts(labelKey)),
+			pass("matchExpressions", "ignored: a DaemonSet has the one pod of its template"),
+		)),
+		must("template", objectOf(
+			may("metadata", withRows(metadata(dnsName), pass("name", "ignored: the pod is called like the DaemonSet"))),
+			must("spec", podSpecForm),
+		)),
+		pass("updateStrategy", "ignored: the next pod is made before the old one stops"),
+		pass("minReadySeconds", "ignored: the soak of the revision is what counts"),
+		pass("revisionHistoryLimit", "ignored: the git history is kept"),
 	)),
 	pass("status", byCluster),
 )
