@@ -79,7 +79,7 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, wat
 	if profile := kept[root]; profile != "" && isDir(profile) {
 		return profile, outcome{}, nil
 	}
-	if err := r.giveWay(ctx, Other.fetches); err != nil {
+	if err := r.giveWay(ctx, Other.fetches, watch); err != nil {
 		return "", outcome{}, err
 	}
 	// Without a command it prints the profile (guix 1.5.0). With all commits cached it is offline.

@@ -136,7 +136,7 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	}
 	h.Runner.switching.Lock()
 	defer h.Runner.switching.Unlock()
-	if err := h.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(&u) }); err != nil {
+	if err := h.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(&u) }, Watch{}); err != nil {
 		return err
 	}
 	changes, seen, err := h.differs(ctx, u, item)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,12 +42,20 @@ const (
 	doesChannels = "channels"
 )
 
+// betweenSteps is how long nothing of a `guix deploy` may run here before it is over. Between two steps it evaluates where
+// it was started, for a second or two (seen in the lab).
+const betweenSteps = 10 * time.Second
+
 // DefaultPatience is how long a switch waits for others.
 const DefaultPatience = 20 * time.Minute
 
 // Switches tells whether a switch of the system or, of a user, the home waits for o.
 func (o Other) Switches(home *User) bool {
 	return o.does == doesSystem && o.UID == 0 || o.does == doesHome && home != nil && o.UID == home.UID
+}
+
+func (o Other) deploys() bool {
+	return strings.HasPrefix(o.Runs, deployStep) || strings.HasPrefix(o.Runs, deployTalk)
 }
 
 func (o Other) fetches() bool { return o.does == doesChannels && int(o.UID) == os.Geteuid() }
@@ -112,7 +121,27 @@ func (r *Runner) Others() []Other {
 		found = append(found, Other{PID: pid, UID: uint32(number), Since: bootTime(proc).Add(time.Duration(ticks) * time.Second / 100),
 			Runs: runs, does: does})
 	}
+	found = r.deploys.bridge(found, time.Now())
 	slices.SortFunc(found, func(a, b Other) int { return a.Since.Compare(b.Since) })
+	return found
+}
+
+// Deploys remember the last step of a `guix deploy` to this machine.
+type deploys struct {
+	mu   sync.Mutex
+	last Other
+	seen time.Time
+}
+
+// bridge adds to those that run the deploy that is between two of its steps.
+func (d *deploys) bridge(found []Other, now time.Time) []Other {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.IndexFunc(found, Other.deploys); i >= 0 {
+		d.last, d.seen = found[i], now
+	} else if now.Sub(d.seen) < betweenSteps {
+		found = append(found, d.last)
+	}
 	return found
 }
 
@@ -152,6 +181,8 @@ var (
 	guixScript = regexp.MustCompile(`^(\.?guix(-real|\.real)?|[0-9a-z]{32}-guix-command)$`)
 	remoteStep = regexp.MustCompile(`\(primitive-load "/gnu/store/[0-9a-z]{32}-remote-exp\.scm"\)`)
 	realUID    = regexp.MustCompile(`(?m)^Uid:\s+(\d+)`)
+	deployStep = "guix deploy"
+	deployTalk = "guix repl -t machine"
 	switches   = []string{"reconfigure", "switch-generation", "roll-back", "delete-generations"}
 )
 
@@ -163,7 +194,7 @@ func recognize(line []string) (does, runs string) {
 	}
 	for i, word := range line[:min(len(line), 12)] {
 		if remoteStep.MatchString(word) {
-			return doesSystem, "guix deploy"
+			return doesSystem, deployStep
 		}
 		if guixScript.MatchString(filepath.Base(word)) && (i == 0 || line[i-1] != "-c") {
 			if does := deed(line[i+1:]); does != "" {
@@ -222,8 +253,8 @@ func bootTime(proc string) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// giveWay waits until none that clashes runs. Who still does after a while is another time's matter: two at once never.
-func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool) error {
+// giveWay waits until none that clashes runs, and tells for whom. Who still does after a while is another time's matter: two at once never.
+func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool, watch Watch) error {
 	patience := time.NewTimer(or(r.Patience, DefaultPatience))
 	defer patience.Stop()
 	tick := time.NewTicker(looks)
@@ -233,6 +264,9 @@ func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool) error {
 		i := slices.IndexFunc(all, clashes)
 		if i < 0 {
 			return nil
+		}
+		if watch.Tell != nil {
+			watch.Tell(Progress{Item: "waiting for " + all[i].String()})
 		}
 		select {
 		case <-ctx.Done():

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -105,27 +107,75 @@ func TestOthersAreNotOurs(t *testing.T) {
 	}
 }
 
+func TestDeployHasPausesBetweenSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proc := newFakeProc(t)
+		r := &Runner{Logs: t.TempDir(), proc: string(proc)}
+		step := func(pid int, line string) func() {
+			proc.add(t, pid, pid, 0, line)
+			return func() { _ = os.RemoveAll(filepath.Join(string(proc), fmt.Sprint(pid))) }
+		}
+		is := func(when string, want ...int) {
+			t.Helper()
+			var pids []int
+			for _, o := range r.Others() {
+				pids = append(pids, o.PID)
+			}
+			if !slices.Equal(pids, want) {
+				t.Errorf("%s: the processes %v, want %v", when, pids, want)
+			}
+		}
+		is("before")
+		end := step(10, `guile \ /usr/bin/guix repl -t machine`)
+		is("at the first step", 10)
+		end()
+		time.Sleep(9 * time.Second)
+		is("soon after it", 10)
+		end = step(20, `guile \ /usr/bin/guix repl -t machine`)
+		is("at the second", 20)
+		end()
+		time.Sleep(9 * time.Second)
+		is("soon after that", 20)
+		time.Sleep(time.Second)
+		is("long after it")
+		end = step(30, `guile \ /usr/bin/guix system reconfigure theirs.scm`)
+		is("at a reconfigure", 30)
+		end()
+		is("just after it")
+	})
+}
+
 func TestGiveWay(t *testing.T) {
 	proc := newFakeProc(t)
 	proc.add(t, 10, 10, 0, `guile \ /usr/bin/guix system reconfigure theirs.scm`)
 	r := &Runner{Logs: t.TempDir(), proc: string(proc), Patience: 300 * time.Millisecond}
 	system := func(o Other) bool { return o.Switches(nil) }
-	err := r.giveWay(t.Context(), system)
+	err := r.giveWay(t.Context(), system, Watch{})
 	if passes := (*TransientError)(nil); !errors.As(err, &passes) || !strings.Contains(err.Error(), "process 10, since") {
 		t.Errorf("who doesn't end: %v, want that it passes, and the process", err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.giveWay(stopped, system); !errors.Is(err, context.Canceled) {
+	if err := r.giveWay(stopped, system, Watch{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a wait that was ended: %v", err)
 	}
 	r.Patience = time.Minute
+	told := make(chan Progress, 1)
+	tell := Watch{Tell: func(p Progress) {
+		select {
+		case told <- p:
+		default:
+		}
+	}}
 	go func() {
 		time.Sleep(50 * time.Millisecond)
 		_ = os.RemoveAll(filepath.Join(string(proc), "10"))
 	}()
-	if err := r.giveWay(t.Context(), system); err != nil {
+	if err := r.giveWay(t.Context(), system, tell); err != nil {
 		t.Errorf("who has ended: %v", err)
+	}
+	if p := <-told; !strings.HasPrefix(p.Item, "waiting for `guix system reconfigure theirs.scm` of root (process 10, since") {
+		t.Errorf("told %q", p.Item)
 	}
 }
 

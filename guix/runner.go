@@ -46,6 +46,7 @@ type Runner struct {
 	switching sync.Mutex // Guix has no lock of its own, and two switches at once were seen to hang
 	pinning   sync.Mutex // the guix that one layer looks for is that of the others
 	seats     seats
+	deploys   deploys // to this machine, by others
 }
 
 // An attempt is one run of guix.

@@ -179,7 +179,7 @@ func (s *System) etc(item, live string) ([]Change, error) {
 func (s *System) Switch(ctx context.Context, item, tree string) error {
 	s.Runner.switching.Lock()
 	defer s.Runner.switching.Unlock()
-	if err := s.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(nil) }); err != nil {
+	if err := s.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(nil) }, Watch{}); err != nil {
 		return err
 	}
 	changes, err := s.differs(ctx, item)
