@@ -202,6 +202,24 @@ func TestDriftIsHealed(t *testing.T) {
 	})
 }
 
+func TestWhatNoRevisionNamesIsNotHealed(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.stop()
+		w.heal = true
+		w.start()
+		w.push("a", "home=1", "pods=1")
+		pass(time.Minute)
+		w.good("a")
+		w.repair("deployed")
+		w.is("deployed", "1", "1")
+		w.push("b", "system=1", "home=1", "pods=1") // from now on it is Collie's
+		pass(time.Minute)
+		w.is("1", "1", "1")
+		w.repair("repaired")
+		w.is("1", "1", "1")
+	})
+}
+
 func TestRolloutWaitsForOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.push("a", "system=1", "home=1", "pods=1")

@@ -187,7 +187,8 @@ func (k *keeper) look(ctx context.Context) report {
 				r.drift = &d
 			}
 		}
-		if k.Heals {
+		// What no revision named yet is whoever's it is.
+		if k.Heals && (r.drift == nil || k.target.Revision != baseline) {
 			k.heal(ctx, &r)
 		}
 	}
