@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -29,8 +26,6 @@ type inventoryState struct {
 	Adopted map[string]string `json:"adopted,omitempty"` // pods that somebody made by hand, by Podman's name: whose place they had
 }
 
-const mostInventory = 64 << 20
-
 // TakeInventory keeps the inventory in file, and reads what is there. The error says if that makes no sense: then what
 // Podman has takes its place.
 func (p *Podman) TakeInventory(file string) error {
@@ -38,19 +33,9 @@ func (p *Podman) TakeInventory(file string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.file = file
-	info, err := os.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	there, err := readKept(file, &v.state)
+	if !there && err == nil {
 		return nil
-	}
-	if err == nil && info.Size() > mostInventory {
-		err = fmt.Errorf("it is larger than %d MiB", mostInventory>>20)
-	}
-	var data []byte
-	if err == nil {
-		data, err = os.ReadFile(file)
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &v.state)
 	}
 	if err != nil {
 		v.state = inventoryState{}
@@ -76,29 +61,12 @@ func (v *inventory) change(do func(s *inventoryState)) error {
 		return nil
 	}
 	if v.file != "" {
-		if err := writeWhole(v.file, data); err != nil {
+		if err := writeKept(v.file, data); err != nil {
 			return fmt.Errorf("writing the inventory of pods: %w", err)
 		}
 	}
 	v.state, v.known = next, true
 	return nil
-}
-
-// writeWhole writes a file for root alone, whole or not at all.
-func writeWhole(file string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // in vain once renamed
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(file))
 }
 
 // take writes down that the machine is switched to r, which takes over what somebody made by hand.

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,7 +28,6 @@ type ledgerState struct {
 }
 
 const (
-	mostLedger = 64 << 20            // bytes; each run holds its pod
 	remembered = 30 * 24 * time.Hour // a run that no revision names any more
 	busyPoll   = 20 * time.Millisecond
 )
@@ -46,20 +43,10 @@ func (p *Podman) Remember(file string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.file = file
-	info, err := os.Stat(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	}
 	var state ledgerState
-	data, err := os.ReadFile(file)
-	if err == nil && info.Size() > mostLedger {
-		err = fmt.Errorf("is larger than %d MiB", mostLedger>>20)
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &state)
+	there, err := readKept(file, &state)
+	if !there {
+		return err
 	}
 	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Runs)), func(r *run) bool { return r == nil || r.Pod.Job == nil }) {
 		err = errors.New("has a run of no Job")
@@ -88,30 +75,10 @@ func (j *ledger) save() error {
 	if err != nil {
 		return fmt.Errorf("writing down what is known of Jobs: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(j.file), ".new-*") // 0600
-	if err != nil {
-		return fmt.Errorf("writing down what is known of Jobs: %w", err)
-	}
-	defer os.Remove(f.Name()) // in vain once renamed
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), j.file)
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(j.file))
-	}
-	if err != nil {
+	if err := writeKept(j.file, data); err != nil {
 		return fmt.Errorf("writing %s: %w", j.file, err)
 	}
 	return nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // get returns a copy.

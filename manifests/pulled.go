@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,24 +20,9 @@ type record struct {
 // recordLock guards the file: pulls are beside each other, and beside what is dropped.
 var recordLock sync.Mutex
 
-const mostRecord = 16 << 20
-
 func (p *Podman) readRecord() (record, error) {
 	r := record{Pulled: map[string][]string{}}
-	info, err := os.Stat(p.Rules.Record)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return r, nil
-	case err != nil:
-		return r, fmt.Errorf("record of images: %w", err)
-	case info.Size() > mostRecord:
-		return r, fmt.Errorf("record of images: %s is larger than %d MiB; remove it, and what it names stays", p.Rules.Record, mostRecord>>20)
-	}
-	text, err := os.ReadFile(p.Rules.Record)
-	if err == nil {
-		err = json.Unmarshal(text, &r)
-	}
-	if err != nil {
+	if _, err := readKept(p.Rules.Record, &r); err != nil {
 		return r, fmt.Errorf("record of images: %w; remove %s, and what it names stays", err, p.Rules.Record)
 	}
 	if r.Pulled == nil {
@@ -54,16 +36,7 @@ func (p *Podman) writeRecord(r record) error {
 	if err != nil {
 		return fmt.Errorf("record of images: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(p.Rules.Record), ".new-*")
-	if err != nil {
-		return fmt.Errorf("record of images: %w", err)
-	}
-	defer os.Remove(f.Name()) // in vain once renamed
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("record of images: %w", err)
-	}
-	if err := os.Rename(f.Name(), p.Rules.Record); err != nil {
+	if err := writeKept(p.Rules.Record, text); err != nil {
 		return fmt.Errorf("record of images: %w", err)
 	}
 	return nil
