@@ -82,10 +82,10 @@ func opened(t *testing.T, socket string, doors ...door) report {
 	return r
 }
 
-// freePort is one that nobody listens on.
+// freePort is one that nobody listens on: of an address that no other listener of these tests gets a port of.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.77.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
