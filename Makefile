@@ -5,11 +5,14 @@
 # make test-unit  the tests that need no lab
 # make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
+# make dist       put the libraries into vendor/, for Guix's package
+# make image      a disk image of guix/guest; needs Guix
+# make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test bench fuzz clean
+.PHONY: help build docs demo lint test-unit lab test dist image vm bench fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -55,6 +58,24 @@ test: lint build
 	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
+
+# Guix's package is built without a network. It isn't committed, and Go looks at nothing else once it is there.
+dist:
+	go mod vendor
+
+guix := $(shell command -v guix)
+guest := -L guix/modules -L guix/guest/modules guix/guest/system.scm
+has_guix = @[ -n "$(guix)" ] || { echo "$@: there is no guix here: see the manual's Installation, or use \`make demo'" >&2; exit 1; }
+
+image:
+	$(has_guix)
+	$(MAKE) dist
+	guix system image --image-type=qcow2 --image-size=20G $(guest)
+
+vm:
+	$(has_guix)
+	$(MAKE) dist
+	$$(guix system vm $(guest)) -m 2048 -nographic -nic user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:2222-:22
 
 demo: lab
 	guix/lab/demo

@@ -58,6 +58,7 @@ func TestGuest(t *testing.T) {
 			"documented":  documented,
 			"forge":       l.putForge,
 			"seal":        seal,
+			"checkout":    l.checkout,
 		},
 	})
 }
@@ -249,6 +250,19 @@ func seal(ts *testscript.TestScript, _ bool, args []string) {
 	encrypted, err := secrets.Encrypt([]byte(ts.ReadFile(args[0])), r)
 	ts.Check(err)
 	ts.Check(os.WriteFile(into, encrypted, 0o644))
+}
+
+// checkout DIR: put these sources into the guest, as they are.
+func (l *lab) checkout(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: checkout DIR")
+	}
+	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guestOf(ts), "pid")), " ")
+	out, err := exec.Command("sh", "-c", `cd ../.. && mkdir "$0" && git ls-files -z --cached --others --exclude-standard |
+		tar --null -T - -c | tar -C "$0" -x`, "/proc/"+pid+"/root"+args[0]).CombinedOutput()
+	if err != nil {
+		ts.Fatalf("copying the sources: %v\n%s", err, out)
+	}
 }
 
 // fetch PORT: what a web server in the guest answers.
