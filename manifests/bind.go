@@ -49,6 +49,7 @@ func (c *checker) bind() *Manifests {
 			m.Pods = append(m.Pods, pod)
 		}
 	}
+	b.order()
 	b.pods = slices.DeleteFunc(b.pods, func(p *podDocument) bool { return p.stopped })
 	b.hostPorts()
 	b.services()
@@ -256,7 +257,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
-		Images: p.images(), Options: p.opts, Job: p.job(), Cron: p.cron(),
+		Images: p.images(), Options: p.opts, Job: p.job(), Cron: p.cron(), Deadline: p.deadline(),
 	}
 	for _, t := range p.ports() {
 		out.HostPorts = append(out.HostPorts, t.HostPort)
@@ -288,6 +289,12 @@ func (b *binder) running(p *podDocument) {
 			b.wrong(p.at(place{field: "spec.selector.matchLabels"}.key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
 		}
 	}
+}
+
+// deadline is within how many seconds a Deployment wants its pod to be ready; 0: it doesn't say.
+func (p *podDocument) deadline() int {
+	n, _ := section(p.body, "spec")["progressDeadlineSeconds"].(int64)
+	return int(n)
 }
 
 // sysctls wants kernel settings to be of the pod's own name spaces: Podman refuses the machine's.

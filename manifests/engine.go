@@ -55,31 +55,19 @@ func each[T any](n int, items []T, do func(T) error) error {
 }
 
 // Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
-// Pods that it replaces, or that left, are stopped and stay, until Keep: switching back starts the same containers again.
-// If a pod can't be made or started, those that were stopped for this run again, and the error says which and why.
+// What can run beside the pod that it replaces is ready before that stops. Pods that it replaces, or that left, are stopped
+// and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
+// in time, those that were stopped for this run again, and the error says which and why.
 func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return err
 	}
 	p.healings.forget()
-	return p.carryOut(ctx, r, todo)
-}
-
-// carryOut does what is planned for r.
-func (p *Podman) carryOut(ctx context.Context, r Rendered, todo plan) error {
-	if err := p.inventory.take(r, todo.adopts()); err != nil {
+	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
-	for _, claim := range r.Claims {
-		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
-			return err
-		}
-	}
-	if len(todo.steps) > 0 {
-		p.sweep(ctx)
-	}
-	s := newSwap(p, todo)
+	s := newSwap(p, r, todo)
 	if err := s.create(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
 	}
@@ -92,9 +80,26 @@ func (p *Podman) carryOut(ctx context.Context, r Rendered, todo plan) error {
 	return p.settleJobs(ctx, r)
 }
 
+// layGround notes what will be made, makes the volumes that outlive pods, and clears away what an earlier try left.
+func (p *Podman) layGround(ctx context.Context, r Rendered, todo plan) error {
+	if err := p.inventory.take(r, todo.adopts()); err != nil {
+		return err
+	}
+	for _, claim := range r.Claims {
+		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
+			return err
+		}
+	}
+	if len(todo.steps) > 0 {
+		p.sweep(ctx)
+	}
+	return nil
+}
+
 // A swap is one switch on its way: what it did, to undo that.
 type swap struct {
 	p    *Podman
+	to   Rendered
 	plan plan
 	stop map[string]func(context.Context) error // by Podman's name; stops a pod once, whoever asks
 
@@ -106,8 +111,8 @@ type swap struct {
 	stopped []*livePod // that ran before
 }
 
-func newSwap(p *Podman, todo plan) *swap {
-	s := &swap{p: p, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{}}
+func newSwap(p *Podman, to Rendered, todo plan) *swap {
+	s := &swap{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{}}
 	add := func(l *livePod) {
 		var (
 			once sync.Once
@@ -116,9 +121,14 @@ func newSwap(p *Podman, todo plan) *swap {
 		s.stop[l.name] = func(ctx context.Context) error {
 			once.Do(func() {
 				s.note(func() { s.stopped = append(s.stopped, l) })
-				if err = p.haltJob(ctx, l.name); err == nil {
-					err = p.stopPod(ctx, l.name)
+				if err = p.haltJob(ctx, l.name); err != nil {
+					return
 				}
+				if l.fails() { // nothing of it is worth waiting for its grace
+					err = p.killPod(ctx, l.name)
+					return
+				}
+				err = p.stopPod(ctx, l.name)
 			})
 			return err
 		}
@@ -142,23 +152,25 @@ func (s *swap) note(do func()) {
 
 // create makes the next pods, beside all that runs.
 func (s *swap) create(ctx context.Context) error {
-	return each(workers, s.plan.steps, func(step step) error {
-		switch step.how {
-		case foreign:
-			return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
-		case absent:
-			if step.pod.Cron != nil {
-				return nil // it is made for each run
-			}
-		case broken:
-			if step.pod.Kube != nil && step.live.runs() {
-				return nil // what is left of it stands in the way, and serves until its turn comes
-			}
-		default:
-			return nil
+	return each(workers, s.plan.steps, func(step step) error { return s.createOne(ctx, step) })
+}
+
+func (s *swap) createOne(ctx context.Context, step step) error {
+	switch step.how {
+	case foreign:
+		return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
+	case absent:
+		if step.pod.Cron != nil {
+			return nil // it is made for each run
 		}
-		return s.make(ctx, step)
-	})
+	case broken:
+		if step.pod.Kube != nil && step.live.runs() {
+			return nil // what is left of it stands in the way, and serves until its turn comes
+		}
+	default:
+		return nil
+	}
+	return s.make(ctx, step)
 }
 
 // make makes a pod anew. Nothing of it is left if that fails.
@@ -196,34 +208,60 @@ func (s *swap) make(ctx context.Context, step step) error {
 	return nil
 }
 
-// swap stops what has to go and starts what is next. A pod doesn't wait for others, but for those that hold its ports.
+// swap starts what is next and stops what it replaces, in order. What left goes once all is ready, and what it had stood in
+// the way of comes back.
 func (s *swap) swap(ctx context.Context) error {
-	err := each(waiters, s.plan.leaving, func(l *livePod) error { return s.stop[l.name](ctx) })
-	if err != nil {
-		return err
-	}
-	if err := each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) }); err != nil {
-		return err
-	}
-	return each(workers, s.plan.steps, func(step step) error {
-		for _, l := range step.olds {
-			if err := s.stop[l.name](ctx); err != nil {
-				return err
-			}
+	for _, steps := range byRank(s.plan.steps) {
+		if err := s.replace(ctx, steps); err != nil {
+			return err
 		}
-		for _, other := range s.plan.steps {
-			for _, l := range other.olds {
-				if !holdsPort(l, step.pod.HostPorts) {
-					continue
-				}
-				if err := s.stop[l.name](ctx); err != nil {
-					return err
-				}
-			}
+	}
+	for _, leaving := range byWave(s.plan.leaving) {
+		if err := each(waiters, leaving, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
+			return err
 		}
+	}
+	return each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) })
+}
+
+// replace lets next pods take over. Those that can run beside all others start first, and what they replace stops last:
+// if any of the steps fails, they were never away.
+func (s *swap) replace(ctx context.Context, steps []step) error {
+	var beside, alone []step
+	for _, step := range steps {
+		if step.Handover == Beside {
+			beside = append(beside, step)
+		} else {
+			alone = append(alone, step)
+		}
+	}
+	for _, steps := range [][]step{beside, alone} {
+		if err := each(workers, steps, func(step step) error { return s.begin(ctx, step) }); err != nil {
+			return err
+		}
+		if err := s.await(ctx, steps); err != nil {
+			return err
+		}
+	}
+	for _, step := range steps {
+		if err := each(waiters, step.olds, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin starts a next pod, once what can't run beside it has stopped.
+func (s *swap) begin(ctx context.Context, step step) error {
+	for _, l := range step.first {
+		if err := s.stop[l.name](ctx); err != nil {
+			return err
+		}
+	}
+	if len(step.first) > 0 {
 		crash.At("pods.stopped")
-		return s.start(ctx, step)
-	})
+	}
+	return s.start(ctx, step)
 }
 
 func (s *swap) start(ctx context.Context, step step) error {
@@ -331,18 +369,6 @@ func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error
 		}
 	}
 	return nil
-}
-
-// holdsPort tells whether l has one of ports on the machine.
-func holdsPort(l *livePod, ports []HostPort) bool {
-	for _, held := range l.hostPorts() {
-		for _, port := range ports {
-			if held.Port == port.Port && held.Protocol == port.Protocol {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // undo puts back what this swap changed: the next pods end at once, without grace, and those that were stopped run again.

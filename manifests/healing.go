@@ -89,33 +89,69 @@ func (h *healings) forget() {
 	h.of = nil
 }
 
+// due are those of steps that don't wait, and notes that they are healed now.
+func (h *healings) due(steps []step, now time.Time) []step {
+	steps = slices.DeleteFunc(steps, func(s step) bool { return h.waits(s.pod.id(), now) != "" })
+	for _, s := range steps {
+		if s.pod.Job == nil { // that is tried as its own rules say
+			h.note(s.pod.id(), strings.Join(s.ill, ", "), now)
+		}
+	}
+	return steps
+}
+
 // Heal does what Switch does, for pods of r that aren't as they were: r is where the machine is already. One that had to be
-// healed too often waits, which Problems tells; one that can't be healed keeps no other down.
+// healed too often waits, which Problems tells; one that can't be healed keeps no other down, and nothing is undone.
 func (p *Podman) Heal(ctx context.Context, r Rendered) error {
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	todo.steps = slices.DeleteFunc(todo.steps, func(s step) bool { return p.healings.waits(s.pod.id(), now) != "" })
-	for _, s := range todo.steps {
-		if s.pod.Job != nil {
-			continue // it is tried as its own rules say
-		}
-		p.healings.note(s.pod.id(), strings.Join(s.ill, ", "), now)
-	}
-	if err = p.carryOut(ctx, r, todo); err == nil || len(todo.steps) < 2 {
+	todo.steps = p.healings.due(todo.steps, time.Now())
+	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
-	due := todo.steps
-	if todo, err = p.plan(ctx, r); err != nil {
-		return err
+	return errors.Join(newSwap(p, r, todo).heal(ctx), p.settleJobs(ctx, r))
+}
+
+// heal brings pods back, each for itself: only those that others depend on are waited for.
+func (s *swap) heal(ctx context.Context) error {
+	var (
+		mu   sync.Mutex
+		errs []error
+	)
+	note := func(err error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+		return nil // the others go on
 	}
-	var errs []error
-	for _, s := range todo.steps {
-		if slices.ContainsFunc(due, func(other step) bool { return other.pod.id() == s.pod.id() }) {
-			errs = append(errs, p.carryOut(ctx, r, plan{steps: []step{s}}))
+	ranks := byRank(s.plan.steps)
+	for i, steps := range ranks {
+		_ = each(workers, steps, func(step step) error { return note(s.mend(ctx, step)) })
+		if i+1 < len(ranks) {
+			_ = s.await(ctx, steps) // whatever comes of it: what depends on it may do well without
 		}
 	}
+	_ = each(waiters, s.plan.leaving, func(l *livePod) error { return note(s.stop[l.name](ctx)) })
+	_ = each(workers, s.plan.released, func(l *livePod) error { return note(s.p.startPod(ctx, l.name, nil)) })
 	return errors.Join(errs...)
+}
+
+// mend brings one pod back.
+func (s *swap) mend(ctx context.Context, step step) error {
+	if err := s.createOne(ctx, step); err != nil {
+		return err
+	}
+	if err := s.begin(ctx, step); err != nil && step.pod.Job == nil {
+		return errors.Join(err, s.p.killPod(ctx, step.pod.id())) // a pod of which half runs is worse than one that is down
+	} else if err != nil {
+		return err
+	}
+	for _, l := range step.olds {
+		if err := s.stop[l.name](ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }

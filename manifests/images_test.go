@@ -17,7 +17,7 @@ func newFakeWorld(t *testing.T) *world {
 	t.Helper()
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	return w
 }
 

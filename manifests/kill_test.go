@@ -42,6 +42,7 @@ func switchAs(file string) error {
 		return err
 	}
 	p := Connect(k.Socket)
+	p.steady = 0
 	if k.Fake {
 		p.alive = func(int) bool { return true }
 	}

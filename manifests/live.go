@@ -282,6 +282,11 @@ type step struct {
 	ill  []string
 	live *livePod   // the wanted one, if there is one
 	olds []*livePod // running pods of the same object in other states
+
+	rank    int  // those of rank 0 come first
+	awaited bool // another depends on it
+	handover
+	first []*livePod // what has to stop before the wanted one starts
 }
 
 func (s step) change() Change {
@@ -292,7 +297,7 @@ func (s step) change() Change {
 	case s.pod.Job != nil && s.how == absent:
 		c.Does, c.Says = "run", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case len(s.olds) > 0:
-		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s)", s.olds[0].name, s.pod.id(), s.pod.source())
+		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s), %s", s.olds[0].name, s.pod.id(), s.pod.source(), s.handover)
 	case s.how == absent:
 		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case s.how == broken:
@@ -320,6 +325,12 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		return plan{}, err
 	}
 	var todo plan
+	order, awaited := ranks(r.Pods), map[string]bool{}
+	for _, pod := range r.Pods {
+		for _, name := range pod.Options.DependsOn {
+			awaited[name] = true
+		}
+	}
 	byObject := map[string][]*livePod{}
 	for _, name := range slices.Sorted(maps.Keys(live)) {
 		l := live[name]
@@ -342,7 +353,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		if how == well && want.Job == nil && !live[want.id()].runs() && supplanted(want, live) {
 			how, ill = down, []string{"was stopped for another"} // rather than completed
 		}
-		s := step{pod: want, how: how, ill: ill, live: live[want.id()]}
+		s := step{pod: want, how: how, ill: ill, live: live[want.id()], rank: order[want.Name], awaited: awaited[want.Name]}
 		for _, l := range byObject[want.Name] {
 			if l.name != want.id() && !(want.Cron != nil && l.isRun()) {
 				s.olds = append(s.olds, l)
@@ -361,6 +372,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	}
 	todo.crons = p.unwanted(r)
 	todo.released = p.released(r, live)
+	todo.handOver()
 	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
 	return todo, nil
 }
@@ -369,7 +381,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 func supplanted(want RenderedPod, live map[string]*livePod) bool {
 	mine := live[want.id()].startedAt()
 	for _, l := range live {
-		if l.ours() && l.object() == want.Name && l.name != want.id() && (l.runs() || l.startedAt() > mine) {
+		if l.ours() && l.object() == want.Name && l.name != want.id() && (l.startedAt() > mine || l.runs() && l.startedAt() == mine) {
 			return true
 		}
 	}
@@ -434,7 +446,7 @@ func (p *Podman) Live(ctx context.Context) (Rendered, error) {
 func (l *livePod) rendered() (RenderedPod, bool) {
 	kind, name, _ := strings.Cut(l.labels[labelObject], "/")
 	pod := RenderedPod{Name: name, Kind: kind, Hash: l.labels[labelHash], Restart: cmp.Or(l.labels[labelRestart], "Always"),
-		HostPorts: l.hostPorts()}
+		HostPorts: l.hostPorts(), Writes: l.writes(), HostNetwork: l.labels[labelPorts] != ""}
 	if pod.id() != l.name {
 		return RenderedPod{}, false // whatever bears our labels under another name isn't what they say
 	}
@@ -452,7 +464,7 @@ func (l *livePod) hostPorts() []HostPort {
 	if l.infra == nil {
 		return nil
 	}
-	var ports []HostPort
+	ports := readPorts(l.labels[labelPorts])
 	for _, m := range l.infra.Ports {
 		for i := range max(1, min(m.Range, 1<<16)) {
 			ports = append(ports, HostPort{IP: m.HostIP, Port: m.HostPort + i, Protocol: strings.ToUpper(m.Protocol)})

@@ -34,6 +34,7 @@ type Pod struct {
 	Images     []Image        // in the order of the file, init containers first
 	HostPorts  []HostPort
 	Options    Options
+	Deadline   int   // progressDeadlineSeconds; 0: none is given
 	Job        *Job  // nil: it runs until it is stopped
 	Cron       *Cron // of a CronJob, which has a Job too
 }

@@ -14,6 +14,9 @@ type Options struct {
 	Alone bool `json:"alone,omitempty"` // once it is there, nothing is done to it
 	Stays bool `json:"stays,omitempty"` // it isn't removed when it leaves the repository
 	Adopt bool `json:"adopt,omitempty"` // it takes the place of a pod of its name that somebody made by hand
+
+	Wave      int      `json:"wave,omitempty"`
+	DependsOn []string `json:"dependsOn,omitempty"` // pods that have to be ready before
 }
 
 // optionPrefix begins the annotations that are Collie's own.
@@ -38,6 +41,7 @@ var options = []option{
 	{"reconcile", running, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
 	{"prune", running, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
 	{"adopt", running, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
+	waveOption, dependsOnOption,
 }
 
 // annotationKey lets through what labelKey does, and Collie's own.

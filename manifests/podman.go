@@ -43,6 +43,7 @@ type Podman struct {
 
 	socket string
 	alive  func(pid int) bool
+	steady time.Duration // for which a pod has to run before it is ready
 	wake   chan struct{} // a mailbox of one
 	jobs   *ledger
 
@@ -64,7 +65,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, Log: slog.New(slog.DiscardHandler), alive: processExists, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
+	return &Podman{socket: socket, Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.

@@ -111,7 +111,7 @@ func TestNamesAreNeverFormats(t *testing.T) {
 func TestErrorsInABodyAreErrors(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	w.deploy("r1", newPod("web"))
 	before := w.containers("web")
 	two := w.prepare("r2", newPod("web", env("A", "b")))
@@ -143,10 +143,10 @@ func TestErrorsInABodyAreErrors(t *testing.T) {
 func TestASwitchOutOfTimePutsThingsBack(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
-	one := w.deploy("r1", newPod("web"))
+	w.alive, w.steady = f.alive, 0
+	one := w.deploy("r1", newPod("web", hostPort(8080)))
 	before := w.containers("web")
-	two := w.prepare("r2", newPod("web", env("A", "b")))
+	two := w.prepare("r2", newPod("web", hostPort(8080), env("A", "b")))
 	ctx, cancel := context.WithCancel(t.Context())
 	f.answers["POST /pods/"+two.Pods[0].id()+"/start"] = func(http.ResponseWriter, *http.Request) {
 		cancel() // its time is over, the old pod has stopped, and no answer comes
@@ -163,9 +163,9 @@ func TestASwitchOutOfTimePutsThingsBack(t *testing.T) {
 func TestWhatCannotBePutBackIsSaid(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
-	one := w.deploy("r1", newPod("web"))
-	two := w.prepare("r2", newPod("web", command("/nope")))
+	w.alive, w.steady = f.alive, 0
+	one := w.deploy("r1", newPod("web", hostPort(8080)))
+	two := w.prepare("r2", newPod("web", hostPort(8080), command("/nope")))
 	f.answers["POST /pods/"+one.Pods[0].id()+"/start"] = func(rw http.ResponseWriter, _ *http.Request) { reject(rw, 500, "out of luck") }
 	err := w.Switch(t.Context(), two)
 	if err == nil || !strings.Contains(err.Error(), "/nope") || !strings.Contains(err.Error(), "starting "+one.Pods[0].id()+" again: out of luck") {
@@ -197,7 +197,8 @@ func TestAPortIsHeldByTheSamePortAndProtocol(t *testing.T) {
 		{HostPort{Port: 80, Protocol: "TCP"}, true}, {HostPort{Port: 82, Protocol: "TCP", IP: "127.0.0.1"}, true},
 		{HostPort{Port: 83, Protocol: "TCP"}, false}, {HostPort{Port: 80, Protocol: "UDP"}, false},
 	} {
-		if got := holdsPort(l, []HostPort{c.port}); got != c.held {
+		s := step{pod: RenderedPod{HostPorts: []HostPort{c.port}}}
+		if got := s.afterPorts(l); got != c.held {
 			t.Errorf("%+v: %v", c.port, got)
 		}
 	}
@@ -227,7 +228,7 @@ func TestWhoSaysThatAnImageIsMissing(t *testing.T) {
 func TestAnUnreachableRegistryDoesNotEvictWhatRuns(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	pod := newPod("web", image(imageOne, "Always"))
 	r := w.deploy("r1", pod)
 	f.deaf = true
@@ -244,7 +245,7 @@ func TestAnUnreachableRegistryDoesNotEvictWhatRuns(t *testing.T) {
 func TestAnImageThatWasRemovedIsFetchedAgain(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	r := w.prepare("r1", newPod("web"))
 	delete(f.images, imageOne)
 	w.switchTo(r)
@@ -261,7 +262,7 @@ func TestAnImageThatWasRemovedIsFetchedAgain(t *testing.T) {
 func TestContainersThatJustDiedAreLeftToPodman(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	r := w.deploy("r1", newPod("web"))
 	c := f.pods[r.Pods[0].id()].containers[1]
 	c.end(1, false)
@@ -276,7 +277,7 @@ func TestContainersThatJustDiedAreLeftToPodman(t *testing.T) {
 func TestAfterTheMachineStopped(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	one := w.deploy("r1", newPod("web"), newPod("job", restart("Never")))
 	w.deploy("r2", newPod("web", env("A", "b")), newPod("job", restart("Never")))
 	for _, pod := range f.pods {

@@ -22,6 +22,9 @@ const (
 	labelSource   = "collie.io/file"     // pods/web.yaml:1
 	labelRevision = "collie.io/revision" // the one that made it
 	labelRestart  = "collie.io/restart"  // its restart policy: the list of containers doesn't say
+	labelWrites   = "collie.io/writes"   // what of volumes it can write to, as RenderedPod.Writes, with commas
+	labelWave     = "collie.io/wave"     // that it had when it was made
+	labelPorts    = "collie.io/ports"    // of the machine that it takes with hostNetwork, as 8080/TCP, with commas
 	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
 )
 
@@ -48,11 +51,16 @@ type RenderedPod struct {
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
 	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
-	Options    Options           `json:"options,omitzero"`
-	Left       bool              `json:"left,omitempty"` // the repository; it goes on as it is
-	Run        string            `json:"run,omitempty"`  // of a CronJob: the minute since 1970
-	Job        *Job              `json:"job,omitempty"`  // nil: it runs until it is stopped
-	Cron       *Cron             `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
+	Writes     []string          `json:"writes,omitempty"`     // what it can write to that outlives it: "volume data", "/srv/www"
+	Deadline   int               `json:"deadline,omitempty"`   // seconds within which it has to get ready; 0: the usual
+
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+
+	Options Options `json:"options,omitzero"`
+	Left    bool    `json:"left,omitempty"` // the repository; it goes on as it is
+	Run     string  `json:"run,omitempty"`  // of a CronJob: the minute since 1970
+	Job     *Job    `json:"job,omitempty"`  // nil: it runs until it is stopped
+	Cron    *Cron   `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
 }
 
 // id is the pod's name in Podman.
@@ -129,7 +137,7 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: movable(pod, images), File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
+			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Deadline: pod.Deadline, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
 		secrets: map[string]map[string]any{},
 	}
 	for _, o := range slices.Concat(pod.ConfigMaps, pod.Secrets) {
@@ -147,6 +155,7 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	if str(spec, "hostname") == "" {
 		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
 	}
+	r.Writes = written(spec)
 	meta := child(doc, "metadata")
 	meta["name"] = r.id()
 	labels := child(meta, "labels")
@@ -155,6 +164,16 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 		labelSource: r.source(), labelRestart: r.Restart,
 	} {
 		labels[k] = v
+	}
+	if wave := pod.Options.Wave; wave != 0 {
+		labels[labelWave] = strconv.Itoa(wave)
+	}
+	if len(r.Writes) > 0 {
+		labels[labelWrites] = strings.Join(r.Writes, ",")
+	}
+	if spec["hostNetwork"] == true {
+		r.HostNetwork = true
+		labels[labelPorts] = cmp.Or(portList(pod.HostPorts), "unknown")
 	}
 
 	for _, image := range pod.Images {

@@ -169,7 +169,7 @@ var deploymentKind = objectOf(
 		pass("strategy", "ignored: the next pod is made before the old one stops"),
 		pass("minReadySeconds", "ignored: the soak of the revision is what counts"),
 		pass("revisionHistoryLimit", "ignored: the git history is kept"),
-		pass("progressDeadlineSeconds", "ignored"),
+		may("progressDeadlineSeconds", whole(1, 1<<31-1)),
 		refuse("paused", "is not supported", "suspend all deployments, or leave the file out"),
 	)),
 	pass("status", byCluster),

@@ -36,14 +36,23 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	if socket := os.Getenv("COLLIE_TEST_PODMAN"); socket != "" {
 		w := &world{Podman: Connect(socket), t: t}
+		w.steady = 0
 		w.must(w.Keep(t.Context(), nil))
 		t.Cleanup(func() { _ = w.Keep(context.Background(), nil) }) // the next story would say it
 		return w
 	}
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
-	w.alive = f.alive
+	w.alive, w.steady = f.alive, 0
 	return w
+}
+
+// newSlowWorld is for a story that waits: over the fake it runs beside others.
+func newSlowWorld(t *testing.T) *world {
+	if os.Getenv("COLLIE_TEST_PODMAN") == "" {
+		t.Parallel()
+	}
+	return newWorld(t)
 }
 
 func (w *world) must(err error) {
@@ -778,7 +787,7 @@ func TestARestartedContainerIsAProblem(t *testing.T) {
 
 func TestAPodThatEndedWithAnErrorIsAProblem(t *testing.T) {
 	w := newWorld(t)
-	r := w.prepare("r1", newPod("job", restart("Never"), command("/bin/sh", "-c", "exit 3")))
+	r := w.prepare("r1", newPod("job", restart("Never"), command("/bin/sh", "-c", "sleep 0.5; exit 3")))
 	w.must(w.Switch(t.Context(), r))
 	if w.fake != nil {
 		w.fake.pods[r.Pods[0].id()].containers[1].end(3, false)

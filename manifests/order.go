@@ -1,0 +1,171 @@
+package manifests
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The order in which pods are switched: by wave, and within a wave by what depends on what. All of a revision's pods are made
+// before the first is switched, and the next are switched when those before are ready. What left stops last, the highest wave
+// first.
+
+const mostWave = 1000
+
+var (
+	ordered = []string{"Pod", "Deployment", "Job"}
+
+	waveOption = option{key: "wave", kinds: ordered, is: "a whole number from -1000 to 1000, as text: \"1\"",
+		set: func(o *Options, value string) bool {
+			n, err := strconv.Atoi(value)
+			o.Wave = n
+			return err == nil && n >= -mostWave && n <= mostWave
+		}}
+	dependsOnOption = option{key: "depends-on", kinds: ordered, is: "the names of pods, with commas between them: db, cache",
+		set: func(o *Options, value string) bool {
+			o.DependsOn = nil
+			for name := range strings.SplitSeq(value, ",") {
+				if name = strings.TrimSpace(name); name == "" {
+					return false
+				}
+				o.DependsOn = append(o.DependsOn, name)
+			}
+			slices.Sort(o.DependsOn)
+			o.DependsOn = slices.Compact(o.DependsOn)
+			return true
+		}}
+)
+
+// order wants what pods depend on to be there, and to come before them.
+func (b *binder) order() {
+	byName := map[string]*podDocument{}
+	for _, p := range b.pods {
+		byName[p.name] = p
+	}
+	waits := map[string][]string{}
+	for _, p := range b.pods {
+		at := p.option("depends-on")
+		for _, name := range p.opts.DependsOn {
+			other := byName[name]
+			switch {
+			case other == nil && b.torn:
+			case other == nil:
+				hint := ""
+				if near := nearest(name, slices.Sorted(maps.Keys(byName))); near != "" {
+					hint = "did you mean " + near + "?"
+				}
+				b.wrong(at, hint, "there is no pod %q", shorten(name))
+			case other == p:
+				b.wrong(at, "leave it out", "%q can't depend on itself", name)
+			case other.opts.Wave > p.opts.Wave:
+				b.wrong(at, "give it a wave that isn't higher", "%q comes later, in wave %d (%s)", name, other.opts.Wave, other.at("metadata.name"))
+			default:
+				waits[p.name] = append(waits[p.name], name)
+			}
+		}
+	}
+	for _, p := range b.pods {
+		if circle := circleOf(waits, p.name); circle != nil && p.name == slices.Min(circle) {
+			b.wrong(p.option("depends-on"), "leave one of them out", "pods wait for each other: %s", strings.Join(append(circle, circle[0]), " → "))
+		}
+	}
+}
+
+// circleOf is the way from a name back to itself, if there is one.
+func circleOf(waits map[string][]string, name string) []string {
+	seen := map[string]bool{}
+	var way func(at string) []string
+	way = func(at string) []string {
+		for _, next := range waits[at] {
+			if next == name {
+				return []string{at}
+			}
+			if seen[next] {
+				continue
+			}
+			seen[next] = true
+			if rest := way(next); rest != nil {
+				return append([]string{at}, rest...)
+			}
+		}
+		return nil
+	}
+	return way(name)
+}
+
+// option is the place of an annotation of Collie's.
+func (p *podDocument) option(key string) place {
+	for _, under := range []string{"spec.template.metadata.annotations", "metadata.annotations"} {
+		field := place{field: under}.key(optionPrefix+key, 0).field
+		if _, ok := p.lines[field]; ok {
+			return p.at(field)
+		}
+	}
+	return p.at("metadata.annotations")
+}
+
+// ranks tells which pods are switched with each other: those of rank 0 first.
+func ranks(pods []RenderedPod) map[string]int {
+	byName := map[string]RenderedPod{}
+	for _, pod := range pods {
+		byName[pod.Name] = pod
+	}
+	depths := map[string]int{}
+	var depth func(pod RenderedPod, on int) int
+	depth = func(pod RenderedPod, on int) int {
+		if d, known := depths[pod.Name]; known {
+			return d
+		}
+		d := 0
+		for _, name := range pod.Options.DependsOn {
+			if other, ok := byName[name]; ok && other.Options.Wave == pod.Options.Wave && on < len(pods) {
+				d = max(d, depth(other, on+1)+1)
+			}
+		}
+		depths[pod.Name] = d
+		return d
+	}
+	type level struct{ wave, depth int }
+	levels := map[level][]string{}
+	for _, pod := range pods {
+		l := level{pod.Options.Wave, depth(pod, 0)}
+		levels[l] = append(levels[l], pod.Name)
+	}
+	order := slices.SortedFunc(maps.Keys(levels), func(a, b level) int { return cmp.Or(cmp.Compare(a.wave, b.wave), cmp.Compare(a.depth, b.depth)) })
+	all := map[string]int{}
+	for rank, l := range order {
+		for _, name := range levels[l] {
+			all[name] = rank
+		}
+	}
+	return all
+}
+
+// byRank groups steps, those that come first in front.
+func byRank(steps []step) [][]step {
+	groups := map[int][]step{}
+	for _, s := range steps {
+		groups[s.rank] = append(groups[s.rank], s)
+	}
+	var all [][]step
+	for _, rank := range slices.Sorted(maps.Keys(groups)) {
+		all = append(all, groups[rank])
+	}
+	return all
+}
+
+// byWave groups pods that leave, the highest wave in front.
+func byWave(leaving []*livePod) [][]*livePod {
+	groups := map[int][]*livePod{}
+	for _, l := range leaving {
+		wave, _ := strconv.Atoi(l.labels[labelWave]) // 0 where someone else wrote the label
+		groups[wave] = append(groups[wave], l)
+	}
+	var all [][]*livePod
+	for _, wave := range slices.Backward(slices.Sorted(maps.Keys(groups))) {
+		all = append(all, groups[wave])
+	}
+	return all
+}
