@@ -109,6 +109,7 @@ type swap struct {
 	created []string   // made here, and not there before
 	started []string   // including one that failed to
 	stopped []*livePod // that ran before
+	mute    []*livePod // that run, and have let go of their ports
 }
 
 func newSwap(p *Podman, to Rendered, todo plan) *swap {
@@ -254,7 +255,7 @@ func (s *swap) replace(ctx context.Context, steps []step) error {
 // begin starts a next pod, once what can't run beside it has stopped.
 func (s *swap) begin(ctx context.Context, step step) error {
 	for _, l := range step.first {
-		if err := s.stop[l.name](ctx); err != nil {
+		if err := s.letGo(ctx, step, l); err != nil {
 			return err
 		}
 	}
@@ -390,6 +391,18 @@ func (s *swap) undo(ctx context.Context) error {
 		}
 		if err := s.p.killPod(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("ending %s again: %w", id, err))
+		}
+	}
+	for _, l := range s.mute {
+		if slices.Contains(s.stopped, l) {
+			continue
+		}
+		s.stopped = append(s.stopped, l)
+		if err := s.p.killPod(ctx, l.name); err != nil {
+			errs = append(errs, fmt.Errorf("ending %s: %w", l.name, err))
+		}
+		if err := s.p.settle(ctx, l.name); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	for _, l := range s.stopped {

@@ -238,6 +238,11 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 	if running && (l.infra.State != "running" || p.isGhost(*l.infra)) {
 		worse(hollow, "its network is gone: the infra container "+l.infra.says())
 	}
+	if running && how == well {
+		if says := p.unpublished(l); says != "" {
+			worse(hollow, says)
+		}
+	}
 	return how, ill, nil
 }
 

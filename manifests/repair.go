@@ -164,22 +164,23 @@ func (p *Podman) mend(ctx context.Context, err error) bool {
 	}
 	p.starts.Lock() // what others start here isn't left behind
 	defer p.starts.Unlock()
-	found, seen := p.strays(ctx, account)
-	half := found.network && strings.Contains(err.Error(), "rootless netns")
-	if seen != nil || found.none() && !half {
-		return false
-	}
-	if young := found.youngest(); young < strayAge { // somebody else may be starting something right now
-		select {
+	const look = 100 * time.Millisecond
+	for waited := time.Duration(0); waited <= strayAge; waited += look {
+		found, seen := p.strays(ctx, account)
+		half := found.network && strings.Contains(err.Error(), "rootless netns")
+		switch {
+		case seen != nil, found.none() && !half: // what was about to end has ended
+			return false
+		case found.youngest() >= strayAge:
+			return p.clear(ctx, account, found, err.Error())
+		}
+		select { // somebody else may be starting something right now
 		case <-ctx.Done():
 			return false
-		case <-time.After(strayAge - young):
-		}
-		if found, seen = p.strays(ctx, account); seen != nil || found.none() && !half || found.youngest() < strayAge {
-			return false
+		case <-time.After(look):
 		}
 	}
-	return p.clear(ctx, account, found, err.Error())
+	return false
 }
 
 // sweep removes what a killed service left of the network that pods share, as long as none is in it: a pod could start
@@ -353,7 +354,36 @@ func zombie(pid int) bool {
 
 // listening returns a function that tells on which ports of this machine a process listens.
 func listening() func(pid int) []int {
-	ports := map[string]int{} // by socket
+	ports := sockets()
+	return func(pid int) []int {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			return nil
+		}
+		var held []int
+		for _, fd := range fds {
+			to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+			if port, is := ports[to]; is {
+				held = append(held, port)
+			}
+		}
+		return held
+	}
+}
+
+// openPorts are those of this machine on which anybody listens.
+func openPorts() map[int]bool {
+	open := map[int]bool{}
+	for _, port := range sockets() {
+		open[port] = true
+	}
+	return open
+}
+
+// sockets are the ports of all sockets that listen, by what a link to one in /proc says.
+func sockets() map[string]int {
+	ports := map[string]int{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"} {
 		text, err := os.ReadFile(table)
 		if err != nil {
@@ -370,21 +400,7 @@ func listening() func(pid int) []int {
 			}
 		}
 	}
-	return func(pid int) []int {
-		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		fds, err := os.ReadDir(dir)
-		if err != nil {
-			return nil
-		}
-		var held []int
-		for _, fd := range fds {
-			to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
-			if port, is := ports[to]; is {
-				held = append(held, port)
-			}
-		}
-		return held
-	}
+	return ports
 }
 
 const forgetVerb = "forget-podman"

@@ -58,6 +58,7 @@ func TestGuest(t *testing.T) {
 			"documented":  documented,
 			"forge":       l.putForge,
 			"seal":        seal,
+			"client":      l.client,
 			"checkout":    l.checkout,
 		},
 	})

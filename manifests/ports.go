@@ -1,0 +1,79 @@
+package manifests
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Podman publishes a port of the machine by a process of the pod user's, rootlessport, which listens there. To end it alone
+// frees the port at once, where stopping the pod waits for its grace: of all orders of a replacement that share one port,
+// this closes it for the shortest time (facts/podman.md, 2.4 d). Whoever dies in between leaves a pod that runs, and whose
+// port nobody listens on: such a pod is hollow, and is started anew.
+
+// letGo frees the ports that step's pod needs of a running pod. One that can't give them up while it runs is stopped.
+func (s *swap) letGo(ctx context.Context, step step, l *livePod) error {
+	if step.Handover == PortMoves && s.p.unpublish(ctx, l.hostPorts()) {
+		s.note(func() { s.mute = append(s.mute, l) })
+		return nil
+	}
+	return s.stop[l.name](ctx)
+}
+
+// unpublish ends what publishes ports. It tells whether it found that, for all of them.
+func (p *Podman) unpublish(ctx context.Context, ports []HostPort) bool {
+	if p.Account == nil {
+		return false
+	}
+	account, err := p.Account()
+	if err != nil {
+		return false
+	}
+	all, err := processes(account.UID)
+	if err != nil {
+		return false
+	}
+	listens, open := listening(), map[int]bool{}
+	for _, port := range ports {
+		open[port.Port] = true
+	}
+	var publish []process
+	for _, one := range all {
+		if one.role(account.Runtime) != "rootlessport" {
+			continue
+		}
+		held := listens(one.pid)
+		if !slices.ContainsFunc(held, func(port int) bool { return open[port] }) {
+			continue
+		}
+		publish = append(publish, one)
+		for _, port := range held {
+			delete(open, port)
+		}
+	}
+	if len(open) > 0 {
+		return false // somebody else's, such as the pod's own on the machine's network
+	}
+	for _, one := range publish {
+		if one.end(ctx, 0) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// unpublished says which port of a running pod nobody listens on.
+func (p *Podman) unpublished(l *livePod) string {
+	if p.Account == nil || l.infra == nil || len(l.infra.Ports) == 0 {
+		return ""
+	}
+	open := openPorts()
+	for _, m := range l.infra.Ports {
+		for i := range max(1, min(m.Range, 1<<16)) {
+			if !open[m.HostPort+i] {
+				return fmt.Sprintf("nothing listens on its host port %d", m.HostPort+i)
+			}
+		}
+	}
+	return ""
+}
