@@ -78,6 +78,7 @@ var (
 	frame     = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
 	inTree    = regexp.MustCompile(`^In (.+):$`)
 	frameAt   = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
+	besides   = regexp.MustCompile(`^(successfully built /gnu/store/.*|The following builds? (is|are) still in progress:| +/gnu/store/.*\.drv|)$`) // of builds beside the one that failed
 	builder   = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
 	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
 	guixSays  = regexp.MustCompile(`^guix [a-z-]+: error: `)
@@ -144,7 +145,11 @@ func (o outcome) says(tree, file string) string {
 func buildFailure(lines []string, i int) string {
 	failed := builder.FindStringSubmatch(lines[i])
 	var last []string
-	for j := i - 1; j >= 0 && len(last) < 6 && !noise.MatchString(lines[j]); j-- {
+	j := i - 1
+	for j >= 0 && besides.MatchString(lines[j]) {
+		j--
+	}
+	for ; j >= 0 && len(last) < 6 && !noise.MatchString(lines[j]); j-- {
 		line := guileAt.ReplaceAllString(lines[j], "")
 		if strings.TrimSpace(line) != "" && !frame.MatchString(line) && line != "In procedure error:" {
 			last = append(last, shorten(item.ReplaceAllString(line, "")))
