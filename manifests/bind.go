@@ -239,6 +239,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 	}
 	b.names(p)
 	b.sysctls(p)
+	probes := b.probes(p)
 	use := uses{binder: b, pod: p, configMaps: map[string]*Object{}, secrets: map[string]*Object{}, claims: map[string]bool{}}
 	p.each(func(c *podContainer, field string) {
 		b.mounts(p, c, field)
@@ -258,6 +259,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
 		Images: p.images(), Options: p.opts, Job: p.job(), Cron: p.cron(), Deadline: p.deadline(),
+		Probes: probes, HostNetwork: p.spec.HostNetwork,
 	}
 	for _, t := range p.ports() {
 		out.HostPorts = append(out.HostPorts, t.HostPort)

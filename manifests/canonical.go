@@ -16,7 +16,7 @@ import (
 //	null, an empty list or map, a noted field         stays
 //	any other field, even to what it would be anyway  changes
 //	content of a ConfigMap or Secret that it uses     changes
-//	labels of those, a claim                          stays
+//	labels of those, a claim, a probe                 stays
 
 // newObject is a ConfigMap or Secret with its content's hash.
 func newObject(d *document, key []byte) *Object {

@@ -113,7 +113,7 @@ func (r RenderedPod) view() (podView, error) {
 		return v, err
 	}
 	maps.Copy(v.pod.(map[string]any), more)
-	return v, nil
+	return v, showProbes(v.pod, r.Probes)
 }
 
 // plain takes out of a document what render put in: names with a hash, images by their ids.

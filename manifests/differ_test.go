@@ -70,6 +70,8 @@ spec:
         - {name: keys, mountPath: /keys}
     - name: log
       image: registry.example.org/log:1
+      livenessProbe:
+        httpGet: {port: 9090}
   volumes:
     - {name: page, configMap: {name: conf}}
     - {name: tmp, emptyDir: {}}
@@ -94,6 +96,9 @@ spec:
 		{"a Secret of a variable", "hunter2", "hunter4"},
 		{"a Secret of a volume", "hunter3", "hunter4"},
 		{"another Secret", "secretName: keys", "secretName: db"},
+		{"a probe's pace", "        httpGet: {port: 9090}", "        httpGet: {port: 9090}\n        periodSeconds: 5"},
+		{"another way to ask", "httpGet: {port: 9090}", "tcpSocket: {port: 9091}"},
+		{"another probe", "livenessProbe", "readinessProbe"},
 		{"a label", "app: web", "app: front"},
 		{"the volume's kind", "emptyDir: {}", "hostPath: {path: /tmp}"},
 		{"a long value", "value: info", "value: " + strings.Repeat("long ", 40)},

@@ -59,6 +59,7 @@ func each[T any](n int, items []T, do func(T) error) error {
 // and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
 // in time, those that were stopped for this run again, and the error says which and why.
 func (p *Podman) Switch(ctx context.Context, r Rendered) error {
+	p.prober.follow(r)
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return err
@@ -302,8 +303,13 @@ func (s *swap) start(ctx context.Context, step step) error {
 			return s.startEnded(ctx, step, fail)
 		}
 		if step.pod.Kube != nil && s.p.halfStarted(ctx, id) {
-			if err := s.make(ctx, step); err != nil {
-				return err
+			if err := s.p.settle(ctx, id); err != nil { // one that has just ended looks the same until it is cleaned up
+				return fail(err)
+			}
+			if s.p.halfStarted(ctx, id) {
+				if err := s.make(ctx, step); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -362,8 +368,8 @@ func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error
 		case c.runs():
 			continue
 		}
-		if how, err := s.p.ended(ctx, step.pod.Restart, c); err != nil || how == well {
-			continue // completed; what can't be asked is looked at next time
+		if how, err := s.p.ended(ctx, step.pod.Restart, c); err != nil || how <= settling {
+			continue // completed, or started later; what can't be asked is looked at next time
 		}
 		if err := s.p.containerVerb(ctx, c.ID, verb, longStart); err != nil {
 			return fail(err)
@@ -419,6 +425,7 @@ func (s *swap) undo(ctx context.Context) error {
 
 // stopPod stops a pod with its grace, and leaves it there.
 func (p *Podman) stopPod(ctx context.Context, name string) error {
+	p.prober.leave(name)
 	did, err := p.podVerb(ctx, name, "stop", longStop)
 	if did && err == nil {
 		return nil

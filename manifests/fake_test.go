@@ -370,7 +370,7 @@ func (f *fakePodman) container(w http.ResponseWriter, r *http.Request, id, verb 
 			case r.Method == http.MethodDelete:
 				pod.containers = slices.Delete(pod.containers, i, i+1)
 			case verb == "json":
-				answer(w, 200, map[string]any{"State": map[string]any{"StoppedByUser": c.stoppedByUser}})
+				answer(w, 200, map[string]any{"State": map[string]any{"StoppedByUser": c.stoppedByUser, "Running": c.State == "running", "Pid": c.Pid}})
 				return
 			case verb == "start":
 				if err := f.start(c); err != "" {

@@ -90,24 +90,28 @@ func (h *healings) forget() {
 }
 
 // due are those of steps that don't wait, and notes that they are healed now.
-func (h *healings) due(steps []step, now time.Time) []step {
-	steps = slices.DeleteFunc(steps, func(s step) bool { return h.waits(s.pod.id(), now) != "" })
-	for _, s := range steps {
-		if s.pod.Job == nil { // that is tried as its own rules say
-			h.note(s.pod.id(), strings.Join(s.ill, ", "), now)
+func (p *Podman) due(steps []step, now time.Time) []step {
+	return slices.DeleteFunc(steps, func(s step) bool {
+		if s.pod.Job != nil || p.brake.knows(s.live) { // these are tried as their own rules say
+			return false
 		}
-	}
-	return steps
+		if p.healings.waits(s.pod.id(), now) != "" {
+			return true
+		}
+		p.healings.note(s.pod.id(), strings.Join(s.ill, ", "), now)
+		return false
+	})
 }
 
 // Heal does what Switch does, for pods of r that aren't as they were: r is where the machine is already. One that had to be
 // healed too often waits, which Problems tells; one that can't be healed keeps no other down, and nothing is undone.
 func (p *Podman) Heal(ctx context.Context, r Rendered) error {
+	p.prober.follow(r)
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return err
 	}
-	todo.steps = p.healings.due(todo.steps, time.Now())
+	todo.steps = p.due(todo.steps, time.Now())
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}

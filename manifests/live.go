@@ -100,9 +100,22 @@ func (c container) runs() bool {
 	return false
 }
 
-// isGhost tells whether Podman believes in a process that is gone: nobody told it, as conmon was killed too.
+// isGhost tells whether Podman believes in a process that is gone.
 func (p *Podman) isGhost(c container) bool {
 	return c.State == "running" && c.Pid > 0 && !p.alive(c.Pid)
+}
+
+// fate tells how a ghost is: hollow if nobody will tell Podman of its end, as its conmon was killed too, and settling if it
+// has just ended.
+func (p *Podman) fate(ctx context.Context, c container) (condition, error) {
+	state, err := p.inspectContainer(ctx, c.ID)
+	if err != nil {
+		return 0, err
+	}
+	if state.Running && state.Pid == c.Pid && (state.ConmonPid == 0 || !p.alive(state.ConmonPid)) {
+		return hollow, nil
+	}
+	return settling, nil
 }
 
 // cutOff tells whether the machine stopped under the container: it was started after it last ended, and doesn't run.
@@ -161,6 +174,8 @@ func (p *Podman) sort(all []container) map[string]*livePod {
 	for _, l := range live {
 		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
 	}
+	p.prober.see(live)
+	p.brake.see(live, time.Now())
 	return live
 }
 
@@ -222,7 +237,15 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 		c := l.find(want.id() + "-" + name)
 		switch {
 		case p.isGhost(*c):
-			worse(hollow, "the process of container "+name+" is gone, which Podman doesn't know")
+			fate, err := p.fate(ctx, *c)
+			switch {
+			case err != nil:
+				return 0, nil, err
+			case fate == hollow:
+				worse(hollow, "the process of container "+name+" is gone, which Podman doesn't know")
+			default:
+				worse(settling, "container "+name+" has just ended")
+			}
 		case c.State == "running":
 			running = true
 		default:
@@ -231,12 +254,22 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 				return 0, nil, err
 			}
 			if verdict != well {
-				worse(verdict, "container "+name+" "+c.says())
+				worse(verdict, "container "+name+" "+cmp.Or(p.brake.holds(c.ID, time.Now()), c.says()))
 			}
 		}
 	}
-	if running && (l.infra.State != "running" || p.isGhost(*l.infra)) {
-		worse(hollow, "its network is gone: the infra container "+l.infra.says())
+	infra := hollow
+	if l.infra.State == "running" {
+		infra = well
+		if p.isGhost(*l.infra) {
+			var err error
+			if infra, err = p.fate(ctx, *l.infra); err != nil {
+				return 0, nil, err
+			}
+		}
+	}
+	if running && infra != well {
+		worse(infra, "its network is gone: the infra container "+l.infra.says())
 	}
 	if running && how == well {
 		if says := p.unpublished(l); says != "" {
@@ -251,6 +284,9 @@ const settleTime = 3 * time.Second
 
 // ended tells whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
 func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
+	if p.brake.holds(c.ID, time.Now()) != "" {
+		return settling, nil
+	}
 	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
 		return down, nil
 	}
@@ -395,6 +431,7 @@ func supplanted(want RenderedPod, live map[string]*livePod) bool {
 
 // Diff says what Switch would do. While all is well it costs one call.
 func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
+	p.prober.follow(r)
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return nil, err
@@ -519,6 +556,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 		for _, says := range ill {
 			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
 		}
+		if why, known := p.prober.unready(want.id()); how == well && why != "" {
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", why, want.source()), Passing: !known})
+		}
 	}
 	return problems, nil
 }
@@ -546,11 +586,15 @@ func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
 			return nil, err
 		}
 		s := PodStatus{Name: want.Name, Ready: how == well, State: strings.Join(ill, ", ")}
-		if how == well {
+		why, _ := p.prober.unready(want.id())
+		switch {
+		case how != well:
+		case why != "":
+			s.Ready, s.State = false, why
+		case l.runs():
+			s.State = "running"
+		default:
 			s.State = "completed"
-			if l.runs() {
-				s.State = "running"
-			}
 		}
 		if l != nil {
 			s.Revision = l.labels[labelRevision]

@@ -34,9 +34,12 @@ type Pod struct {
 	Images     []Image        // in the order of the file, init containers first
 	HostPorts  []HostPort
 	Options    Options
-	Deadline   int   // progressDeadlineSeconds; 0: none is given
-	Job        *Job  // nil: it runs until it is stopped
-	Cron       *Cron // of a CronJob, which has a Job too
+	Deadline   int      // progressDeadlineSeconds; 0: none is given
+	Job        *Job     // nil: it runs until it is stopped
+	Cron       *Cron    // of a CronJob, which has a Job too
+	Probes     []Probes // of its containers that have any, in the order of the file
+
+	HostNetwork bool // it has the machine's
 }
 
 // An Object is a ConfigMap or a Secret.

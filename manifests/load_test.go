@@ -115,6 +115,13 @@ func shown(t *testing.T, m *Manifests) string {
 			fmt.Fprintf(&out, "line %d: %s: port %s:%d/%s\n", h.Line, h.Field, h.IP, h.Port, h.Protocol)
 		}
 		write(p.Doc)
+		for _, probes := range p.Probes {
+			data, err := json.Marshal(probes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&out, "probes %s\n", data)
+		}
 		for _, o := range append(p.ConfigMaps, p.Secrets...) {
 			write(o.Doc.Reveal())
 		}

@@ -20,6 +20,8 @@ import (
 	"unicode"
 
 	"github.com/containers/podman/v5/pkg/bindings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
@@ -55,6 +57,8 @@ type Podman struct {
 
 	inventory inventory
 	healings  healings
+	brake     brake
+	prober    *prober
 
 	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
 
@@ -65,7 +69,10 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	return &Podman{socket: socket, Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
+	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
+	p.prober.ask, p.prober.end, p.prober.wake = p.askContainer, p.endContainer, p.woken
+	p.prober.tell = func(says string, attributes ...any) { p.Log.Warn(says, attributes...) }
+	return p
 }
 
 // processExists tells whether pid lives. One of another user's can't be signalled, but is there.
@@ -294,22 +301,32 @@ func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
 
 // A containerState is what the list doesn't say.
 type containerState struct {
-	StoppedByUser bool
-	OOMKilled     bool
+	StoppedByUser  bool
+	OOMKilled      bool
+	Running        bool
+	Pid, ConmonPid int
 
-	network string // the namespace of its network, if it has one of its own
+	network string         // the namespace of its network, if it has one of its own
+	signal  syscall.Signal // that asks it to end; 0: unknown
 }
 
 func (p *Podman) inspectContainer(ctx context.Context, id string) (containerState, error) {
 	var c struct {
 		State           containerState
 		NetworkSettings struct{ SandboxKey string }
+		Config          struct{ StopSignal any } // its name, or from Podman 4 its number
 	}
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{id}}, &c)
 	if err != nil {
 		return containerState{}, fmt.Errorf("inspecting container %.12s: %w", id, err)
 	}
 	c.State.network = c.NetworkSettings.SandboxKey
+	switch signal := c.Config.StopSignal.(type) {
+	case string:
+		c.State.signal = unix.SignalNum(signal)
+	case float64:
+		c.State.signal = syscall.Signal(signal)
+	}
 	return c.State, nil
 }
 
@@ -317,6 +334,41 @@ func (p *Podman) inspectContainer(ctx context.Context, id string) (containerStat
 func (p *Podman) containerVerb(ctx context.Context, id, verb string, timeout time.Duration) error {
 	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/containers/%s/" + verb, names: []string{id}, timeout: timeout}, nil)
 	return err
+}
+
+// execProbe runs a command in a container. What it says on its way to failure is in the error.
+func (p *Podman) execProbe(ctx context.Context, id string, command []string) error {
+	var made struct{ ID string }
+	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/containers/%s/exec", names: []string{id},
+		body: map[string]any{"Cmd": command, "AttachStdout": true, "AttachStderr": true}}, &made)
+	if err != nil {
+		return err
+	}
+	defer func() { // Podman would keep it for some minutes; one that goes on is ended
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quick)
+		defer cancel()
+		_, _ = p.ask(ctx, request{method: http.MethodPost, endpoint: "/exec/%s/remove", names: []string{made.ID}, body: map[string]any{"Force": true}}, nil)
+	}()
+	var says bytes.Buffer
+	_, err = p.ask(ctx, request{method: http.MethodPost, endpoint: "/exec/%s/start", names: []string{made.ID},
+		body: map[string]any{"Detach": false}}, &says)
+	if err != nil {
+		return err
+	}
+	var is struct {
+		Running  bool
+		ExitCode int
+	}
+	if _, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/exec/%s/json", names: []string{made.ID}}, &is); err != nil {
+		return err
+	}
+	if is.Running || is.ExitCode == 0 {
+		return nil
+	}
+	if said := logLines(says.Bytes(), 1); len(said) > 0 {
+		return fmt.Errorf("exit code %d: %s", is.ExitCode, said[0])
+	}
+	return fmt.Errorf("exit code %d", is.ExitCode)
 }
 
 // containerLog returns the last lines that a container wrote, each bounded, of output and errors alike.
@@ -432,6 +484,7 @@ func (p *Podman) podVerb(ctx context.Context, name, verb string, timeout time.Du
 // startPod starts a pod. What a killed service left behind doesn't keep it from that; a pod of which it left a half is made
 // anew by remake, if that isn't nil.
 func (p *Podman) startPod(ctx context.Context, name string, remake func() error) error {
+	p.prober.come(name)
 	start := func() error {
 		p.starts.RLock()
 		defer p.starts.RUnlock()
@@ -452,6 +505,7 @@ func (p *Podman) startPod(ctx context.Context, name string, remake func() error)
 
 // killPod ends all of a pod at once; one that doesn't run is none the worse.
 func (p *Podman) killPod(ctx context.Context, name string) error {
+	p.prober.leave(name)
 	_, err := p.podVerb(ctx, name, "kill", quick)
 	if refused(err, http.StatusConflict) && strings.Contains(err.Error(), "no running containers") {
 		return nil

@@ -18,7 +18,7 @@ const (
 )
 
 // unready says why a pod that was started isn't ready yet, and nothing if it is: its containers run, or are completed. An
-// error says that it won't get ready by waiting.
+// error says that it won't get ready by waiting. What its probes say counts once it runs.
 func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why string, err error) {
 	how, ill, err := p.examine(ctx, pod, l)
 	switch {
@@ -36,16 +36,20 @@ func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why 
 			return "", fmt.Errorf("container %s %s", name, c.says())
 		}
 	}
+	if why, _ := p.prober.unready(pod.id()); how == well && why != "" {
+		return why, nil
+	}
 	return strings.Join(ill, ", "), nil
 }
 
-// justStarted tells whether a pod hasn't run for as long as it has to, since begun or since it was started anew.
+// justStarted tells whether a pod hasn't run for as long as it has to, since begun or since something of it was started anew.
 func (p *Podman) justStarted(l *livePod, begun time.Time) bool {
 	if !l.runs() {
 		return false
 	}
-	again := time.Since(time.Unix(l.startedAt(), 0)) // in whole seconds
-	return time.Since(begun) < p.steady || l.startedAt() > begun.Unix() && again >= 0 && again < p.steady+time.Second
+	again := slices.ContainsFunc(l.containers, func(c container) bool { return c.Restarts > 0 }) || l.startedAt() > begun.Unix()
+	runs := time.Since(time.Unix(l.startedAt(), 0)) // Podman tells whole seconds
+	return time.Since(begun) < p.steady || again && runs >= 0 && runs < p.steady+time.Second
 }
 
 // awaitJob says why a Job that others depend on isn't over, if it isn't; nobody waits for one otherwise.
@@ -68,7 +72,13 @@ func (s step) deadline() time.Duration {
 	case s.pod.Deadline > 0:
 		return time.Duration(s.pod.Deadline) * time.Second
 	}
-	return defaultDeadline
+	most := defaultDeadline
+	for _, probes := range s.pod.Probes { // it says itself that it may take longer
+		if probes.Startup != nil {
+			most = max(most, probes.Startup.mostStartup()+time.Minute)
+		}
+	}
+	return most
 }
 
 // await waits until the pods of steps are ready, each within its deadline, and heals others meanwhile.
@@ -130,7 +140,7 @@ func (s *swap) healOthers(ctx context.Context) {
 		busy[step.pod.Name] = true
 	}
 	steps := slices.DeleteFunc(todo.steps, func(step step) bool { return busy[step.pod.Name] || step.pod.Job != nil })
-	others := newSwap(s.p, s.to, plan{steps: s.p.healings.due(steps, time.Now())})
+	others := newSwap(s.p, s.to, plan{steps: s.p.due(steps, time.Now())})
 	for _, step := range others.plan.steps {
 		_ = others.mend(ctx, step)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The labels of all that Collie makes. What lacks the first one is never touched.
@@ -56,11 +57,21 @@ type RenderedPod struct {
 
 	HostNetwork bool `json:"hostNetwork,omitempty"`
 
-	Options Options `json:"options,omitzero"`
-	Left    bool    `json:"left,omitempty"` // the repository; it goes on as it is
-	Run     string  `json:"run,omitempty"`  // of a CronJob: the minute since 1970
-	Job     *Job    `json:"job,omitempty"`  // nil: it runs until it is stopped
-	Cron    *Cron   `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
+	Options Options  `json:"options,omitzero"`
+	Left    bool     `json:"left,omitempty"` // the repository; it goes on as it is
+	Run     string   `json:"run,omitempty"`  // of a CronJob: the minute since 1970
+	Job     *Job     `json:"job,omitempty"`  // nil: it runs until it is stopped
+	Cron    *Cron    `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
+	Probes  []Probes `json:"probes,omitempty"`
+	Grace   *int     `json:"grace,omitempty"` // seconds that it has to end; nil: Podman's
+}
+
+// grace is what a container of the pod has to end.
+func (p RenderedPod) grace() time.Duration {
+	if p.Grace == nil {
+		return 10 * time.Second
+	}
+	return time.Duration(*p.Grace) * time.Second
 }
 
 // id is the pod's name in Podman.
@@ -111,6 +122,9 @@ func (r Rendered) ID() string {
 		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
 			fmt.Fprintf(sum, "options %s\n", opts)
 		}
+		if probes, err := json.Marshal(withoutLines(pod.Probes)); err == nil && len(pod.Probes) > 0 {
+			fmt.Fprintf(sum, "probes %s\n", probes)
+		}
 		if job, err := json.Marshal([]any{pod.Job, pod.Cron}); err == nil && pod.Job != nil {
 			fmt.Fprintf(sum, "job %s\n", job)
 		}
@@ -137,7 +151,8 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	}
 	r := rendering{
 		RenderedPod: RenderedPod{Name: pod.Name, Kind: pod.Kind, Hash: movable(pod, images), File: pod.File, Line: pod.Line,
-			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Deadline: pod.Deadline, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod)},
+			Images: map[string]string{}, Digests: map[string]string{}, Uses: map[string]string{}, HostPorts: pod.HostPorts, Options: pod.Options, Deadline: pod.Deadline, Job: pod.Job, Cron: pod.Cron, Moves: moves(pod),
+			Probes: pod.Probes, HostNetwork: pod.HostNetwork},
 		secrets: map[string]map[string]any{},
 	}
 	for _, o := range slices.Concat(pod.ConfigMaps, pod.Secrets) {
@@ -156,6 +171,10 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
 	}
 	r.Writes = written(spec)
+	if grace, ok := spec["terminationGracePeriodSeconds"].(int64); ok && len(pod.Probes) > 0 {
+		seconds := int(grace)
+		r.Grace = &seconds
+	}
 	meta := child(doc, "metadata")
 	meta["name"] = r.id()
 	labels := child(meta, "labels")
@@ -171,8 +190,7 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	if len(r.Writes) > 0 {
 		labels[labelWrites] = strings.Join(r.Writes, ",")
 	}
-	if spec["hostNetwork"] == true {
-		r.HostNetwork = true
+	if pod.HostNetwork {
 		labels[labelPorts] = cmp.Or(portList(pod.HostPorts), "unknown")
 	}
 

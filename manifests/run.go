@@ -10,7 +10,7 @@ import (
 func (p *Podman) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	for _, task := range []func(context.Context){p.watch, p.tendJobs} {
+	for _, task := range []func(context.Context){p.watch, p.tendJobs, p.tendBrake, p.prober.agenda.run} {
 		tasks.Go(func() { task(ctx) })
 	}
 }

@@ -21,6 +21,21 @@ var anyText = &form{is: "text", scalar: func(n *yaml.Node) (any, string, string)
 	return n.Value, "", ""
 }}
 
+// argument is text that can be handed to a program.
+var argument = &form{is: "text", scalar: func(n *yaml.Node) (any, string, string) {
+	if strings.ContainsRune(n.Value, 0) {
+		return nil, "has a NUL in it", ""
+	}
+	return n.Value, "", ""
+}}
+
+var headerValue = &form{is: "text", scalar: func(n *yaml.Node) (any, string, string) {
+	if strings.ContainsFunc(n.Value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return nil, "has a line break or another control character in it", "write it in one line"
+	}
+	return n.Value, "", ""
+}}
+
 var boolean = &form{is: "true or false", scalar: func(n *yaml.Node) (any, string, string) {
 	if plain(n) {
 		switch n.Value {
@@ -136,7 +151,8 @@ var (
 		"such as docker.io/library/nginx:1.27", 512)
 	quantity = matching("a quantity", `\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2}|[numkMGTPE]|[KMGTPE]i)?`,
 		"such as 500m, 64Mi or 1.5G", 32)
-	mountPath = matching("a path in the container", `/[^:\x00]*(:[A-Za-z,]+)?`, "begin it with /", 4096)
+	headerName = matching("the name of a header", "[-!#$%&'*+.^_`|~0-9A-Za-z]+", "such as X-Token", 256)
+	mountPath  = matching("a path in the container", `/[^:\x00]*(:[A-Za-z,]+)?`, "begin it with /", 4096)
 )
 
 var pullPolicy = enum("Always", "IfNotPresent", "Never")

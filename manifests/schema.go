@@ -405,9 +405,9 @@ var containerForm = objectOf(
 	may("tty", boolean),
 	pass("stdin", "ignored: nothing is attached to a pod"),
 	pass("stdinOnce", "ignored: nothing is attached to a pod"),
-	passChecked("startupProbe", probeForm, notRun),
-	passChecked("livenessProbe", probeForm, notRun),
-	passChecked("readinessProbe", probeForm, notRun),
+	may("startupProbe", withRows(probeForm, onceEnough)),
+	may("livenessProbe", withRows(probeForm, onceEnough)),
+	may("readinessProbe", withRows(probeForm, refuse("terminationGracePeriodSeconds", "is not for a readinessProbe, which ends no container", "leave it out"))),
 	may("lifecycle", objectOf(
 		may("stopSignal", signalName),
 		refuse("postStart", "is not supported: Podman never runs it", "do it in the command"),
@@ -428,19 +428,18 @@ var initContainerForm = withRows(containerForm,
 	refuse("restartPolicy", "is not supported for an init container: Podman would wait for it for ever", "make a sidecar one of the containers"),
 )
 
-const (
-	nonRoot = "is not checked: a rootless pod is never root of the machine; runAsUser is heeded"
-	notRun  = "probes are not run yet"
-)
+const nonRoot = "is not checked: a rootless pod is never root of the machine; runAsUser is heeded"
+
+var onceEnough = may("successThreshold", only(1, "only a readinessProbe can ask for more than one success"))
 
 var probeForm = oneOf(objectOf(
-	may("exec", objectOf(must("command", someOf(anyText)))),
+	may("exec", objectOf(must("command", someOf(argument)))),
 	may("httpGet", objectOf(
 		must("port", portOrName),
 		may("path", anyText),
 		may("host", anyText),
 		may("scheme", enum("HTTP", "HTTPS")),
-		may("httpHeaders", listOf(objectOf(must("name", anyText), must("value", anyText)))),
+		may("httpHeaders", listOf(objectOf(must("name", headerName), must("value", headerValue)))),
 	)),
 	may("tcpSocket", objectOf(must("port", portOrName), may("host", anyText))),
 	may("grpc", objectOf(must("port", portNumber), may("service", anyText))),
