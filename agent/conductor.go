@@ -220,7 +220,7 @@ func (c *conductor) switchTo(layer string, set Set, because string) error {
 	c.busy = layer
 	c.seen[layer] = report{layer: layer}
 	r := c.state.Rollout
-	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), since: r.Since, every: c.pace(layer)})
+	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), rollout: r.forward(), since: r.Since, every: c.pace(layer)})
 	return nil
 }
 
@@ -229,7 +229,7 @@ func (c *conductor) begin(set Set, because string) error {
 	r := &Rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
 	ev := evSwitching
 	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
-		r.Phase, r.Failed, ev = returning, failed, evReturning
+		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evReturning
 	}
 	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
 	if r.Phase == returning {

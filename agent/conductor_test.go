@@ -177,6 +177,8 @@ func (l *fakeLayer) switched() []string {
 
 // A world is a machine of fake layers with a repository.
 type world struct {
+	pods func(*fakeLayer) Layer // what stands for the pods; nil: the fake itself
+
 	t       *testing.T
 	dir     string
 	layers  []*fakeLayer
@@ -223,6 +225,8 @@ func (w *world) start() {
 			p.Layer, p.Heals = fakeGuix{l}, w.heal
 		} else if w.images > 0 {
 			p.Layer = movingLayer{l}
+		} else if w.pods != nil {
+			p.Layer = w.pods(l)
 		}
 		parts = append(parts, p)
 	}

@@ -35,6 +35,7 @@ type order struct {
 	switchTo bool          // else the layer is at target already
 	target   Target        // the zero Target: leave the layer alone
 	revision string        // whose rollout it is, also on the way back from it
+	rollout  string        // which; empty: it is on the way back
 	since    time.Time     // from when on problems count; zero: the last minutes
 	every    time.Duration // between two looks
 	only     []Target      // not nil: drop what none of these needs,
@@ -60,6 +61,7 @@ const (
 	restless   = 5 * time.Minute // how far back a look counts what happened, when no rollout is underway
 	lookLimit  = time.Minute
 	wakeBounce = 200 * time.Millisecond
+	besideLook = 2 * time.Second // between two looks while hooks run
 )
 
 // calm is the pace of looks at a layer that is well and tells at once what happens to it.
@@ -93,7 +95,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case o := <-k.orders:
-			k.obey(context.WithoutCancel(ctx), o)
+			k.obey(ctx, o)
 			next(0)
 		case do := <-k.asked:
 			do(context.WithoutCancel(ctx))
@@ -141,7 +143,8 @@ func (k *keeper) sees(busy busyLayer) bool {
 	return blind == ""
 }
 
-func (k *keeper) obey(ctx context.Context, o order) {
+func (k *keeper) obey(life context.Context, o order) {
+	ctx := context.WithoutCancel(life)
 	k.since, k.every = o.since, o.every
 	if o.only != nil {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
@@ -152,18 +155,47 @@ func (k *keeper) obey(ctx context.Context, o order) {
 		k.target = o.target
 		return
 	}
-	k.target = Target{} // until it is live, there is nothing to keep
 	r := report{layer: k.Name, target: o.target.ID, switched: true, at: time.Now()}
 	var unseen error
 	if r.changes, unseen = k.Layer.Diff(ctx, o.target); unseen != nil {
 		k.log.Debug("what the switch will change isn't known", "layer", k.Name, "err", unseen)
 	}
-	crash.At("switching." + k.Name)
-	if r.err = k.Layer.Switch(guix.For(ctx, o.revision), o.target); r.err == nil {
-		k.target = o.target
+	hooks, has := k.Layer.(hooked)
+	has = has && o.rollout != ""
+	if has {
+		r.err = k.beside(life, func() error { return hooks.Before(life, o.target, o.rollout) })
+	}
+	k.target = Target{} // until it is live, there is nothing to keep
+	if r.err == nil {
+		crash.At("switching." + k.Name)
+		if r.err = k.Layer.Switch(guix.For(ctx, o.revision), o.target); r.err == nil {
+			k.target = o.target
+		}
+	}
+	if has && r.err == nil {
+		r.err = k.beside(life, func() error { return hooks.After(life, o.target, o.rollout) })
+	}
+	if life.Err() != nil && r.err != nil {
+		return // what was cut short by that is done by the next life
 	}
 	crash.At("switched." + k.Name)
 	k.reports <- r
+}
+
+// beside does what may take long, and keeps the layer where it is meanwhile.
+func (k *keeper) beside(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(besideLook):
+			if k.target.ID != "" {
+				k.look(context.WithoutCancel(ctx))
+			}
+		}
+	}
 }
 
 // look compares live with the target, heals what the layer heals, and says what isn't well.

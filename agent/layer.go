@@ -85,6 +85,16 @@ func (p Part) plan(ctx context.Context, now, t Target) ([]Change, error) {
 	return changes, err
 }
 
+// A hooked layer has work of the commit's own to do around a rollout. rollout names that: another to the same target does the
+// work again.
+type hooked interface {
+	// Before is done before Switch, and After when that succeeded. The agent may end meanwhile; its next life calls again.
+	Before(ctx context.Context, t Target, rollout string) error
+	After(ctx context.Context, t Target, rollout string) error
+	// Failed begins what is to be done once all layers returned from t, and doesn't wait for it.
+	Failed(t Target, rollout string) error
+}
+
 // errAbsent says that a revision doesn't name a layer: that layer is left alone.
 var errAbsent = errors.New("the revision doesn't name this layer")
 

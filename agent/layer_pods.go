@@ -123,7 +123,35 @@ func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, 
 	if err := decode(t, &r); err != nil {
 		return err
 	}
-	err := what(ctx, r)
+	return forgiveSilence(what(ctx, r))
+}
+
+func (l podsLayer) Before(ctx context.Context, t Target, rollout string) error {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return err
+	}
+	return forgiveSilence(l.Podman.Before(ctx, r, rollout))
+}
+
+func (l podsLayer) After(ctx context.Context, t Target, rollout string) error {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return err
+	}
+	return forgiveSilence(l.Podman.After(ctx, r, rollout))
+}
+
+func (l podsLayer) Failed(t Target, rollout string) error {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return err
+	}
+	return l.Podman.Failed(r, rollout)
+}
+
+// forgiveSilence blames no commit where Podman didn't answer.
+func forgiveSilence(err error) error {
 	if silent := new(manifests.SilentError); errors.As(err, &silent) {
 		return &TransientError{err}
 	}

@@ -87,6 +87,7 @@ type Rollout struct {
 	To       Set                 `json:"to"`
 	Because  string              `json:"because"`
 	Failed   string              `json:"failed,omitempty"` // returning: the revision that failed
+	From     Set                 `json:"from,omitzero"`    // returning: its targets
 	Since    time.Time           `json:"since"`
 	Before   []Problem           `json:"before,omitempty"`   // that were there just before
 	Changes  map[string][]Change `json:"changes,omitempty"`  // by layer
@@ -113,6 +114,14 @@ type Later struct {
 	Attempts int       `json:"attempts"`
 	Next     time.Time `json:"next"`
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these
+}
+
+// forward names the rollout; on the way back it has no name.
+func (r *Rollout) forward() string {
+	if r.Phase == returning {
+		return ""
+	}
+	return r.Since.UTC().Format(time.RFC3339Nano)
 }
 
 // whose rollout it is: on the way back, that of the revision which failed.

@@ -170,7 +170,7 @@ func (c *conductor) returnFor(failed, reason string) error {
 	if err := c.write(Entry{Event: evReturning, Revision: failed, Because: because}); err != nil {
 		return err
 	}
-	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, Since: time.Now(), Before: c.state.Rollout.Before}
+	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
 	c.state.Current.Revision = c.state.Good.Revision
 	crash.At("returning.begun")
 	return c.save()
@@ -202,6 +202,7 @@ func (c *conductor) returned(now time.Time) error {
 	if len(r.Refused) > 0 {
 		return c.returnAgain(now)
 	}
+	c.afterReturn(r)
 	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Items: c.items(c.state.Good)}); err != nil {
 		return err
 	}
@@ -213,6 +214,24 @@ func (c *conductor) returned(now time.Time) error {
 		return err
 	}
 	return c.keepAll(nil)
+}
+
+// afterReturn lets layers do what the commit has for its failure. Whatever becomes of that, the return is done.
+func (c *conductor) afterReturn(r *Rollout) {
+	for _, p := range c.parts {
+		l, is := p.Layer.(hooked)
+		id := r.From.Targets[p.Name]
+		if !is || id == "" {
+			continue
+		}
+		t, err := c.store.target(id)
+		if err == nil {
+			err = l.Failed(t, r.Since.UTC().Format(time.RFC3339Nano))
+		}
+		if err != nil {
+			c.log.Warn("what is to be done when a commit failed isn't", "layer", p.Name, "revision", r.Failed, "err", err)
+		}
+	}
 }
 
 // returnAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.

@@ -474,6 +474,14 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range p.jobs.runs() {
+		if r.Pod.Options.Hook == hookFailure && !r.over() {
+			pods[r.Pod.id()] = true
+			for _, s := range r.Pod.Secrets {
+				secrets[s] = true
+			}
+		}
+	}
 	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
 		pods[run.id()] = true
 		for _, s := range run.Secrets {

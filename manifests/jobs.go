@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,14 +37,22 @@ const (
 	usualRetries = 6 // Kubernetes' backoffLimit
 	retryFirst   = 10 * time.Second
 	retryMost    = 6 * time.Minute
-	lastLines    = 5 // of a log
+	startGrace   = 5 * time.Second // in which Podman may still obey an agent that was killed
+	lastLines    = 5               // of a log
 )
 
 // job reads what a Job has beside its pod.
 func (p *podDocument) job() *Job {
 	switch p.kind {
 	case "Job":
-		return jobOf(section(p.body, "spec"))
+		j := jobOf(section(p.body, "spec"))
+		if p.opts.Hook != "" {
+			if _, said := section(p.body, "spec")["backoffLimit"]; !said {
+				j.Retries = 0
+			}
+			j.Deadline = cmp.Or(j.Deadline, int(hookTime.Seconds()))
+		}
+		return j
 	case "CronJob":
 		return jobOf(section(section(section(p.body, "spec"), "jobTemplate"), "spec"))
 	}
@@ -76,7 +85,8 @@ type run struct {
 	Says    string      `json:"says,omitempty"` // why it failed
 	Log     []string    `json:"log,omitempty"`  // the last lines that it wrote
 	Outcome outcome     `json:"outcome,omitempty"`
-	Halted  bool        `json:"halted,omitempty"` // a switch left it: it begins anew if another leads back
+	Halted  bool        `json:"halted,omitempty"`  // a switch left it: it begins anew if another leads back
+	Rollout string      `json:"rollout,omitempty"` // of a hook: in which it runs
 }
 
 // An outcome is that of all tries; none: it is still to come.
@@ -121,8 +131,10 @@ func (r *run) next(now time.Time, l *livePod) (move, time.Time) {
 			return at(begin, now, again)
 		}
 		return at(stop, now, deadline)
-	case l == nil, l.cutOff(), !l.begun() && (!l.runs() || now.Sub(r.Began) > longStart): // while it runs, init containers are at work
+	case l == nil, l.cutOff(), !l.begun() && now.Sub(r.Began) > longStart:
 		return begin, now
+	case !l.begun() && !l.runs(): // else init containers are at work
+		return at(begin, now, r.Began.Add(startGrace))
 	case l.begun() && !slices.ContainsFunc(l.containers, container.runs):
 		return note, now
 	case !now.Before(deadline):
@@ -348,7 +360,7 @@ func (p *Podman) stopRun(ctx context.Context, r run, l *livePod) error {
 }
 
 // anew makes a run one that hasn't begun.
-func (r *run) anew() { *r = run{Pod: r.Pod} }
+func (r *run) anew() { *r = run{Pod: r.Pod, Rollout: r.Rollout} }
 
 // What a switch does with Jobs.
 
@@ -446,7 +458,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 		}
 	}
 	for _, other := range p.jobs.runs() {
-		if other.Pod.Run != "" && crons[other.Pod.Name] {
+		if other.Pod.Run != "" && crons[other.Pod.Name] || other.Pod.Options.Hook != "" {
 			wanted[other.Pod.id()] = true
 		}
 		if id := other.Pod.id(); !wanted[id] && other.Outcome == "" && !other.Halted {
@@ -457,13 +469,13 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 	}
 	return p.jobs.edit(func(s *ledgerState) (changed bool) {
 		for _, pod := range r.Pods {
-			if pod.Job == nil || pod.Cron != nil {
+			if pod.Job == nil || pod.Cron != nil || pod.Options.Hook != "" {
 				continue
 			}
 			id := pod.id()
 			known, l := s.Runs[id], live[id]
 			switch {
-			case known != nil && known.Pod.Job.same(pod.Job):
+			case known != nil && known.Pod.Job.same(pod.Job) && known.Pod.Options.Hook == "":
 				continue
 			case known != nil:
 				known.Pod = pod
@@ -508,7 +520,7 @@ func (p *Podman) keepJobs(kept map[string]bool, now time.Time) error {
 			}
 		}
 		for id, r := range s.Runs {
-			if kept[id] || r.Pod.Run == "" && r.Outcome == completed && now.Sub(r.Ended) < remembered && !latest[r.Pod.Name].After(r.Ended) {
+			if kept[id] || r.Pod.Run+r.Pod.Options.Hook == "" && r.Outcome == completed && now.Sub(r.Ended) < remembered && !latest[r.Pod.Name].After(r.Ended) {
 				continue
 			}
 			delete(s.Runs, id)
@@ -523,6 +535,7 @@ func (p *Podman) keepJobs(kept map[string]bool, now time.Time) error {
 // A JobStatus is one Job of the current revision.
 type JobStatus struct {
 	Name  string
+	Hook  string // when in a rollout it runs; empty: it is none
 	State string // waits, running, completed, failed, suspended
 	Tries int
 	Began time.Time // the latest try; zero: none was begun
@@ -540,13 +553,13 @@ func (p *Podman) jobStatus(want RenderedPod) JobStatus {
 }
 
 func (r *run) status() JobStatus {
-	s := JobStatus{Name: r.Pod.Name, Tries: r.Tries, Began: r.Began, Ended: r.Ended, Exit: r.Exit, Says: r.Says, Log: r.Log}
+	s := JobStatus{Name: r.Pod.Name, Hook: r.Pod.Options.Hook, Tries: r.Tries, Began: r.Began, Ended: r.Ended, Exit: r.Exit, Says: r.Says, Log: r.Log}
 	switch {
 	case r.Outcome != "":
 		s.State = string(r.Outcome)
 	case r.Pod.Job.Suspend:
 		s.State = "suspended"
-	case r.Began.IsZero():
+	case r.Began.IsZero() || r.Halted:
 		s.State = "waits"
 	case !r.Ended.IsZero():
 		s.State, s.Next = "waits", r.Ended.Add(r.backOff())
@@ -556,12 +569,17 @@ func (r *run) status() JobStatus {
 	return s
 }
 
-// Jobs tells how each Job of r is.
+// Jobs tells how each Job of r is, and what was run as others failed.
 func (p *Podman) Jobs(r Rendered) []JobStatus {
 	var all []JobStatus
 	for _, pod := range r.Pods {
 		if pod.Job != nil && pod.Cron == nil {
 			all = append(all, p.jobStatus(pod))
+		}
+	}
+	for _, other := range p.jobs.runs() { // of a revision that was returned
+		if other.Pod.Options.Hook == hookFailure && !slices.ContainsFunc(r.Pods, func(pod RenderedPod) bool { return pod.id() == other.Pod.id() }) {
+			all = append(all, other.status())
 		}
 	}
 	return all
@@ -581,8 +599,11 @@ func (r *run) failure() string {
 
 // jobProblem is what isn't well of a Job, if anything.
 func (p *Podman) jobProblem(want RenderedPod) (Problem, bool) {
-	if want.Cron != nil {
+	switch {
+	case want.Cron != nil:
 		return p.cronProblem(want)
+	case want.Options.Hook != "": // what it says is of a rollout, which has its verdict
+		return Problem{}, false
 	}
 	r, _ := p.jobs.get(want.id())
 	if r.Says == "" {

@@ -39,6 +39,8 @@ func TestNextOfARun(t *testing.T) {
 			live: &livePod{containers: []container{never}, infra: &container{State: "running"}}, want: rest},
 		{name: "the agent was killed before it started", run: run{Tries: 1, Began: ago(time.Minute)},
 			live: &livePod{containers: []container{never}, infra: &container{State: "created"}}, want: begin},
+		{name: "the agent was killed just now", run: run{Tries: 1, Began: ago(2 * time.Second)},
+			live: &livePod{containers: []container{never}, infra: &container{State: "created"}}, want: rest, in: 3 * time.Second},
 		{name: "it ended", run: run{Tries: 1, Began: ago(time.Minute)}, live: live(ended), want: note},
 		{name: "it ended in time, and nobody looked", job: Job{Deadline: 5}, run: run{Tries: 1, First: ago(time.Hour), Began: ago(time.Hour)}, live: live(ended), want: note},
 		{name: "the machine stopped", run: run{Tries: 1, Began: ago(time.Minute)}, live: live(cut), want: begin},

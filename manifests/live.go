@@ -378,11 +378,14 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		if err := p.learnWhose(ctx, l); err != nil {
 			return plan{}, err
 		}
-		if l.ours() && l.runs() {
+		if l.ours() && l.runs() && !p.isHook(name) {
 			byObject[l.object()] = append(byObject[l.object()], l)
 		}
 	}
 	for _, want := range r.Pods {
+		if want.Options.Hook != "" {
+			continue
+		}
 		if want.leftAlone(live) != "" {
 			delete(byObject, want.Name)
 			continue

@@ -17,6 +17,7 @@ type Options struct {
 
 	Wave      int      `json:"wave,omitempty"`
 	DependsOn []string `json:"dependsOn,omitempty"` // pods that have to be ready before
+	Hook      string   `json:"hook,omitempty"`      // of a Job: when in a rollout it runs
 }
 
 // optionPrefix begins the annotations that are Collie's own.
@@ -41,7 +42,7 @@ var options = []option{
 	{"reconcile", running, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
 	{"prune", running, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
 	{"adopt", running, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
-	waveOption, dependsOnOption,
+	waveOption, dependsOnOption, hookOption,
 }
 
 // annotationKey lets through what labelKey does, and Collie's own.

@@ -17,6 +17,7 @@ func (p *Podman) Plan(ctx context.Context, now, r Rendered) ([]Change, error) {
 		was[pod.Name], byID[pod.id()] = pod, pod
 	}
 	changes := todo.changes()
+	hooks := p.hookChanges(r, todo)
 	told := map[string]bool{}
 	for i, s := range todo.steps {
 		told[s.pod.Name] = true
@@ -36,7 +37,7 @@ func (p *Podman) Plan(ctx context.Context, now, r Rendered) ([]Change, error) {
 			}
 		}
 	}
-	return append(changes, claimChanges(now.Claims, r.Claims)...), nil
+	return append(append(changes, hooks...), claimChanges(now.Claims, r.Claims)...), nil
 }
 
 // claimChanges are of the volumes that outlive all pods.

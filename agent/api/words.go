@@ -186,8 +186,9 @@ type Pod struct {
 // A Job is one Job of the current revision.
 type Job struct {
 	Name  string    `json:"name"`
-	State string    `json:"state"` // waits, running, completed, failed, suspended
-	Tries int       `json:"tries"` // that were begun
+	Hook  string    `json:"hook,omitempty"` // when in a rollout it runs: before, after, failure
+	State string    `json:"state"`          // waits, running, completed, failed, suspended
+	Tries int       `json:"tries"`          // that were begun
 	Began time.Time `json:"began,omitzero"`
 	Ended time.Time `json:"ended,omitzero"`
 	Exit  int       `json:"exitCode,omitempty"`
@@ -200,6 +201,8 @@ type Job struct {
 func (j Job) Text() string {
 	var text string
 	switch {
+	case j.State == "waits" && j.Tries == 0 && j.Hook != "":
+		text = "hook of rollouts: " + j.Hook
 	case j.State == "running":
 		text = "running since " + ago(j.Began)
 	case j.State == "completed":
