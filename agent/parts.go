@@ -22,6 +22,7 @@ const (
 	forwardSocket  = "podman/forward.sock"
 	ownService     = "collie"
 	podmanService  = "podman-api"
+	forwardService = "collie-forward"
 	inventoryFile  = "inventory.json" // of pods, in the state folder
 )
 
@@ -40,7 +41,7 @@ func (a *Agent) parts() ([]Part, error) {
 	if a.cfg.System {
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
-			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService},
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService, forwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}

@@ -240,6 +240,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 	b.names(p)
 	b.sysctls(p)
 	probes := b.probes(p)
+	b.forwarding(p)
 	use := uses{binder: b, pod: p, configMaps: map[string]*Object{}, secrets: map[string]*Object{}, claims: map[string]bool{}}
 	p.each(func(c *podContainer, field string) {
 		b.mounts(p, c, field)

@@ -17,6 +17,7 @@ import (
 //	any other field, even to what it would be anyway  changes
 //	content of a ConfigMap or Secret that it uses     changes
 //	labels of those, a claim, a probe                 stays
+//	annotations under collie.io/                      stays, but for how its ports are forwarded
 
 // newObject is a ConfigMap or Secret with its content's hash.
 func newObject(d *document, key []byte) *Object {
@@ -44,6 +45,9 @@ func podHash(p *Pod) string {
 	all := map[string]any{"pod": p.Doc, "used": used}
 	if p.Job != nil {
 		all["kind"] = "Job" // one that was a Pod before is another, and runs
+	}
+	if o := p.Options; o.Handover != "" {
+		all["handover"] = []string{o.Handover, o.ProxyProtocol} // its ports are published elsewhere
 	}
 	return sum(all)[:8]
 }

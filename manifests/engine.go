@@ -111,10 +111,14 @@ type swap struct {
 	started []string   // including one that failed to
 	stopped []*livePod // that ran before
 	mute    []*livePod // that run, and have let go of their ports
+
+	ready  map[string]bool // next pods that were seen to be
+	ending map[string]bool // pods that get no new connections
 }
 
 func newSwap(p *Podman, to Rendered, todo plan) *swap {
-	s := &swap{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{}}
+	s := &swap{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{},
+		ready: map[string]bool{}, ending: map[string]bool{}}
 	add := func(l *livePod) {
 		var (
 			once sync.Once
@@ -218,6 +222,9 @@ func (s *swap) swap(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.drain(ctx, s.plan.leaving); err != nil {
+		return err
+	}
 	for _, leaving := range byWave(s.plan.leaving) {
 		if err := each(waiters, leaving, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
 			return err
@@ -244,6 +251,18 @@ func (s *swap) replace(ctx context.Context, steps []step) error {
 		if err := s.await(ctx, steps); err != nil {
 			return err
 		}
+		s.note(func() {
+			for _, step := range steps {
+				s.ready[step.pod.id()] = true
+			}
+		})
+	}
+	var olds []*livePod
+	for _, step := range steps {
+		olds = append(olds, step.olds...)
+	}
+	if err := s.drain(ctx, olds); err != nil {
+		return err
 	}
 	for _, step := range steps {
 		if err := each(waiters, step.olds, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
@@ -419,6 +438,9 @@ func (s *swap) undo(ctx context.Context) error {
 		if err := s.p.startPod(ctx, l.name, nil); err != nil {
 			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
 		}
+	}
+	if live, err := s.p.observe(ctx); err == nil { // to what runs again; the next look does it if this can't
+		_, _ = s.p.route(ctx, nil, live, nil, func(id string) bool { return false })
 	}
 	return errors.Join(errs...)
 }

@@ -24,7 +24,8 @@ const (
 // A handover is how, and because of what.
 type handover struct {
 	Handover
-	of string // the port, the volume
+	of    string // the port, the volume
+	waits bool   // who comes meanwhile waits: the forwarder takes connections
 }
 
 func (h handover) String() string {
@@ -32,7 +33,11 @@ func (h handover) String() string {
 	case PortMoves:
 		return h.of + " closed about 0.2 s"
 	case StopFirst:
-		return "stopped first: " + h.of + " is mounted read-write"
+		says := "stopped first: " + h.of + " is mounted read-write"
+		if h.waits {
+			says += "; connections wait meanwhile"
+		}
+		return says
 	}
 	return "no interruption"
 }
@@ -43,10 +48,10 @@ func (todo *plan) handOver() {
 		s := &todo.steps[i]
 		for _, l := range s.olds {
 			if len(s.pod.Writes) > 0 {
-				s.after(l, handover{StopFirst, s.pod.Writes[0]})
+				s.after(l, handover{StopFirst, s.pod.Writes[0], s.pod.Forwarding != nil})
 			}
 			if s.pod.HostNetwork { // who knows what it listens on
-				s.after(l, handover{PortMoves, "the machine's network"})
+				s.after(l, handover{PortMoves, "the machine's network", false})
 			}
 			if s.pod.Job != nil { // its old self isn't to do the same work beside it
 				s.first = append(s.first, l)
@@ -56,7 +61,7 @@ func (todo *plan) handOver() {
 		for _, l := range todo.leaving { // such as this pod under another name
 			for _, what := range s.pod.Writes {
 				if slices.Contains(l.writes(), what) {
-					s.after(l, handover{StopFirst, what})
+					s.after(l, handover{StopFirst, what, s.pod.Forwarding != nil})
 				}
 			}
 			s.afterPorts(l)
@@ -86,10 +91,14 @@ func (s *step) after(l *livePod, h handover) {
 
 // afterPorts makes l stop first if it has a host port that the step's pod needs.
 func (s *step) afterPorts(l *livePod) bool {
+	if port, is := l.forwarding().has(s.pod.HostPorts); is { // Podman is to publish it from now on
+		s.after(l, handover{PortMoves, fmt.Sprintf("host port %d", port.Port), false})
+		return true
+	}
 	for _, held := range l.hostPorts() {
-		for _, port := range s.pod.HostPorts {
+		for _, port := range s.pod.takes() {
 			if held.Port == port.Port && held.Protocol == port.Protocol {
-				s.after(l, handover{PortMoves, fmt.Sprintf("host port %d", port.Port)})
+				s.after(l, handover{PortMoves, fmt.Sprintf("host port %d", port.Port), false})
 				return true
 			}
 		}

@@ -353,6 +353,7 @@ func (s step) change() Change {
 
 // A plan is what has to be done.
 type plan struct {
+	live    map[string]*livePod
 	steps   []step     // pods that aren't well, by name
 	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
 	crons   []string   // that are scheduled, and not wanted any more
@@ -365,7 +366,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	var todo plan
+	todo := plan{live: live}
 	order, awaited := ranks(r.Pods), map[string]bool{}
 	for _, pod := range r.Pods {
 		for _, name := range pod.Options.DependsOn {
@@ -439,6 +440,7 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.keepRoutes(ctx, r, todo.live)
 	changes := todo.changes()
 	for i, s := range todo.steps {
 		changes[i].Waits = s.how != well && p.healings.waits(s.pod.id(), time.Now()) != ""
@@ -492,6 +494,9 @@ func (l *livePod) rendered() (RenderedPod, bool) {
 	kind, name, _ := strings.Cut(l.labels[labelObject], "/")
 	pod := RenderedPod{Name: name, Kind: kind, Hash: l.labels[labelHash], Restart: cmp.Or(l.labels[labelRestart], "Always"),
 		HostPorts: l.hostPorts(), Writes: l.writes(), HostNetwork: l.labels[labelPorts] != ""}
+	if pod.Forwarding = l.forwarding(); pod.Forwarding != nil {
+		pod.HostPorts = nil
+	}
 	if pod.id() != l.name {
 		return RenderedPod{}, false // whatever bears our labels under another name isn't what they say
 	}
@@ -557,6 +562,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 			}
 		}
 		for _, says := range ill {
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
+		}
+		if says := p.unforwarded(want); how == well && says != "" {
 			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
 		}
 		if why, known := p.prober.unready(want.id()); how == well && why != "" {

@@ -9,7 +9,7 @@ import (
 )
 
 // Options are what an object asks of Collie itself, by annotations under collie.io/. Podman never sees them, and none of
-// them is in a pod's hash: one that changes makes no new pod.
+// them is in a pod's hash, but for those that change what Podman gets: else one that changes makes no new pod.
 type Options struct {
 	Alone bool `json:"alone,omitempty"` // once it is there, nothing is done to it
 	Stays bool `json:"stays,omitempty"` // it isn't removed when it leaves the repository
@@ -18,6 +18,9 @@ type Options struct {
 	Wave      int      `json:"wave,omitempty"`
 	DependsOn []string `json:"dependsOn,omitempty"` // pods that have to be ready before
 	Hook      string   `json:"hook,omitempty"`      // of a Job: when in a rollout it runs
+
+	Handover      string `json:"handover,omitempty"`       // forward
+	ProxyProtocol string `json:"proxy_protocol,omitempty"` // v1, v2
 }
 
 // optionPrefix begins the annotations that are Collie's own.
@@ -37,13 +40,13 @@ var (
 )
 
 // options is the table of all.
-var options = []option{
+var options = slices.Concat(forwardingOptions, []option{
 	{lenience, everything, "ignore", func(_ *Options, v string) bool { return v == "ignore" }}, // heeded where the object is read
 	{"reconcile", running, "disabled", func(o *Options, v string) bool { o.Alone = v == "disabled"; return o.Alone }},
 	{"prune", running, "disabled", func(o *Options, v string) bool { o.Stays = v == "disabled"; return o.Stays }},
 	{"adopt", running, `"true"`, func(o *Options, v string) bool { o.Adopt = v == "true"; return o.Adopt }},
 	waveOption, dependsOnOption, hookOption,
-}
+})
 
 // annotationKey lets through what labelKey does, and Collie's own.
 func annotationKey(k string) string {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ type Podman struct {
 	alive  func(pid int) bool
 	steady time.Duration // for which a pod has to run before it is ready
 	wake   chan struct{} // a mailbox of one
+	ports  *switchboard
 	jobs   *ledger
 
 	mu      sync.Mutex
@@ -54,6 +56,9 @@ type Podman struct {
 	blind   error                // why its files aren't watched
 	pids    []int                // of our containers, as the last look saw them
 	bridged bool                 // whether one ran in the network that pods share, then
+
+	routes   report // what the forwarder said at the last look
+	unrouted error  // that it didn't
 
 	inventory inventory
 	healings  healings
@@ -69,7 +74,8 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet")}
+	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet"),
+		ports: newSwitchboard(filepath.Join(filepath.Dir(socket), "forward.sock"))}
 	p.prober.ask, p.prober.end, p.prober.wake = p.askContainer, p.endContainer, p.woken
 	p.prober.tell = func(says string, attributes ...any) { p.Log.Warn(says, attributes...) }
 	return p

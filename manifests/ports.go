@@ -13,9 +13,19 @@ import (
 
 // letGo frees the ports that step's pod needs of a running pod. One that can't give them up while it runs is stopped.
 func (s *swap) letGo(ctx context.Context, step step, l *livePod) error {
-	if step.Handover == PortMoves && s.p.unpublish(ctx, l.hostPorts()) {
+	switch {
+	case step.Handover == PortMoves && l.forwarding() != nil: // who listened for it stops that
+		s.note(func() { s.ending[l.name] = true })
+		return s.route(ctx)
+	case step.Handover == PortMoves && s.p.unpublish(ctx, l.hostPorts()):
 		s.note(func() { s.mute = append(s.mute, l) })
+		if step.pod.Forwarding != nil { // who comes from now on waits
+			return s.route(ctx)
+		}
 		return nil
+	}
+	if err := s.drain(ctx, []*livePod{l}); err != nil {
+		return err
 	}
 	return s.stop[l.name](ctx)
 }

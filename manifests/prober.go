@@ -259,7 +259,7 @@ func (pr *prober) count(c *probedContainer, asked life, one *probing, err error)
 	return false
 }
 
-// unready says what of a pod that runs isn't ready, as its probes say. known: they were asked.
+// unready says what of a pod that runs isn't ready, as its probes say. known: they were asked often enough.
 func (pr *prober) unready(id string) (why string, known bool) {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
@@ -280,7 +280,7 @@ func (pr *prober) unready(id string) (why string, known bool) {
 				if one.kind == "startupProbe" {
 					state = "hasn't started"
 				}
-				return fmt.Sprintf("container %s %s: %s: %s", c.Container, state, one.Probe, one.says), one.row > 0
+				return fmt.Sprintf("container %s %s: %s: %s", c.Container, state, one.Probe, one.says), one.known
 			}
 		}
 	}

@@ -112,7 +112,9 @@ func TestReadiness(t *testing.T) {
 		}
 		same("before the delay is over", "unknown: container c isn't ready: GET /x on port 80: it wasn't asked yet")
 		wait(2 * time.Second)
-		same("it fails", "container c isn't ready: GET /x on port 80: no")
+		same("it fails once", "unknown: container c isn't ready: GET /x on port 80: no")
+		wait(3 * time.Second)
+		same("it fails twice", "container c isn't ready: GET /x on port 80: no")
 		x.answer(nil)
 		wait(3 * time.Second)
 		same("it passed once of twice", "container c isn't ready: GET /x on port 80: no")
@@ -166,7 +168,7 @@ func TestOthersWaitForTheStart(t *testing.T) {
 		}
 		x.mu.Unlock()
 		wait(3 * time.Second)
-		if got := x.unready(); got != "container c hasn't started: exec up: exit code 1" {
+		if got := x.unready(); got != "unknown: container c hasn't started: exec up: exit code 1" {
 			t.Error(got)
 		}
 		x.answer(nil)

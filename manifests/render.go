@@ -26,6 +26,7 @@ const (
 	labelWrites   = "collie.io/writes"   // what of volumes it can write to, as RenderedPod.Writes, with commas
 	labelWave     = "collie.io/wave"     // that it had when it was made
 	labelPorts    = "collie.io/ports"    // of the machine that it takes with hostNetwork, as 8080/TCP, with commas
+	labelForward  = "collie.io/forward"  // its Forwarding, in JSON
 	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
 )
 
@@ -64,6 +65,8 @@ type RenderedPod struct {
 	Cron    *Cron    `json:"cron,omitempty"` // of a CronJob, for each run of which this is the pod
 	Probes  []Probes `json:"probes,omitempty"`
 	Grace   *int     `json:"grace,omitempty"` // seconds that it has to end; nil: Podman's
+
+	Forwarding *Forwarding `json:"forwarding,omitempty"` // then it takes no port of the machine itself
 }
 
 // grace is what a container of the pod has to end.
@@ -170,10 +173,15 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	if str(spec, "hostname") == "" {
 		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
 	}
+	if err := r.forward(spec); err != nil {
+		return rendering{}, err
+	}
 	r.Writes = written(spec)
-	if grace, ok := spec["terminationGracePeriodSeconds"].(int64); ok && len(pod.Probes) > 0 {
-		seconds := int(grace)
-		r.Grace = &seconds
+	if grace, ok := spec["terminationGracePeriodSeconds"].(json.Number); ok && len(pod.Probes) > 0 {
+		if n, err := grace.Int64(); err == nil {
+			seconds := int(n)
+			r.Grace = &seconds
+		}
 	}
 	meta := child(doc, "metadata")
 	meta["name"] = r.id()
@@ -192,6 +200,13 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	}
 	if pod.HostNetwork {
 		labels[labelPorts] = cmp.Or(portList(pod.HostPorts), "unknown")
+	}
+	if r.Forwarding != nil {
+		text, err := json.Marshal(r.Forwarding)
+		if err != nil {
+			return rendering{}, fmt.Errorf("%s: writing down how it is reached: %w", r.source(), err)
+		}
+		labels[labelForward] = string(text)
 	}
 
 	for _, image := range pod.Images {
