@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.org/collie/agent"
+	"example.org/collie/manifests"
 )
 
 const docs = "../../docs"
@@ -26,6 +27,9 @@ func TestDocsAreCurrent(t *testing.T) {
 		"commands.md": commandsPage(all, actions(t)),
 		"collie.1":    manPage(all),
 		"options.md":  optionsPage(t, records(t)),
+		"manifests.md": "# Manifests\n\n" + generated + "What becomes of each kind, field and annotation in `pods/`. What is noted has no meaning on one machine, and passes with a\n" +
+			"note; a mistake makes the commit bad, and so does a key that isn't here.\n\n" +
+			manifests.Reference(),
 	} {
 		file := filepath.Join(docs, name)
 		if *update {
