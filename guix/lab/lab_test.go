@@ -60,6 +60,7 @@ func TestGuest(t *testing.T) {
 			"seal":        seal,
 			"client":      l.client,
 			"checkout":    l.checkout,
+			"pods":        pods,
 		},
 	})
 }
