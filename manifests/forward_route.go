@@ -3,13 +3,34 @@ package manifests
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 )
 
 // route tells the forwarder where connections go now. Nothing is said where nothing is forwarded.
 func (p *Podman) route(ctx context.Context, wanted []RenderedPod, live map[string]*livePod, ready, ends func(id string) bool) (report, error) {
-	return p.ports.tell(ctx, doors(wanted, live, ready, ends))
+	t := doors(wanted, live, ready, ends)
+	if len(t.Doors) == 0 && !p.ports.spoke() && !p.forwarderRuns() {
+		p.ports.assume(t) // to tell it would start it
+		return report{}, nil
+	}
+	return p.ports.tell(ctx, t)
+}
+
+// forwarderRuns tells whether there may be one, which an earlier life of the agent had forward something.
+func (p *Podman) forwarderRuns() bool {
+	if p.Account == nil {
+		return true
+	}
+	account, err := p.Account()
+	if err != nil {
+		return true
+	}
+	all, err := processes(account.UID)
+	return err != nil || slices.ContainsFunc(all, func(one process) bool {
+		return one.own && len(one.args) == 2 && filepath.Base(one.args[0]) == "collie" && one.args[1] == "forward"
+	})
 }
 
 // keepRoutes does so for pods that are where they are wanted, and remembers what the forwarder says of it.

@@ -59,6 +59,20 @@ func AskForwarder(ctx context.Context, socket string) (string, error) {
 	return fmt.Sprintf("%d ports, %d connections", len(r.Doors), links), nil
 }
 
+// spoke tells whether the forwarder was told anything in this life, so that what it does is known.
+func (s *switchboard) spoke() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table != nil
+}
+
+// assume takes t for all that is forwarded already.
+func (s *switchboard) assume(t table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.table = &t
+}
+
 // tell makes t all that is forwarded. It is no news that nothing is.
 func (s *switchboard) tell(ctx context.Context, t table) (report, error) {
 	s.mu.Lock()
