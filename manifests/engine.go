@@ -65,6 +65,9 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 		return err
 	}
 	p.healings.forget()
+	if err := todo.mayListen(firstPort); err != nil {
+		return err
+	}
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}

@@ -3,8 +3,39 @@ package manifests
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 )
+
+// firstPort is the first port of the machine on which others than root may listen.
+const firstPort = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+
+// mayListen looks whether the pod user may listen on the ports of pods that are to be made, before anything stops. The
+// system that the commit brings has been switched to by then, and with it what it allows.
+func (todo plan) mayListen(setting string) error {
+	text, err := os.ReadFile(setting)
+	if err != nil {
+		return nil // Podman will say it
+	}
+	first, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil
+	}
+	for _, s := range todo.steps {
+		if s.how != absent {
+			continue
+		}
+		for _, port := range s.pod.takes() {
+			if port.Port < first {
+				return fmt.Errorf("pod %s (%s): port %d of the machine is for root alone: set net.ipv4.ip_unprivileged_port_start to it in system.scm, by sysctl-service-type, or take one from %d on",
+					s.pod.Name, s.pod.source(), port.Port, first)
+			}
+		}
+	}
+	return nil
+}
 
 // Podman publishes a port of the machine by a process of the pod user's, rootlessport, which listens there. To end it alone
 // frees the port at once, where stopping the pod waits for its grace: of all orders of a replacement that share one port,
