@@ -43,7 +43,7 @@ func BenchmarkGuest(b *testing.B) {
 	parts := []struct {
 		name    string
 		measure func()
-	}{{"push", g.push}, {"return", g.goBack}, {"pods", g.pods}, {"polls", g.polls}, {"packs", g.packs}}
+	}{{"push", g.push}, {"return", g.goBack}, {"pods", g.pods}, {"gaps", g.gaps}, {"deaths", g.deaths}, {"probes", g.probes}, {"fleet", g.fleet}, {"polls", g.polls}, {"packs", g.packs}}
 	for _, part := range parts {
 		b.Run(part.name, func(b *testing.B) {
 			g.B = b
@@ -141,7 +141,7 @@ func (g *bench) commit(files map[string]string) time.Time {
 	for path, text := range files {
 		g.write(filepath.Join(g.root, "root/ops", path), text)
 	}
-	g.do("sh", "-c", "cd /root/ops && git add . && git commit -qm 'A round' && git push -q origin main")
+	g.do("sh", "-c", "cd /root/ops && git add . && git commit -q --allow-empty -m 'A round' && git push -q origin main")
 	info, err := os.Stat(filepath.Join(g.root, "srv/git/ops.git/refs/heads/main"))
 	if err != nil {
 		g.Fatal(err)
