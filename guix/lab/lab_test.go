@@ -119,6 +119,11 @@ func guestOf(ts *testscript.TestScript) string { return ts.Value(guestKey{}).(st
 func (l *lab) setup(env *testscript.Env) error {
 	name := fmt.Sprint(prefix, os.Getpid(), "-", strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 	env.Setenv("LAB", l.dir)
+	examples, err := filepath.Abs("../../docs/examples")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	env.Values[guestKey{}] = name
 	env.Values[exitKey{}] = new(int)
 	return l.start(env.T().(testing.TB), name)
