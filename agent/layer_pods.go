@@ -150,9 +150,10 @@ func (l podsLayer) Failed(t Target, rollout string) error {
 	return l.Podman.Failed(r, rollout)
 }
 
-// forgiveSilence blames no commit where Podman didn't answer.
+// forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods.
 func forgiveSilence(err error) error {
-	if silent := new(manifests.SilentError); errors.As(err, &silent) {
+	podman, forwarder := new(manifests.SilentError), new(manifests.ForwarderError)
+	if errors.As(err, &podman) || errors.As(err, &forwarder) {
 		return &TransientError{err}
 	}
 	return err

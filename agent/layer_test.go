@@ -341,6 +341,13 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 	}
 }
 
+func TestAForwarderThatIsAwayIsNobodysFault(t *testing.T) {
+	transient := new(TransientError)
+	if err := forgiveSilence(fmt.Errorf("pod web: %w", new(manifests.ForwarderError))); !errors.As(err, &transient) {
+		t.Errorf("%v blames the commit", err)
+	}
+}
+
 func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	server, err := net.Listen("unix", socket)

@@ -79,7 +79,10 @@ func (a *Agent) pushed(ctx context.Context, ref, commit string) (api.Pushed, err
 	}
 	s := a.conductor.look().state
 	if !known(s) {
-		if _, err := a.sync(ctx); err != nil {
+		switch _, err := a.sync(ctx); {
+		case errors.Is(err, api.ErrStopping):
+			return api.Pushed{}, err
+		case err != nil:
 			return api.Pushed{Says: "collie: " + err.Error() + "\n", Done: true}, nil
 		}
 		s = a.conductor.look().state

@@ -29,17 +29,17 @@ func newSwitchboard(socket string) *switchboard {
 	return &switchboard{socket: socket, some: make(chan struct{}, 1)}
 }
 
-// A forwarderError says that the forwarder didn't answer: no revision is to blame.
-type forwarderError struct {
+// A ForwarderError says that the forwarder didn't answer: no revision is to blame.
+type ForwarderError struct {
 	socket string
 	err    error
 }
 
-func (e *forwarderError) Error() string {
+func (e *ForwarderError) Error() string {
 	return fmt.Sprintf("what forwards ports to pods doesn't answer at %s: %v; start it with `herd start collie-forward`", e.socket, e.err)
 }
 
-func (e *forwarderError) Unwrap() error { return e.err }
+func (e *ForwarderError) Unwrap() error { return e.err }
 
 // AskForwarder tells what the forwarder at socket does, in a few words.
 func AskForwarder(ctx context.Context, socket string) (string, error) {
@@ -94,7 +94,7 @@ func (s *switchboard) tell(ctx context.Context, t table) (report, error) {
 			return r, nil
 		}
 		var dial *net.OpError
-		silent := new(forwarderError)
+		silent := new(ForwarderError)
 		switch {
 		case nothing && errors.As(err, &dial) && dial.Op == "dial":
 			return report{}, nil // who isn't there forwards nothing
@@ -124,16 +124,16 @@ func (s *switchboard) open(ctx context.Context, o order) (net.Conn, report, erro
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", s.socket)
 	if err != nil {
-		return nil, report{}, &forwarderError{s.socket, err}
+		return nil, report{}, &ForwarderError{s.socket, err}
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	var r report
 	err = errors.Join(writeLine(conn, o), readLine(bufio.NewReader(conn), &r))
 	switch {
 	case !stop():
-		err = &forwarderError{s.socket, context.Cause(ctx)}
+		err = &ForwarderError{s.socket, context.Cause(ctx)}
 	case err != nil:
-		err = &forwarderError{s.socket, err}
+		err = &ForwarderError{s.socket, err}
 	case r.Error != "":
 		err = fmt.Errorf("what forwards ports to pods refuses its table: %s", clip(r.Error))
 	}

@@ -440,7 +440,6 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.keepRoutes(ctx, r, todo.live)
 	changes := todo.changes()
 	for i, s := range todo.steps {
 		changes[i].Waits = s.how != well && p.healings.waits(s.pod.id(), time.Now()) != ""
@@ -525,12 +524,14 @@ func (l *livePod) hostPorts() []HostPort {
 
 const tooManyRestarts = 3
 
-// Problems says what of r isn't well now, and which containers Podman keeps restarting since then.
+// Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then. It
+// tells the forwarder where connections to r go; Diff doesn't, as it is asked of what isn't live yet, too.
 func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
 	live, err := p.observe(ctx)
 	if err != nil {
 		return nil, err
 	}
+	p.keepRoutes(ctx, r, live)
 	var problems []Problem
 	for _, want := range r.Pods {
 		if want.Job != nil {

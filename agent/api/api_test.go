@@ -38,7 +38,7 @@ func serve(t *testing.T, agent Agent) Client {
 			t.Errorf("serving ended: %v", err)
 		}
 	})
-	return Client{socket}
+	return Client{Socket: socket}
 }
 
 var at = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -228,7 +228,7 @@ func TestServeFinishesWhatWasAsked(t *testing.T) {
 	go func() { ended <- Serve(ctx, []net.Listener{l}, agent, slog.New(slog.DiscardHandler)) }()
 	answered := make(chan error, 1)
 	go func() {
-		s, err := Client{socket}.Status(t.Context())
+		s, err := Client{Socket: socket}.Status(t.Context())
 		if err == nil && s.Host != "guest" {
 			err = fmt.Errorf("host %q", s.Host)
 		}
@@ -242,7 +242,7 @@ func TestServeFinishesWhatWasAsked(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the stop: %v", err)
 	}
-	if _, err := (Client{socket}).Status(t.Context()); !errors.Is(err, errAway) {
+	if _, err := (Client{Socket: socket}).Status(t.Context()); !errors.Is(err, errAway) {
 		t.Errorf("after the stop: %v", err)
 	}
 }
@@ -285,7 +285,7 @@ func raw(t *testing.T, text string) Client {
 		l.Close()
 		<-ended
 	})
-	return Client{socket}
+	return Client{Socket: socket}
 }
 
 func TestClientSaysWhatIsWrong(t *testing.T) {
@@ -305,8 +305,8 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		want   string // %s is the socket
 		away   bool   // asked again, the agent may answer
 	}{
-		{"no socket", Client{none}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: no such file or directory", true},
-		{"a socket that was left", Client{left}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: connection refused", true},
+		{"no socket", Client{Socket: none}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: no such file or directory", true},
+		{"a socket that was left", Client{Socket: left}, "no agent answers at %s: is it running? see `herd status collie` and `collie doctor`: dial unix %s: connect: connection refused", true},
 		{"hangs up", raw(t, ""), "the agent at %s ended before it answered: EOF", true},
 		{"is stopping", serve(t, Agent{Status: func(context.Context) (Status, error) { return Status{}, fmt.Errorf("status: %w", ErrStopping) }}),
 			"the agent is stopping: ask again once it runs", true},
@@ -330,7 +330,7 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestClientWithoutTheRight(t *testing.T) {
-	err := Client{"/run/s"}.explain(&os.PathError{Op: "connect", Err: os.ErrPermission})
+	err := Client{Socket: "/run/s"}.explain(&os.PathError{Op: "connect", Err: os.ErrPermission})
 	if want := "/run/s is for root and the group collie: connect : permission denied"; err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -402,7 +402,7 @@ func TestPatience(t *testing.T) {
 		{"refuses", 0, time.Hour, io.ErrClosedPipe, 0, io.ErrClosedPipe},
 		{"restarts", 10 * time.Second, time.Hour, nil, 10 * time.Second, nil},
 		{"restarts, then refuses", 10 * time.Second, time.Hour, io.ErrClosedPipe, 10 * time.Second, io.ErrClosedPipe},
-		{"stays away", time.Hour, time.Hour, nil, restartTime + pollEvery, errAway},
+		{"stays away", time.Hour, time.Hour, nil, restartTime, errAway},
 		{"stays away for longer than the caller waits", time.Hour, 3 * time.Second, nil, 3 * time.Second, errAway},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -410,7 +410,7 @@ func TestPatience(t *testing.T) {
 				began := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), row.limit)
 				defer cancel()
-				err := patiently(ctx, func() error {
+				err := patiently(ctx, restartTime, func() error {
 					if time.Since(began) < row.away {
 						return away
 					}
@@ -421,6 +421,32 @@ func TestPatience(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What only asks is asked again while the agent starts; what does something isn't: it may have been done.
+func TestTheClientsPatience(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	c := Client{Socket: socket, Patience: time.Minute}
+	if err := c.Retry(t.Context()); !errors.Is(err, errAway) {
+		t.Errorf("a request to do something: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		time.Sleep(2 * pollEvery)
+		l, err := net.Listen("unix", socket)
+		if err == nil {
+			err = Serve(ctx, []net.Listener{l}, Agent{Status: func(context.Context) (Status, error) { return full(), nil }}, slog.New(slog.DiscardHandler))
+		}
+		served <- err
+	}()
+	if s, err := c.Status(t.Context()); err != nil || s.Host != full().Host {
+		t.Errorf("a question: %+v, %v", s, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 

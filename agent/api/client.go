@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// A Client asks the agent whose control socket is Socket.
-type Client struct{ Socket string }
+// A Client asks the agent whose control socket is Socket. An agent that doesn't answer is asked again for as long as Patience:
+// it may be about to start again.
+type Client struct {
+	Socket   string
+	Patience time.Duration
+}
 
 const bodyLimit = 64 << 20 // bytes of an answer
 
@@ -69,7 +73,15 @@ func (c Client) Key(ctx context.Context) (k Key, err error) {
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	answer, err := c.ask(ctx, method, path, body)
+	patience := c.Patience
+	if method != "GET" {
+		patience = 0 // it may have been done
+	}
+	var answer io.ReadCloser
+	err := patiently(ctx, patience, func() (err error) {
+		answer, err = c.ask(ctx, method, path, body)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -155,7 +167,7 @@ const (
 func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, error) {
 	var last Status
 	for {
-		err := patiently(ctx, func() error {
+		err := patiently(ctx, restartTime, func() error {
 			s, err := c.Status(ctx)
 			if err == nil {
 				last = s
@@ -175,7 +187,7 @@ func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, err
 func (c Client) PollPlan(ctx context.Context, name string, enough func(Plan) bool) (Plan, error) {
 	var last Plan
 	for {
-		err := patiently(ctx, func() error {
+		err := patiently(ctx, restartTime, func() error {
 			p, err := c.Plan(ctx, name)
 			if err == nil {
 				last = p
@@ -193,19 +205,19 @@ func (c Client) PollPlan(ctx context.Context, name string, enough func(Plan) boo
 
 // SyncPatiently is Sync of an agent that may be about to start again.
 func (c Client) SyncPatiently(ctx context.Context) (s Synced, err error) {
-	err = patiently(ctx, func() error {
+	err = patiently(ctx, restartTime, func() error {
 		s, err = c.Sync(ctx)
 		return err
 	})
 	return s, err
 }
 
-// patiently asks again while nobody answers, for as long as a restart of the agent takes.
-func patiently(ctx context.Context, ask func() error) error {
-	until := time.Now().Add(restartTime)
+// patiently asks again while nobody answers, for as long as patience.
+func patiently(ctx context.Context, patience time.Duration, ask func() error) error {
+	until := time.Now().Add(patience)
 	for {
 		err := ask()
-		if !errors.Is(err, errAway) || time.Now().After(until) || pause(ctx) != nil {
+		if !errors.Is(err, errAway) || !time.Now().Before(until) || pause(ctx) != nil {
 			return err
 		}
 	}

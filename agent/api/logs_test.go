@@ -83,7 +83,7 @@ func TestFollowingEnds(t *testing.T) {
 	}}
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, []net.Listener{l}, agent, slog.New(slog.DiscardHandler)) }()
-	c := Client{socket}
+	c := Client{Socket: socket}
 
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)

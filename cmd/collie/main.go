@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,8 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+const patience = 3 * time.Second // for an agent that is about to start again
+
 // A cli is what the subcommands share.
 type cli struct {
 	agent   api.Client
@@ -71,7 +74,7 @@ func main() {
 
 // run is the whole command; its result is the exit code.
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	c := &cli{out: out, err: errs}
+	c := &cli{agent: api.Client{Patience: patience}, out: out, err: errs}
 	root := rootCmd(c)
 	root.SetArgs(args)
 	root.SetOut(out)

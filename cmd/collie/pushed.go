@@ -25,14 +25,14 @@ const (
 // pushedCmd is what a repository on this machine runs after a push, as the user who pushed. Whatever happens, it ends
 // well, and soon.
 func pushedCmd(c *cli) *cobra.Command {
-	client := api.Client{}
-	var patience time.Duration
+	client := api.Client{Patience: patience}
+	var limit time.Duration
 	cmd := &cobra.Command{
 		Use:    "pushed",
 		Hidden: true,
 		Args:   usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+			ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 			defer cancel()
 			for _, p := range pushedRefs(cmd.InOrStdin()) {
 				c.follow(ctx, client, p)
@@ -41,7 +41,7 @@ func pushedCmd(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&client.Socket, "push-socket", "/run/collie/push.sock", "the agent's socket for hooks")
-	cmd.Flags().DurationVar(&patience, "patience", hookPatience, "how long to wait")
+	cmd.Flags().DurationVar(&limit, "patience", hookPatience, "how long to wait")
 	return cmd
 }
 
