@@ -411,7 +411,7 @@ func TestUnsupportedFilesAreNamedAllAtOnce(t *testing.T) {
 		{[]string{"system.scm", "home.scm", "modules/x.scm", "pods/hosts.yaml", "home/secrets.scm", "README.md"}, 0},
 		{[]string{"channels.scm"}, 0},
 		{[]string{"channels.scm", "hosts/a/system.scm", "secrets/x.age", ".guix-authorizations", "collie.yaml"}, 2},
-		{[]string{"secrets/recipients", "secrets/db.yaml", "secrets/more/x.yaml.age", "secrets/files/tls.age", "secrets/README.md", "secrets/.keep"}, 4},
+		{[]string{"secrets/recipients", "secrets/db.yaml", "secrets/more/x.yaml.age", "secrets/files/tls.pem", "secrets/README.md", "secrets/.keep"}, 4},
 	} {
 		if got := unsupported(revisionOf("", row.files...).Files); len(got) != row.want {
 			t.Errorf("of %q: %v, want %d", row.files, got, row.want)

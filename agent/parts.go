@@ -39,6 +39,7 @@ func (a *Agent) parts() ([]Part, error) {
 	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
 	var parts []Part
 	if a.cfg.System {
+		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
 			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService, forwardService},

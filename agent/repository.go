@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -17,6 +20,28 @@ const repositoryFile = "collie.yaml"
 type repositoryConfig struct {
 	Leave bool     `yaml:"leave"` // the commit may take Collie's own service off the machine
 	Prune []string `yaml:"prune"` // claims, and pods if all go, that may go with the commit, as KIND/NAME
+
+	Secrets map[string]secretRights `yaml:"secrets"` // of services, by name: whose they are
+}
+
+// secretRights say who may read a secret of services.
+type secretRights struct {
+	Owner string   `yaml:"owner"` // default: root
+	Group string   `yaml:"group"` // default: the owner's
+	Mode  fileMode `yaml:"mode"`  // default: 0400; at most 0660
+}
+
+// A fileMode is written in octal, with or without quotes.
+type fileMode fs.FileMode
+
+// UnmarshalYAML reads 0400, 0o400 or "0400".
+func (m *fileMode) UnmarshalYAML(node *yaml.Node) error {
+	v, err := strconv.ParseUint(strings.TrimPrefix(node.Value, "0o"), 8, 12)
+	if err != nil || v == 0 || v&^0o660 != 0 {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no mode of a secret: write 0400, 0440 or 0640; others than owner and group never may", node.Line, node.Value)}}
+	}
+	*m = fileMode(v)
+	return nil
 }
 
 // readRepositoryConfig reads it as this host sees it; a repository without it says nothing.

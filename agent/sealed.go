@@ -18,6 +18,7 @@ import (
 const (
 	secretsDir     = "secrets"
 	recipientsFile = secretsDir + "/recipients"
+	secretFilesDir = secretsDir + "/files" // of services
 )
 
 // keysDir is where, in the state folder, the machine has what is its own.
@@ -43,8 +44,7 @@ func (v view) sealed() (files []string, mistakes []error) {
 		wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
 		e, name := entries[at], path.Base(at)
 		switch {
-		case e.IsDir() && name == "files":
-			wrong("secrets of services aren't supported yet: remove the folder")
+		case e.IsDir() && name == path.Base(secretFilesDir):
 		case e.IsDir():
 			wrong("is a folder: put its files into the one above")
 		case name == path.Base(recipientsFile), strings.HasPrefix(name, "."), path.Ext(name) == ".md":
@@ -63,6 +63,85 @@ func (v view) sealed() (files []string, mistakes []error) {
 	return files, mistakes
 }
 
+// secretFiles are the encrypted files with secrets of services, by name, as the repository names them, and what is beside
+// them and shouldn't be.
+func (v view) secretFiles() (files map[string]string, mistakes []error) {
+	files = map[string]string{}
+	size := int64(0)
+	for _, dir := range slices.Compact([]string{secretFilesDir, path.Join(v.dir, secretFilesDir)}) {
+		in, err := fs.ReadDir(v.repository, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			mistakes = append(mistakes, err)
+		}
+		for _, e := range in {
+			at := v.at(path.Join(secretFilesDir, e.Name()))
+			wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+			name, sealed := strings.CutSuffix(e.Name(), ".age")
+			switch _, twice := files[name]; {
+			case e.IsDir():
+				wrong("is a folder: put its files into the one above")
+			case strings.HasPrefix(name, "."), path.Ext(name) == ".md":
+			case !sealed:
+				wrong("isn't encrypted, and whoever sees the repository has read it: change what is secret in it, then see `collie secret encrypt`")
+			case !plainName.MatchString(name):
+				wrong("is no name for a file of a service: take letters, digits, dots and hyphens")
+			case !twice:
+				files[name] = at
+				if info, err := fs.Stat(v.repository, at); err == nil {
+					size += info.Size()
+				}
+			}
+		}
+	}
+	if size > mostTogether {
+		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d KiB", secretFilesDir, mostTogether>>10))
+		files = nil
+	}
+	return files, mistakes
+}
+
+// checkRights finds what collie.yaml says of secrets that no host has, and of owners that can't be.
+func (v view) checkRights() (mistakes []error) {
+	cfg, err := readRepositoryConfig(v)
+	if err != nil {
+		return nil // that is told elsewhere
+	}
+	own, _ := v.secretFiles()
+	for _, name := range slices.Sorted(maps.Keys(cfg.Secrets)) {
+		wrong := func(format string, args ...any) {
+			mistakes = append(mistakes, fmt.Errorf("%s: secrets.%s: %s", v.at(repositoryFile), name, fmt.Sprintf(format, args...)))
+		}
+		elsewhere, _ := fs.Glob(v.repository, path.Join(hostsDir, "*", secretFilesDir, name+".age"))
+		if own[name] == "" && len(elsewhere) == 0 {
+			wrong("there is no %s/%s.age", secretFilesDir, name)
+		}
+		for _, account := range []string{cfg.Secrets[name].Owner, cfg.Secrets[name].Group} {
+			if account != "" && !plainName.MatchString(account) {
+				wrong("%q is no name of a user or group", account)
+			}
+		}
+	}
+	return mistakes
+}
+
+// CheckSecret finds what is wrong with what is to be encrypted into a file of the repository: those of services hold
+// anything, all others Secrets of pods.
+func CheckSecret(file string, text []byte) error {
+	switch {
+	case !OfServices(file):
+		return manifests.CheckSealed(manifests.Opened(file, text))
+	case len(text) > mostDelivered:
+		return fmt.Errorf("%s: a secret of a service has %d KiB at most", file, mostDelivered>>10)
+	}
+	return nil
+}
+
+// OfServices tells whether a file of the repository is for a secret of services.
+func OfServices(file string) bool {
+	dir := filepath.Dir(file)
+	return filepath.Base(dir) == path.Base(secretFilesDir) && filepath.Base(filepath.Dir(dir)) == secretsDir
+}
+
 // recipients are those for whom the repository wants Secrets encrypted.
 func (v view) recipients() (secrets.Recipients, error) {
 	text, err := v.read(recipientsFile)
@@ -78,7 +157,9 @@ func (v view) recipients() (secrets.Recipients, error) {
 // checkSealed finds what is wrong with the encrypted Secrets, as far as that can be seen without decrypting them.
 func checkSealed(files view) []error {
 	names, mistakes := files.sealed()
-	if len(names) > 0 || files.has(recipientsFile) {
+	services, more := files.secretFiles()
+	mistakes = append(append(mistakes, more...), files.checkRights()...)
+	if len(names)+len(services) > 0 || files.has(recipientsFile) {
 		if _, err := files.recipients(); err != nil {
 			mistakes = append(mistakes, err)
 		}
@@ -154,7 +235,8 @@ func closed(files view) (p manifests.Private) {
 // sealedNotes tell of encrypted Secrets what isn't wrong, but good to know.
 func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
 	names, _ := files.sealed()
-	for _, name := range names {
+	services, _ := files.secretFiles()
+	for _, name := range slices.Concat(names, slices.Sorted(maps.Values(services))) {
 		notes = append(notes, name+": is encrypted, so what is in it isn't looked at here")
 	}
 	if r, err := files.recipients(); err == nil && len(r.Keys) == 1 {

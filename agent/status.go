@@ -49,7 +49,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
 			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
 		}
-		status.Layers = append(status.Layers, l)
+		if seen.err != nil || len(seen.changes) > 0 || !a.noSecrets(p, s.Current.Targets[p.Name]) {
+			status.Layers = append(status.Layers, l)
+		}
 		status.Problems = append(status.Problems, seen.problems...)
 	}
 	for _, o := range a.others() {

@@ -32,3 +32,16 @@ func keyCmd(c *cli) *cobra.Command {
 	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, where no agent runs")
 	return cmd
 }
+
+// deliverCmd is what Shepherd runs at boot, for services that need their secrets before the agent is up.
+func deliverCmd() *cobra.Command {
+	var config string
+	cmd := &cobra.Command{
+		Use:    "deliver",
+		Hidden: true,
+		Args:   usage(cobra.NoArgs),
+		RunE:   func(cmd *cobra.Command, _ []string) error { return agent.Deliver(cmd.Context(), config) },
+	}
+	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration")
+	return cmd
+}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.org/collie/agent"
 	"example.org/collie/agent/secrets"
-	"example.org/collie/manifests"
 )
 
 func secretCmd(c *cli) *cobra.Command {
@@ -31,9 +31,10 @@ func secretEncryptCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "encrypt [FILE]",
 		Short: "Encrypt Secrets for the keys in secrets/recipients",
-		Long: "Encrypt Kubernetes Secrets, from FILE or from standard input, for the keys in the file `recipients` beside the output.\n" +
-			"Nothing else can be encrypted, and no key is needed for it.",
-		Example: "  collie secret encrypt -o secrets/db.yaml.age\n  collie secret encrypt db.yaml --output secrets/db.yaml.age",
+		Long: "Encrypt Kubernetes Secrets, from FILE or from standard input, for the keys in secrets/recipients: that of the host, if the\n" +
+			"output is in hosts/NAME/secrets and there is one, else the common one. What goes into secrets/files is for services, and\n" +
+			"can be anything. No key is needed for it.",
+		Example: "  collie secret encrypt -o secrets/db.yaml.age\n  collie secret encrypt db.yaml --output secrets/db.yaml.age\n  collie secret encrypt wg.key -o secrets/files/wg.key.age",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if into == "" {
@@ -189,9 +190,13 @@ func readIdentity(file string) (*secrets.Identity, error) {
 
 // recipientsFor are those for whom a file is to be encrypted: of the list beside it, or of a host's file in the common one.
 func recipientsFor(file string) (secrets.Recipients, error) {
-	dir, err := filepath.Abs(filepath.Dir(file))
+	file, err := filepath.Abs(file)
 	if err != nil {
 		return secrets.Recipients{}, err
+	}
+	dir := filepath.Dir(file)
+	if agent.OfServices(file) {
+		dir = filepath.Dir(dir)
 	}
 	beside := filepath.Join(dir, "recipients")
 	list := beside
@@ -211,7 +216,7 @@ func recipientsFor(file string) (secrets.Recipients, error) {
 
 // seal writes Secrets into a file, encrypted.
 func seal(file string, text []byte) error {
-	if err := manifests.CheckSealed(manifests.Opened(file, text)); err != nil {
+	if err := agent.CheckSecret(file, text); err != nil {
 		return err
 	}
 	r, err := recipientsFor(file)

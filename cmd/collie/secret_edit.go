@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"example.org/collie/manifests"
+	"example.org/collie/agent"
 )
 
 func secretEditCmd(c *cli) *cobra.Command {
@@ -31,6 +31,9 @@ func secretEditCmd(c *cli) *cobra.Command {
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			was := []byte(newSecret)
+			if agent.OfServices(args[0]) {
+				was = nil
+			}
 			_, err := os.Stat(args[0])
 			isNew := errors.Is(err, fs.ErrNotExist)
 			if !isNew {
@@ -98,8 +101,11 @@ func edit(ctx context.Context, file string, text []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		now := withoutRemarks(edited)
-		mistakes := manifests.CheckSealed(manifests.Opened(file, now))
+		now := edited
+		if bytes.HasPrefix(shown, []byte(remark)) {
+			now = withoutRemarks(edited)
+		}
+		mistakes := agent.CheckSecret(file, now)
 		switch {
 		case bytes.Equal(now, text) && bytes.Equal(shown, text):
 			return text, nil

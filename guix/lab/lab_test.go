@@ -252,7 +252,8 @@ func seal(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("usage: seal FILE INTO")
 	}
 	into := ts.MkAbs(args[1])
-	r, err := secrets.ParseRecipients("recipients", []byte(ts.ReadFile(filepath.Join(filepath.Dir(into), "recipients"))))
+	dir := strings.TrimSuffix(filepath.Dir(into), "/files")
+	r, err := secrets.ParseRecipients("recipients", []byte(ts.ReadFile(filepath.Join(dir, "recipients"))))
 	ts.Check(err)
 	encrypted, err := secrets.Encrypt([]byte(ts.ReadFile(args[0])), r)
 	ts.Check(err)

@@ -599,6 +599,18 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
           (collie-action 'resume "Deploy again." "POST /v1/resume")
           (collie-action 'retry "Try the newest revision again, though it failed." "POST /v1/retry")))))
 
+(define (collie-secrets config)
+  (shepherd-service
+   (documentation "Put the secrets of services into /run/collie/secrets again, after a boot.")
+   ;; Services that need one require this.  What a new commit brings the agent puts there itself, before it switches.
+   (provision '(collie-secrets))
+   (requirement '(user-processes))
+   (one-shot? #t)
+   (start #~(lambda _
+              (zero? (spawn-command
+                      (list #$(file-append (collie-configuration-collie config) "/bin/collie")
+                            "deliver" "--config" #$(collie.yaml config))))))))
+
 (define (collie-push-hook config)
   "Return the service that has pushes to CONFIG's repository show their plans, in a list; none if that is elsewhere."
   (define source (collie-configuration-source config))
@@ -633,6 +645,7 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
            (podman-api user podman)
            (podman-pods user podman (collie-configuration-pod-grace-period config))
            (collie-forward user (collie-configuration-collie config))
+           (collie-secrets config)
            (collie-agent config)
            (collie-push-hook config))))
 
