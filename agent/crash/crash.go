@@ -1,8 +1,8 @@
 // Package crash holds named points at which a test can kill the agent, to see that it comes back.
 //
-// It is asleep unless COLLIE_CRASH names a file. The point whose name that file holds removes it and ends the
-// process as `kill -9` would: once, so that the agent's next life passes. A file that is still there afterwards tells
-// that its point was never reached.
+// It is asleep unless COLLIE_CRASH names a file, which has the names of points, a line each. The first of them, once it is
+// reached, takes its line out and ends the process as `kill -9` would: the agent's next life passes it, and is killed at the
+// second. The last one removes the file. One that is still there afterwards tells which point was never reached.
 package crash
 
 import (
@@ -19,12 +19,24 @@ func At(name string) {
 		return
 	}
 	armed, err := os.ReadFile(file)
-	if err != nil || strings.TrimSpace(string(armed)) != name {
+	if err != nil {
 		return
 	}
-	if os.Remove(file) != nil {
+	first, rest, _ := strings.Cut(strings.TrimSpace(string(armed)), "\n")
+	if first != name || disarm(rest) != nil {
 		return // it would strike again in each life to come
 	}
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	select {} // until the signal is delivered
+}
+
+// disarm leaves only what is to come.
+func disarm(rest string) error {
+	if rest == "" {
+		return os.Remove(file)
+	}
+	if err := os.WriteFile(file+".next", []byte(rest+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".next", file)
 }

@@ -303,12 +303,23 @@ func (l *lab) reboot(ts *testscript.TestScript, _ bool, _ []string) {
 
 const crashFile = "/run/collie-crash"
 
-// crashAt POINT: the agent is killed as soon as it is there.
+// crashAt POINT, or FILE with a point a line: the agent is killed as soon as it is there, and its next life at the next one.
 func (l *lab) crashAt(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(l.run("in", guestOf(ts), "sh", "-c", "echo "+args[0]+" >"+crashFile))
+	points := args[0]
+	if !strings.Contains(points, ".") {
+		points = ts.ReadFile(points)
+	}
+	ts.Check(l.run("in", guestOf(ts), "sh", "-c", "printf '%s\\n' "+strings.Join(strings.Fields(points), " ")+" >"+crashFile))
 }
 
-// crashed: wait until the agent was killed where it was to be.
+// crashed: wait until the agent was killed wherever it was to be, from each point to the next.
 func (l *lab) crashed(ts *testscript.TestScript, _ bool, _ []string) {
-	l.waitFor(ts, false, []string{"sh", "-c", "! grep . " + crashFile})
+	for {
+		out, err := exec.Command(l.command, "in", guestOf(ts), "cat", crashFile).Output()
+		if err != nil {
+			break
+		}
+		point, _, _ := strings.Cut(string(out), "\n")
+		l.waitFor(ts, false, []string{"sh", "-c", "! grep -qx " + point + " " + crashFile})
+	}
 }
