@@ -43,15 +43,16 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if d, yes := s.Drift[p.Name]; yes {
 			l.Drift = &d.Drift
 		}
+		if seen.err == nil && len(seen.changes) == 0 && a.noSecrets(p, s.Current.Targets[p.Name]) {
+			continue
+		}
 		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
 		}
 		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
 			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
 		}
-		if seen.err != nil || len(seen.changes) > 0 || !a.noSecrets(p, s.Current.Targets[p.Name]) {
-			status.Layers = append(status.Layers, l)
-		}
+		status.Layers = append(status.Layers, l)
 		status.Problems = append(status.Problems, seen.problems...)
 	}
 	for _, o := range a.others() {
