@@ -94,6 +94,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep
+	a.conductor.windows = cfg.Windows
 	a.conductor.images = time.Duration(cfg.Images.Interval)
 	a.conductor.asksAt = time.Now().Add(a.conductor.images)
 	if cfg.System || len(cfg.Homes) > 0 {
@@ -308,6 +309,7 @@ func (a *Agent) answers() api.Agent {
 			return c.ask(ctx, func() error { return c.suspend(why) })
 		},
 		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
+		Now:    func(ctx context.Context) error { return c.ask(ctx, c.atOnce) },
 		Build:  func(ctx context.Context) error { return c.ask(ctx, c.mayBuild) },
 		Retry:  func(ctx context.Context) error { return c.ask(ctx, a.retry) },
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {

@@ -17,6 +17,7 @@ import (
 type conductor struct {
 	parts   []Part
 	soak    time.Duration
+	windows []Window
 	log     *slog.Logger
 	store   store
 	journal *journal
@@ -167,6 +168,10 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 		c.wakeAt(l.Next)
 	}
 	c.state.Waits = ""
+	var opens time.Time
+	if c.state.Outside, opens = outside(c.windows, now); c.state.Outside != "" {
+		c.wakeAt(opens)
+	}
 	set, because := wanted(c.state, now)
 	if c.state.Stuck != nil || set.Revision == "" {
 		return c.quiet(now)

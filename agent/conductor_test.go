@@ -189,6 +189,7 @@ type world struct {
 	rule    Keep
 	garbage collector
 	images  time.Duration // between two questions for tags
+	windows []Window
 	c       *conductor
 	stop    func()
 }
@@ -232,7 +233,7 @@ func (w *world) start() {
 	}
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
 	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
-	w.c.images = w.images
+	w.c.images, w.c.windows = w.images, w.windows
 	w.c.others = func() []string {
 		w.mu.Lock()
 		defer w.mu.Unlock()

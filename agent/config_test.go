@@ -56,6 +56,7 @@ services:
   podman/bell: reboot
 serviceTimeout: 45s
 drift: heal
+windows: ["daily 03:00-05:00"]
 soak: 0s
 keep:
   revisions: 0
@@ -82,6 +83,7 @@ state: /tmp/state
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
 	want.ServiceTimeout = Duration(45 * time.Second)
 	want.Images = Images{Interval: Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
+	want.Windows = []Window{{days: [7]bool{true, true, true, true, true, true, true}, from: 3 * 60, till: 5 * 60, text: "daily 03:00-05:00"}}
 	want.Keep = Keep{Age: Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -103,6 +105,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"text for a truth", good + "system: maybe\n", `c.yaml:2: "maybe" isn't the kind of value this key takes`},
 		{"text for a list", good + "homes: podman\n", `c.yaml:2: "podman" isn't the kind of value this key takes`},
 		{"a list for a text", good + "user: [podman]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
+		{"a wrong window", good + "windows: [at night]\n", `c.yaml:2: "at night" is no window: write daily 03:00-05:00, Sat,Sun 01:00-06:00 or Mon-Fri 22:00-02:00`},
 		{"soak without a unit", good + "soak: 30\n", `c.yaml:2: "30" is no duration: write 30s, 5m or 1h`},
 		{"soak in words", good + "soak: long\n", `c.yaml:2: "long" is no duration: write 30s, 5m or 1h`},
 		{"a list for soak", good + "soak: [1s]\n", `c.yaml:2: "" is no duration: write 30s, 5m or 1h`},

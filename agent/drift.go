@@ -48,7 +48,7 @@ func moved(t Target, by func(item string) (guix.Generation, bool)) (Drift, bool)
 	return Drift{Drift: api.Drift{Generation: now.Number, Item: now.Item, Since: now.Since}, Live: guixID(t.Layer, now.Item)}, yes
 }
 
-// held says why next isn't switched to: it would take back what someone else did since next was pushed.
+// held says why next isn't switched to: it would take back what someone else did since next was pushed, or no window is open.
 func (s *State) held(next Set) string {
 	for _, layer := range slices.Sorted(maps.Keys(s.Drift)) {
 		d, id := s.Drift[layer], next.Targets[layer]
@@ -56,6 +56,9 @@ func (s *State) held(next Set) string {
 			continue
 		}
 		return layer + " is " + d.String() + "; it is left so until the next commit, or `collie retry`"
+	}
+	if s.Outside != "" && s.AtOnce != commitOf(s.Prepared.Revision) && !next.same(s.Current.over(s.Good)) {
+		return s.Outside
 	}
 	return ""
 }

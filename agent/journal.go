@@ -35,6 +35,7 @@ const (
 	evRetry     event = "retry"
 	evAccepted  event = "accepted"  // a commit that doesn't descend from the one before, by hand
 	evMayBuild  event = "may build" // all of a revision, here
+	evAtOnce    event = "at once"   // a revision, though no window is open, as somebody asked
 	evRestart   event = "restart"   // of a service, as somebody asked
 	evBaseline  event = "baseline"
 	evDrift     event = "drift"   // someone else switched a layer

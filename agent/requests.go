@@ -86,6 +86,16 @@ func (c *conductor) mayBuild() error {
 	return c.save()
 }
 
+// atOnce lets the newest revision be switched to though no window is open.
+func (c *conductor) atOnce() error {
+	rev := c.state.Newest.ID
+	if err := c.write(Entry{Event: evAtOnce, Revision: rev}); err != nil {
+		return err
+	}
+	c.state.AtOnce = rev
+	return c.save()
+}
+
 // look is the conductor's last word.
 func (c *conductor) look() snapshot {
 	c.mu.Lock()

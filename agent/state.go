@@ -28,12 +28,15 @@ type State struct {
 	Bad       map[string]Bad  `json:"bad,omitempty"`      // by revision
 	Later     *Later          `json:"later,omitempty"`    // what failed for now, and when it is tried again
 	MayBuild  string          `json:"mayBuild,omitempty"` // the revision of which all may be built here
+	AtOnce    string          `json:"atOnce,omitempty"`   // the revision that needs no open window
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 
 	Plans map[string]Proposal `json:"plans,omitempty"` // by name
 	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
 	Waits string              `json:"waits,omitempty"` // whom a rollout waits for
+
+	Outside string `json:"outside,omitempty"` // why nothing new is switched to at this hour
 
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
 	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space

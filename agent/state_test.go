@@ -56,6 +56,8 @@ func fullState() State {
 		Bad:       map[string]Bad{"b": {Reason: "died", At: at}},
 		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}},
 		MayBuild:  "c",
+		AtOnce:    "c",
+		Outside:   "outside its windows",
 		Suspended: &api.Suspended{Since: at, Why: "disks"},
 		Stuck:     &Stuck{Prepared: "c", Why: "no", At: at},
 		Plans: map[string]Proposal{

@@ -99,6 +99,15 @@ func TestWanted(t *testing.T) {
 			set("b", "theirs", "h1", "p1"), "the newest that could be prepared"},
 		{"the way back goes over it", State{Newest: b2, Prepared: b, Current: b, Good: a, Bad: badness("b"), Drift: drift("system", "b")}, a, "the last good: b died"},
 
+		// Windows.
+		{"no window is open", State{Prepared: b, Current: a, Good: a, Outside: "outside"}, a, "outside"},
+		{"a person wants it at once", State{Prepared: b, Current: a, Good: a, Outside: "outside", AtOnce: "b"}, b, "the newest that could be prepared"},
+		{"a person wanted an older one at once", State{Prepared: c, Current: a, Good: a, Outside: "outside", AtOnce: "b"}, a, "outside"},
+		{"nothing waits for one", State{Prepared: a, Current: a, Good: a, Outside: "outside"}, a, "the newest that could be prepared"},
+		{"what began goes on", State{Prepared: b, Current: a, Good: a, Outside: "outside", Rollout: rollout(switching, b, "push")}, b, "push"},
+		{"it soaks as it closes", State{Prepared: b, Current: b, Good: a, Outside: "outside", Rollout: rollout(soaking, b, "push")}, b, "the newest that could be prepared"},
+		{"the way back needs none", State{Prepared: b, Current: b, Good: a, Bad: badness("b"), Outside: "outside"}, a, "the last good: b died"},
+
 		// Stuck beats everything.
 		{"stuck", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Stuck: &Stuck{Why: "home won't"}}, set("a", "s1"), "stuck: home won't"},
 		{"stuck and suspended", State{Prepared: b, Current: a, Good: a, Suspended: aside("x"), Stuck: &Stuck{Why: "home won't"}}, a, "stuck: home won't"},

@@ -54,6 +54,9 @@ func (c Client) Suspend(ctx context.Context, why string) error {
 
 func (c Client) Resume(ctx context.Context) error { return c.do(ctx, "POST", "/v1/resume", "", nil) }
 
+// Now lets the newest revision be switched to though no window is open.
+func (c Client) Now(ctx context.Context) error { return c.do(ctx, "POST", "/v1/now", "", nil) }
+
 // Build lets all of the newest revision be built here, instead of waiting for substitutes.
 func (c Client) Build(ctx context.Context) error { return c.do(ctx, "POST", "/v1/build", "", nil) }
 

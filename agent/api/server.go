@@ -22,6 +22,7 @@ type Agent struct {
 	History func(ctx context.Context) ([]Deployment, error)
 	Suspend func(ctx context.Context, why string) error
 	Resume  func(ctx context.Context) error
+	Now     func(ctx context.Context) error
 	Build   func(ctx context.Context) error
 	Retry   func(ctx context.Context) error
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
@@ -112,6 +113,7 @@ func answers(a Agent) http.Handler {
 		return done("suspended\n"), a.Suspend(r.Context(), strings.TrimSpace(string(why)))
 	}))
 	mux.HandleFunc("POST /v1/resume", answer(func(r *http.Request) (any, error) { return done("resumed\n"), a.Resume(r.Context()) }))
+	mux.HandleFunc("POST /v1/now", answer(func(r *http.Request) (any, error) { return done("it needs no window\n"), a.Now(r.Context()) }))
 	mux.HandleFunc("POST /v1/build", answer(func(r *http.Request) (any, error) { return done("built here\n"), a.Build(r.Context()) }))
 	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
 	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) {

@@ -77,7 +77,7 @@ type Status struct {
 	Bad       []Bad      `json:"bad"`
 	Problems  []Problem  `json:"problems"`
 	Others    []Other    `json:"others,omitempty"`
-	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did
+	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open
 	Notes     []string   `json:"notes,omitempty"`
 }
 

@@ -261,6 +261,7 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			},
 			Suspend: func(_ context.Context, why string) error { return a.do("suspend", why) },
 			Resume:  func(context.Context) error { return a.do("resume", "") },
+			Now:     func(context.Context) error { return a.do("now", "") },
 			Build:   func(context.Context) error { return a.do("build", "") },
 			Retry:   func(context.Context) error { return a.do("retry", "") },
 			Restart: func(_ context.Context, service string) (r api.Restarted, err error) {

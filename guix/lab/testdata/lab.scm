@@ -9,7 +9,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine home daemon polling serving soaking keeping))
+  #:export (machine home daemon polling serving soaking keeping windows))
 
 (define guest (load "/share/guest.scm"))
 
@@ -64,3 +64,8 @@
   "Return a procedure for `machine' that sets how many former revisions are kept, and how much space."
   (lambda (config)
     (collie-configuration (inherit config) (keep (collie-keep (revisions revisions) (free free))))))
+
+(define (windows . windows)
+  "Return a procedure for `machine' that lets new commits be switched to in WINDOWS alone."
+  (lambda (config)
+    (collie-configuration (inherit config) (windows windows))))

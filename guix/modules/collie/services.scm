@@ -67,6 +67,7 @@
             collie-configuration-services
             collie-configuration-service-timeout
             collie-configuration-drift
+            collie-configuration-windows
             collie-configuration-soak
             collie-configuration-keep
             collie-configuration-images
@@ -110,6 +111,17 @@
                 (((? symbol?) . (or 'restart 'defer 'never 'reboot)) #t)
                 (_ #f))
               value)))
+
+(define %window
+  (let* ((day "(sun|mon|tue|wed|thu|fri|sat)")
+         (days (string-append day "(-" day ")?")))
+    (make-regexp (string-append "^(daily|" days "(," days ")*) "
+                                "([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")
+                 regexp/icase)))
+
+(define (windows? value)
+  (and (list-of-strings? value)
+       (every (lambda (window) (regexp-exec %window window)) value)))
 
 (define-maybe/no-serialization string)
 (define-maybe/no-serialization file)
@@ -252,6 +264,11 @@ it.")
    (drift-policy 'report)
    "What to do when someone else switched the system or a home, as with @command{guix system reconfigure}:
 @code{'report} it and leave it until the next commit, or @code{'heal} it: switch back at once.")
+  (windows
+   (windows '())
+   "When new commits may be switched to, in the machine's time zone: @code{daily 03:00-05:00}, @code{Sat,Sun
+01:00-06:00}, @code{Mon-Fri 22:00-02:00}.  They are prepared before.  A return needs none, and @command{collie sync
+--now} overrules them.  Without any, at all times.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -337,6 +354,7 @@ it.")
                                               (collie-configuration-services config))))
                (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
                (entry "drift" (symbol->string (collie-configuration-drift config)))
+               (entry "windows" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-windows config))))
                (entry "soak" (duration (collie-configuration-soak config)))
                '("keep:\n")
                (entry "  revisions" (number->string (collie-keep-revisions keep)))
