@@ -324,7 +324,7 @@ func yamlKeys(of reflect.Type, below string) (keys []string) {
 		switch {
 		case how == "inline":
 			keys = append(keys, yamlKeys(of.Field(i).Type, below)...)
-		case name != "-":
+		case name != "-" && of.Field(i).IsExported():
 			keys = append(keys, yamlKeys(of.Field(i).Type, below+name+".")...)
 		}
 	}
