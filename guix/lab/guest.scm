@@ -96,8 +96,10 @@ insecure = true
          (service iptables-service-type)
          (service openssh-service-type
                   (openssh-configuration
+                   (permit-root-login 'prohibit-password)
                    (password-authentication? #f)
-                   (authorized-keys `(("ops" ,(local-file "/share/key.pub"))))))
+                   (authorized-keys `(("ops" ,(local-file "/share/key.pub"))
+                                      ("root" ,(local-file "/share/key.pub"))))))
          (service rootless-podman-service-type
                   (rootless-podman-configuration (podman lab-podman) (containers-registries registries.conf)))
          (service collie-service-type

@@ -142,16 +142,41 @@ func (l *lab) start(t testing.TB, name string) error {
 	if err := l.run("copy", "guest", name); err != nil {
 		return err
 	}
-	upper := l.file(name, "upper")
-	for from, to := range map[string]string{"testdata/bin/.": "usr/bin", "testdata/lab.scm": "usr/share/guile/site/3.0"} {
-		if out, err := exec.Command("cp", "-r", from, filepath.Join(upper, to)).CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-	}
 	if err := l.run("up", name); err != nil {
 		return err
 	}
+	for from, to := range map[string]string{"testdata/bin/*": "/usr/bin", "testdata/lab.scm": "/usr/share/guile/site/3.0"} {
+		if err := l.put(name, from, to); err != nil {
+			return err
+		}
+	}
 	return l.run("in", name, "sh", "-c", "git init -q /root/ops && git -C /root/ops remote add origin ssh://ops@127.0.0.1/srv/git/ops.git")
+}
+
+// put copies files, a pattern of them, into a folder of the guest.
+func (l *lab) put(guest, files, folder string) error {
+	all, err := filepath.Abs(files) // tar takes one -C for below the last
+	if err != nil {
+		return err
+	}
+	paths, err := filepath.Glob(all)
+	if err != nil || len(paths) == 0 {
+		return fmt.Errorf("there is no %s: %w", files, err)
+	}
+	args := []string{"-c"}
+	for _, path := range paths {
+		args = append(args, "-C", filepath.Dir(path), filepath.Base(path))
+	}
+	pack, unpack := exec.Command("tar", args...), exec.Command(l.command, "in", guest, "tar", "-C", folder, "--no-same-owner", "-x")
+	said := new(strings.Builder)
+	pack.Stderr, unpack.Stderr = said, said
+	if unpack.Stdin, err = pack.StdoutPipe(); err != nil {
+		return err
+	}
+	if err := errors.Join(pack.Start(), unpack.Run(), pack.Wait()); err != nil {
+		return fmt.Errorf("copying %s into the guest: %w\n%s", files, err, said)
+	}
+	return nil
 }
 
 // report tells what the agent of a failed script thought and did.
@@ -229,9 +254,8 @@ func (l *lab) propose(ts *testscript.TestScript, neg bool, args []string) {
 func (l *lab) lay(ts *testscript.TestScript, dirs []string) {
 	guest := guestOf(ts)
 	ts.Check(l.run("in", guest, "sh", "-c", "cd /root/ops && git rm -rq --ignore-unmatch ."))
-	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guest, "pid")), " ")
 	for _, dir := range dirs {
-		ts.Check(exec.Command("cp", "-r", ts.MkAbs(dir)+"/.", "/proc/"+pid+"/root/root/ops").Run())
+		ts.Check(l.put(guest, ts.MkAbs(dir)+"/*", "/root/ops"))
 	}
 }
 

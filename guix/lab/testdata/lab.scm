@@ -9,7 +9,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine home daemon polling serving soaking keeping windows))
+  #:export (machine without-collie home daemon polling serving soaking keeping windows))
 
 (define guest (load "/share/guest.scm"))
 
@@ -36,6 +36,17 @@
                      (simple-service 'texts etc-service-type (texts etc))
                      (modify-services (operating-system-user-services guest)
                        (collie-service-type config => (collie config)))))))
+
+(define* (without-collie #:key (daemons '()))
+  "Return the guest with DAEMONS, and the pod user, as one has them before Collie."
+  (operating-system
+    (inherit guest)
+    (groups (cons (user-group (name "podman")) %base-groups))
+    (users (cons (user-account (name "podman") (group "podman") (supplementary-groups '("cgroup")))
+                 (operating-system-users guest)))
+    (services (cons (simple-service 'daemons shepherd-root-service-type daemons)
+                    (modify-services (operating-system-user-services guest)
+                      (delete collie-service-type))))))
 
 (define* (home #:key (daemons '()) (files '()))
   "Return a home with DAEMONS of the user's Shepherd, and FILES."
