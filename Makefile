@@ -9,15 +9,17 @@
 # make image      a disk image of guix/guest; needs Guix
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
+# make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test dist image vm bench fuzz clean
+.PHONY: help build docs demo lint test-unit lab test dist image vm bench torture fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 5s
+TORTURE ?= 10m
 log := bin/test.log
 units = $$(go list ./... | grep -v '/guix/lab$$')
 
@@ -55,7 +57,7 @@ test: lint build
 	@$(gcc)
 	@$(call logged,-race $(units))
 	guix/lab/lab build
-	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 ./guix/lab)
+	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 -skip '^TestTorture$$' ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
 
@@ -85,6 +87,9 @@ BENCH ?= .
 bench: lab
 	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \
 	    grep --line-buffered -Ev '^(Benchmark|goos|goarch|pkg|cpu|PASS|ok)'
+
+torture: lab
+	COLLIE_TORTURE=$(TORTURE) go test -v -count=1 -timeout 24h -run '^TestTorture$$' ./guix/lab
 
 fuzz:
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
