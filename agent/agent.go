@@ -94,7 +94,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep
-	a.conductor.windows = cfg.Windows
+	a.conductor.windows, a.conductor.reboots = cfg.Windows, cfg.Reboots
 	a.conductor.images = time.Duration(cfg.Images.Interval)
 	a.conductor.asksAt = time.Now().Add(a.conductor.images)
 	if cfg.System || len(cfg.Homes) > 0 {
@@ -148,8 +148,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		followed <- err
 	}()
 	err = a.conductor.run(ctx)
-	left := errors.Is(err, errLeft)
-	if left || errors.Is(err, errReplaced) {
+	left, reboots := errors.Is(err, errLeft), errors.Is(err, errReboots)
+	if left || reboots || errors.Is(err, errReplaced) {
 		a.log.Info(err.Error())
 		err = nil
 	}
@@ -164,6 +164,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	err = errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
 	if left {
 		err = errors.Join(err, a.system.Leave(asked))
+	}
+	if reboots {
+		err = errors.Join(err, a.system.Reboot(asked))
 	}
 	return err
 }

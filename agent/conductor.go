@@ -18,6 +18,8 @@ type conductor struct {
 	parts   []Part
 	soak    time.Duration
 	windows []Window
+	reboots bool      // the machine, where a good system takes one
+	boots   time.Time // since when that is due
 	log     *slog.Logger
 	store   store
 	journal *journal

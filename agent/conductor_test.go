@@ -32,6 +32,7 @@ type fakeLayer struct {
 	switches []string // what it was switched to
 	prepares int
 	refuse   map[string]error         // switching to this value fails, and leaves it half done
+	waits    []Change                 // what no switch makes
 	ill      map[string]time.Duration // this value has a problem so long after it was switched to
 	always   []Problem
 	block    chan struct{} // preparing waits for it
@@ -105,7 +106,7 @@ func (l *fakeLayer) Diff(_ context.Context, t Target) ([]Change, error) {
 	if v := l.value(t); v != l.live {
 		return []Change{{Does: "update", Subject: l.name, Says: l.live + " → " + v}}, nil
 	}
-	return nil, nil
+	return l.waits, nil
 }
 
 func (l *fakeLayer) Switch(_ context.Context, t Target) error {
@@ -190,6 +191,7 @@ type world struct {
 	garbage collector
 	images  time.Duration // between two questions for tags
 	windows []Window
+	reboots bool
 	c       *conductor
 	stop    func()
 }
@@ -233,7 +235,7 @@ func (w *world) start() {
 	}
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
 	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
-	w.c.images, w.c.windows = w.images, w.windows
+	w.c.images, w.c.windows, w.c.reboots = w.images, w.windows, w.reboots
 	w.c.others = func() []string {
 		w.mu.Lock()
 		defer w.mu.Unlock()

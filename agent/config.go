@@ -35,6 +35,7 @@ type Config struct {
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
 	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
 	Windows        []Window               `yaml:"windows"`        // when new revisions are switched to, in local time; default: always
+	Reboots        bool                   `yaml:"reboots"`        // whether the machine is rebooted where a good system takes that
 	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
 	Images         Images                 `yaml:"images"`         // of pods: where they come from, and how often
 	Keep           Keep                   `yaml:"keep"`           // former good revisions, and free space in the store

@@ -57,6 +57,7 @@ services:
 serviceTimeout: 45s
 drift: heal
 windows: ["daily 03:00-05:00"]
+reboots: true
 soak: 0s
 keep:
   revisions: 0
@@ -84,6 +85,7 @@ state: /tmp/state
 	want.ServiceTimeout = Duration(45 * time.Second)
 	want.Images = Images{Interval: Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
 	want.Windows = []Window{{days: [7]bool{true, true, true, true, true, true, true}, from: 3 * 60, till: 5 * 60, text: "daily 03:00-05:00"}}
+	want.Reboots = true
 	want.Keep = Keep{Age: Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)

@@ -42,6 +42,7 @@ const (
 	evHealing   event = "healing" // it is switched back
 	evHealed    event = "healed"
 	evReplaced  event = "replaced"   // Collie ends so that its own new definition starts
+	evReboot    event = "reboot"     // of the machine
 	evLeft      event = "left"       // Collie goes from this machine
 	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
 )

@@ -34,7 +34,7 @@ type selfKeeper interface {
 	Own(ctx context.Context, t Target) (Change, error)
 }
 
-// quiet ends the agent if that is due. It is called where nothing is underway: idle, suspended, stuck, or before the
+// quiet ends the agent, or with it the machine, if that is due. It is called where nothing is underway: idle, suspended, stuck, or before the
 // first revision.
 func (c *conductor) quiet(now time.Time) error {
 	var own Change
@@ -45,7 +45,7 @@ func (c *conductor) quiet(now time.Time) error {
 	}
 	if own.Does == "" {
 		c.due = time.Time{}
-		return nil
+		return c.reboot(now)
 	}
 	if c.due.IsZero() {
 		c.due = now

@@ -66,7 +66,7 @@ func (c *conductor) retry() error {
 		c.state.Prepared = Set{} // its targets may be gone
 	}
 	delete(c.state.Bad, c.state.Newest.ID)
-	c.state.Later, c.state.Stuck = nil, nil
+	c.state.Later, c.state.Stuck, c.state.Reboot = nil, nil, nil
 	c.retryProposals()
 	c.state.overrule()
 	return c.save()

@@ -36,7 +36,8 @@ type State struct {
 	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
 	Waits string              `json:"waits,omitempty"` // whom a rollout waits for
 
-	Outside string `json:"outside,omitempty"` // why nothing new is switched to at this hour
+	Reboot  *Reboot `json:"reboot,omitempty"`  // the last that the agent asked for
+	Outside string  `json:"outside,omitempty"` // why nothing new is switched to at this hour
 
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
 	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space

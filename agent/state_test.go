@@ -58,6 +58,7 @@ func fullState() State {
 		MayBuild:  "c",
 		AtOnce:    "c",
 		Outside:   "outside its windows",
+		Reboot:    &Reboot{Target: "system-b", For: "kernel", At: at},
 		Suspended: &api.Suspended{Since: at, Why: "disks"},
 		Stuck:     &Stuck{Prepared: "c", Why: "no", At: at},
 		Plans: map[string]Proposal{

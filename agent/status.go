@@ -61,6 +61,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	if why := s.held(s.Prepared.over(s.Current.over(s.Good))); why == snap.because {
 		status.Held = why
 	}
+	if why := s.inVain(snap.seen["system"].changes); why != "" {
+		status.Notes = append(status.Notes, "system: "+why)
+	}
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
 	}

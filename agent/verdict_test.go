@@ -49,6 +49,7 @@ func (w *world) startWith(system Layer) (ended chan error) {
 	}
 	parts[0].Layer = system
 	w.c = newConductor(parts, testSoak, store{w.dir}, j, state, slog.New(slog.DiscardHandler))
+	w.c.windows, w.c.reboots = w.windows, w.reboots
 	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

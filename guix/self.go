@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.org/collie/shepherd"
 )
@@ -79,6 +80,21 @@ func (s *System) Leave(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leaving the machine: %w", err)
 	}
+	return nil
+}
+
+// TakesBoot tells whether a change is one for which a machine is to be rebooted: of what only a boot puts into force, or of
+// a service whose policy that is.
+func TakesBoot(does, subject string) bool {
+	return does == needsReboot || does == nextBoot && !strings.HasPrefix(subject, "service ")
+}
+
+// Reboot has Shepherd stop all, and boot anew. It returns when ctx ends, as it does by that.
+func (s *System) Reboot(ctx context.Context) error {
+	if err := s.Shepherd.Stop(ctx, "root"); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("rebooting the machine: %w", err)
+	}
+	<-ctx.Done()
 	return nil
 }
 

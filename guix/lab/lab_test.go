@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // prefix is of the names of all guests of tests. It is followed by the PID of the test, and the script's name.
 const prefix = "lt-"
 
-// patience is how long wait-for waits.
+// patience is how long wait-for waits in a guest.
 const patience = 2 * time.Minute
 
 func TestGuest(t *testing.T) {
@@ -33,8 +34,25 @@ func TestGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.test(t, "testdata")
+}
+
+// TestVM does so with virtual machines, of the same guest, which have a kernel of their own.
+func TestVM(t *testing.T) {
+	if os.Getenv("COLLIE_VM") == "" {
+		t.Skip("COLLIE_VM isn't set: `make vm-test` does, for virtual machines that `guix/lab/vm build` makes")
+	}
+	l, err := openVMs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.test(t, "testdata/vm")
+}
+
+// test runs the scripts of a folder, each in a guest of its own.
+func (l *lab) test(t *testing.T, scripts string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                "testdata",
+		Dir:                scripts,
 		Setup:              l.setup,
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -54,6 +72,8 @@ func TestGuest(t *testing.T) {
 			"crash-at":    l.crashAt,
 			"crashed":     l.crashed,
 			"reboot":      l.reboot,
+			"restart":     l.restart,
+			"rebooted":    l.rebooted,
 			"stories":     l.stories,
 			"documented":  documented,
 			"forge":       l.putForge,
@@ -66,19 +86,25 @@ func TestGuest(t *testing.T) {
 }
 
 // A lab is where the guests are, and the command to work with them.
-type lab struct{ dir, command string }
+type lab struct {
+	dir, command string
+	patience     time.Duration
+}
 
-// open finds the lab, and removes what a killed run left in it.
-func open() (*lab, error) {
+// open finds the lab of guests that are namespaces.
+func open() (*lab, error) { return find("lab", "guests", patience) }
+
+// openVMs finds that of virtual machines, which where the processor is emulated are some twenty times slower.
+func openVMs() (*lab, error) { return find("vm", "machines", 10*patience) }
+
+// find finds a lab, and removes what a killed run left in it.
+func find(command, folder string, patience time.Duration) (*lab, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{dir: filepath.Join(cache, "collie-lab")}
-	if dir := os.Getenv("LAB"); dir != "" {
-		l.dir = dir
-	}
-	if l.command, err = filepath.Abs("lab"); err != nil {
+	l := &lab{dir: filepath.Join(cmp.Or(os.Getenv("LAB"), filepath.Join(cache, "collie-lab")), folder), patience: patience}
+	if l.command, err = filepath.Abs(command); err != nil {
 		return nil, err
 	}
 	left, err := filepath.Glob(l.file(prefix + "*-*"))
@@ -93,7 +119,7 @@ func open() (*lab, error) {
 
 // file is a file on the disk of a guest, as long as that is down.
 func (l *lab) file(guest string, path ...string) string {
-	return filepath.Join(append([]string{l.dir, "guests", guest}, path...)...)
+	return filepath.Join(append([]string{l.dir, guest}, path...)...)
 }
 
 func (l *lab) run(args ...string) error {
@@ -118,7 +144,7 @@ func guestOf(ts *testscript.TestScript) string { return ts.Value(guestKey{}).(st
 // setup gives a script a guest of its own, in which its commands run.
 func (l *lab) setup(env *testscript.Env) error {
 	name := fmt.Sprint(prefix, os.Getpid(), "-", strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
-	env.Setenv("LAB", l.dir)
+	env.Setenv("LAB", filepath.Dir(l.dir))
 	examples, err := filepath.Abs("../../docs/examples")
 	if err != nil {
 		return err
@@ -304,7 +330,7 @@ func (l *lab) fetch(ts *testscript.TestScript, neg bool, args []string) {
 
 // waitFor CMD...: wait until the command succeeds in the guest.
 func (l *lab) waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()
 	for {
 		out, err := exec.CommandContext(ctx, l.command, append([]string{"in", guestOf(ts)}, args...)...).CombinedOutput()
@@ -313,7 +339,7 @@ func (l *lab) waitFor(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		select {
 		case <-ctx.Done():
-			ts.Fatalf("waited %v for: %s\n%s", patience, strings.Join(args, " "), out)
+			ts.Fatalf("waited %v for: %s\n%s", l.patience, strings.Join(args, " "), out)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -323,6 +349,21 @@ func (l *lab) waitFor(ts *testscript.TestScript, _ bool, args []string) {
 func (l *lab) reboot(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(l.run("down", guestOf(ts)))
 	ts.Check(l.run("up", guestOf(ts)))
+}
+
+// rebooted: wait until the guest went down by itself, and boot it as a machine does then.
+func (l *lab) rebooted(ts *testscript.TestScript, _ bool, _ []string) {
+	for end := time.Now().Add(l.patience); l.run("in", guestOf(ts), "true") == nil; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("waited %v for the guest to go down", l.patience)
+		}
+	}
+	ts.Check(l.run("up", guestOf(ts)))
+}
+
+// restart reboots a virtual machine as a person would.
+func (l *lab) restart(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(l.run("restart", guestOf(ts)))
 }
 
 const crashFile = "/run/collie-crash"

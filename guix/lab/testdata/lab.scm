@@ -9,7 +9,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine without-collie home daemon polling serving soaking keeping windows))
+  #:export (machine booted-with rebooting without-collie home daemon polling serving soaking keeping windows))
 
 (define guest (load "/share/guest.scm"))
 
@@ -36,6 +36,16 @@
                      (simple-service 'texts etc-service-type (texts etc))
                      (modify-services (operating-system-user-services guest)
                        (collie-service-type config => (collie config)))))))
+
+(define (booted-with arguments os)
+  "Return OS with the kernel arguments ARGUMENTS, by which it takes a boot."
+  (operating-system
+    (inherit os)
+    (kernel-arguments (append arguments %default-kernel-arguments))))
+
+(define (rebooting config)
+  "Let a machine be rebooted where a good system takes that: a procedure for `machine'."
+  (collie-configuration (inherit config) (reboots? #t)))
 
 (define* (without-collie #:key (daemons '()))
   "Return the guest with DAEMONS, and the pod user, as one has them before Collie."

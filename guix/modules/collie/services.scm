@@ -68,6 +68,7 @@
             collie-configuration-service-timeout
             collie-configuration-drift
             collie-configuration-windows
+            collie-configuration-reboots?
             collie-configuration-soak
             collie-configuration-keep
             collie-configuration-images
@@ -269,6 +270,10 @@ it.")
    "When new commits may be switched to, in the machine's time zone: @code{daily 03:00-05:00}, @code{Sat,Sun
 01:00-06:00}, @code{Mon-Fri 22:00-02:00}.  They are prepared before.  A return needs none, and @command{collie sync
 --now} overrules them.  Without any, at all times.")
+  (reboots?
+   (boolean #f)
+   "Whether to reboot the machine, once a commit is good, for what only a boot puts into force: kernel, initrd, boot
+arguments, Shepherd, and services whose policy is @code{reboot}.  In one of the @code{windows}, if there are some.")
   (soak
    (seconds 30)
    "Seconds for which all must be well after a switch before a revision counts as good.  A commit can only lengthen it.")
@@ -354,6 +359,7 @@ it.")
                                               (collie-configuration-services config))))
                (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
                (entry "drift" (symbol->string (collie-configuration-drift config)))
+               (entry "reboots" (if (collie-configuration-reboots? config) "true" "false"))
                (entry "windows" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-windows config))))
                (entry "soak" (duration (collie-configuration-soak config)))
                '("keep:\n")
