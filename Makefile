@@ -6,6 +6,7 @@
 # make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
 # make dist       put the libraries into vendor/, for Guix's package
+# make channel    the branch `channel`, for Guix: HEAD with the libraries in vendor/; SIGN=-S signs it
 # make image      a disk image of guix/guest; needs Guix
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
@@ -13,7 +14,7 @@
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test dist image vm bench torture fuzz clean
+.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench torture fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -64,6 +65,14 @@ test: lint build
 # Guix's package is built without a network. It isn't committed, and Go looks at nothing else once it is there.
 dist:
 	go mod vendor
+
+# Neither the worktree nor its index changes.
+channel: dist
+	@index=$$(mktemp -d) && trap 'rm -r "$$index"' EXIT && export GIT_INDEX_FILE=$$index/index && \
+	    git read-tree HEAD && git add --force vendor && \
+	    before=$$(git rev-parse --quiet --verify refs/heads/channel || :) && \
+	    commit=$$(git commit-tree $(SIGN) $${before:+-p $$before} -p HEAD -m "Collie $(VERSION), with its libraries" $$(git write-tree)) && \
+	    git update-ref refs/heads/channel $$commit && git log -1 --format='channel: %h %s' channel
 
 guix := $(shell command -v guix)
 guest := -L guix/modules -L guix/guest/modules guix/guest/system.scm
