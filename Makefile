@@ -10,11 +10,12 @@
 # make image      a disk image of guix/guest; needs Guix
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
+# make vm-test    the guest as a virtual machine: push, reboot, power cut; in QEMU, with KVM=1 if /dev/kvm works
 # make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench torture fuzz clean
+.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test torture fuzz clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -58,7 +59,7 @@ test: lint build
 	@$(gcc)
 	@$(call logged,-race $(units))
 	guix/lab/lab build
-	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 -skip '^TestTorture$$' ./guix/lab)
+	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
 
@@ -96,6 +97,10 @@ BENCH ?= .
 bench: lab
 	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \
 	    grep --line-buffered -Ev '^(Benchmark|goos|goarch|pkg|cpu|PASS|ok)'
+
+vm-test: lab
+	guix/lab/vm build
+	COLLIE_VM=1 go test -v -count=1 -timeout 3h -parallel 1 -run '^TestVM$$' ./guix/lab
 
 torture: lab
 	COLLIE_TORTURE=$(TORTURE) go test -v -count=1 -timeout 24h -run '^TestTorture$$' ./guix/lab
