@@ -194,7 +194,6 @@ func lineOf(n *yaml.Node, key string) int {
 }
 
 var (
-	serviceName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+._/:@%=*!?~-]{0,254}$`) // as Shepherd's client takes it
 	plainName    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)
 	unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found in type .*`)
 	wrongValue   = regexp.MustCompile("line (\\d+): cannot unmarshal !!\\w+ `?(.*?)`? ?into .*")

@@ -10,6 +10,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/guix"
+	"example.org/collie/shepherd"
 )
 
 // A restarter is a layer that has services.
@@ -104,7 +105,7 @@ func (cfg Config) serviceMistakes(wrong func(key, format string, args ...any)) {
 		layer, service := cfg.layerOf(name)
 		p := cfg.Services[name]
 		switch err := guix.CheckPolicy(service, p); {
-		case !serviceName.MatchString(service):
+		case !shepherd.IsName(service):
 			wrong("services."+name, "%q is no service's name", service)
 		case err != nil:
 			wrong("services."+name, "%v", err)
