@@ -44,6 +44,7 @@ type Agent struct {
 type podLister interface {
 	Pods(ctx context.Context, t Target) ([]api.Pod, error)
 	Jobs(t Target) ([]api.Job, []api.CronJob, error)
+	Import(ctx context.Context, name string) (string, error)
 }
 
 const treesDir = "trees"
@@ -319,6 +320,7 @@ func (a *Agent) answers() api.Agent {
 			return Logs(ctx, a.cfg.State, q, w)
 		},
 		Restart: a.restart,
+		Import:  a.importPod,
 		Key: func(context.Context) (api.Key, error) {
 			identity, err := secrets.Open(filepath.Join(a.cfg.State, keysDir))
 			if err != nil {
@@ -327,6 +329,15 @@ func (a *Agent) answers() api.Agent {
 			return api.Key{PublicKey: identity.Public}, nil
 		},
 	}
+}
+
+// importPod tells how a repository says what somebody made by hand.
+func (a *Agent) importPod(ctx context.Context, name string) (api.Imported, error) {
+	if a.pods == nil {
+		return api.Imported{}, errors.New("this machine runs no pods: its configuration names no user for them")
+	}
+	text, err := a.pods.Import(ctx, name)
+	return api.Imported{YAML: text}, err
 }
 
 // retry gives the newest revision another chance, whatever of its files was refused.

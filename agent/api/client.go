@@ -73,6 +73,11 @@ func (c Client) Key(ctx context.Context) (k Key, err error) {
 	return k, c.do(ctx, "GET", "/v1/key", "", &k)
 }
 
+// Import is the YAML of a pod, or a container, that somebody made by hand.
+func (c Client) Import(ctx context.Context, name string) (i Imported, err error) {
+	return i, c.do(ctx, "GET", "/v1/import?name="+url.QueryEscape(name), "", &i)
+}
+
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

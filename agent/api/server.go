@@ -28,6 +28,7 @@ type Agent struct {
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 	Restart func(ctx context.Context, service string) (Restarted, error)
 	Key     func(ctx context.Context) (Key, error)
+	Import  func(ctx context.Context, name string) (Imported, error)
 }
 
 // A Key is the machine's own, of age: what Secrets are encrypted for.
@@ -37,6 +38,14 @@ type Key struct {
 
 // Text is the key as a person reads it, and a list of recipients has it.
 func (k Key) Text() string { return k.PublicKey + "\n" }
+
+// Imported is what was made by hand, as a repository says it.
+type Imported struct {
+	YAML string `json:"yaml"`
+}
+
+// Text is the file.
+func (i Imported) Text() string { return i.YAML }
 
 // ErrStopping says that the agent ends, and does no more.
 var ErrStopping = errors.New("the agent is stopping: ask again once it runs")
@@ -105,6 +114,7 @@ func answers(a Agent) http.Handler {
 		return past(all), err
 	}))
 	mux.HandleFunc("GET /v1/key", answer(func(r *http.Request) (any, error) { return a.Key(r.Context()) }))
+	mux.HandleFunc("GET /v1/import", answer(func(r *http.Request) (any, error) { return a.Import(r.Context(), r.URL.Query().Get("name")) }))
 	mux.HandleFunc("POST /v1/suspend", answer(func(r *http.Request) (any, error) {
 		why, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
 		if err != nil {

@@ -250,6 +250,7 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"restart":  "Shepherd's own, of the agent itself",
 		"doctor":   "looks from outside, and needs no agent",
 		"forward":  "is what the agent asks",
+		"import":   "writes a file, which Shepherd's clients don't",
 		"init":     "asks nobody",
 		"key":      "needs no agent, before whose first run it is wanted",
 		"run":      "is the agent",

@@ -256,6 +256,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			History: func(context.Context) (d []api.Deployment, err error) {
 				return d, a.answer("history", &d)
 			},
+			Import: func(_ context.Context, name string) (i api.Imported, err error) {
+				return i, a.answer("import-"+name, &i)
+			},
 			Key: func(context.Context) (k api.Key, err error) {
 				return k, a.answer("key", &k)
 			},
