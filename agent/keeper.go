@@ -27,6 +27,7 @@ type keeper struct {
 	next   time.Time // healing that failed is put off till then
 	failed int       // how often in a row
 	woken  bool      // something was told since the last look
+	looked bool      // at a target, in this life
 	blind  string    // why not all that happens to the layer is told
 }
 
@@ -72,6 +73,12 @@ type busyLayer interface {
 	Run(ctx context.Context)
 	Woken() <-chan struct{}
 	Sees() error // why not all that happens to it wakes; nil: it does
+}
+
+// A stopping layer has something that runs for it and that a boot, or a death, ends. To start that again takes back what
+// nobody decided, so it is healed in any case.
+type stopping interface {
+	Stopped(changes []Change) bool
 }
 
 // run works until ctx ends; a switch in flight is finished first.
@@ -165,7 +172,7 @@ func (k *keeper) obey(life context.Context, o order) {
 	if has {
 		r.err = k.beside(life, func() error { return hooks.Before(life, o.target, o.rollout) })
 	}
-	k.target = Target{} // until it is live, there is nothing to keep
+	k.target, k.looked = Target{}, true // until it is live, there is nothing to keep
 	if r.err == nil {
 		crash.At("switching." + k.Name)
 		if r.err = k.Layer.Switch(guix.For(ctx, o.revision), o.target); r.err == nil {
@@ -212,6 +219,7 @@ func (k *keeper) look(ctx context.Context) report {
 	if k.target.ID == "" {
 		return r
 	}
+	defer func() { k.looked = true }()
 	r.changes, r.err = k.Layer.Diff(ctx, k.target)
 	if r.err == nil && differs(r.changes) {
 		if m, ok := k.Layer.(movable); ok {
@@ -219,8 +227,12 @@ func (k *keeper) look(ctx context.Context) report {
 				r.drift = &d
 			}
 		}
+		s, is := k.Layer.(stopping)
+		stopped := is && s.Stopped(r.changes) && k.target.Revision != baseline
+		// In a rollout it is the revision's fault, unless this life of the agent, and thus perhaps the machine, only begins.
+		stopped = stopped && (k.since.IsZero() || !k.looked)
 		// What no revision named yet is whoever's it is.
-		if k.Heals && (r.drift == nil || k.target.Revision != baseline) {
+		if stopped || k.Heals && (r.drift == nil || k.target.Revision != baseline) {
 			k.heal(ctx, &r)
 		}
 	}

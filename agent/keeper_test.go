@@ -141,3 +141,59 @@ func TestWhatWasHealedIsLookedAtAgainSoon(t *testing.T) {
 		}
 	})
 }
+
+// A stoppedLayer is a home whose Shepherd runs while running is set, and as soon as it is switched.
+type stoppedLayer struct {
+	*fakeLayer
+	running bool
+	starts  int
+}
+
+func (l *stoppedLayer) Diff(context.Context, Target) ([]Change, error) {
+	if l.running {
+		return nil, nil
+	}
+	return []Change{{Does: "start", Subject: "Shepherd of ann", Says: "it doesn't run"}}, nil
+}
+
+func (l *stoppedLayer) Switch(context.Context, Target) error {
+	l.running = true
+	l.starts++
+	return nil
+}
+
+func (l *stoppedLayer) Stopped(changes []Change) bool {
+	return len(changes) == 1 && changes[0].Does == "start"
+}
+
+func TestWhatABootStoppedIsStartedAndWhatARevisionStoppedIsNot(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		revision string
+		rollout  bool
+		looked   bool
+		want     int
+	}{
+		{"after a boot", "r", false, false, 1},
+		{"after a boot in a rollout", "r", true, false, 1},
+		{"it died", "r", false, true, 1},
+		{"it died in a rollout", "r", true, true, 0},
+		{"nobody's revision", baseline, false, false, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			target, err := encode("home:ann", "home-a", row.revision, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &stoppedLayer{fakeLayer: &fakeLayer{name: "home:ann"}}
+			k := &keeper{Part: Part{Name: "home:ann", Layer: l}, log: slog.New(slog.DiscardHandler), target: target, looked: row.looked}
+			if row.rollout {
+				k.since = time.Now()
+			}
+			r := k.look(t.Context())
+			if l.starts != row.want || r.healed != (row.want > 0) {
+				t.Errorf("started %d times, healed %v, want %d", l.starts, r.healed, row.want)
+			}
+		})
+	}
+}

@@ -338,6 +338,11 @@ func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
+// Stopped tells whether all that is wrong is that the user's Shepherd doesn't run: else only a login would start it.
+func (l homeLayer) Stopped(changes []Change) bool {
+	return !slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits && !l.IsStart(c.Does, c.Subject) })
+}
+
 func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
 	var item guixItem
 	if err := decode(t, &item); err != nil {

@@ -125,6 +125,11 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 	return changes, seen, nil
 }
 
+// IsStart tells whether a change is the start of the user's Shepherd.
+func (h *Home) IsStart(does, subject string) bool {
+	return does == "start" && subject == "Shepherd of "+h.User
+}
+
 // Switch makes item live, which Build made from tree, as System.Switch does.
 func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	u, err := h.who()

@@ -139,7 +139,7 @@ func (o *ordeal) push(f flaw) {
 	files := map[string]string{
 		"system.scm": fmt.Sprintf("(use-modules (lab))\n(machine #:daemons (list %s (daemon 'clock \"exec sleep %d\"))\n         #:etc '((\"motto\" . \"%d\\n\")))\n%s",
 			f.daemons, 100_000+c.number, c.number, f.broken),
-		"home.scm":      fmt.Sprintf("(use-modules (lab))\n(home #:files '((\".motto\" . \"%d\\n\")))\n", c.number),
+		"home.scm":      fmt.Sprintf("(use-modules (lab))\n(home #:daemons (list (daemon 'bell \"exec sleep %d\"))\n      #:files '((\".motto\" . \"%d\\n\")))\n", 200_000+c.number, c.number),
 		"pods/web.yaml": pod(c.web),
 		"pods/steady.yaml": `apiVersion: v1
 kind: Pod
@@ -245,6 +245,7 @@ func (o *ordeal) check() {
 	o.is("/etc/motto", motto, o.in("", "cat", "/etc/motto"))
 	o.is("the home's .motto", motto, o.in("", "cat", "/home/podman/.motto"))
 	o.is("the service clock", fmt.Sprint("sleep ", 100_000+good.number), o.in("", "pgrep", "-a", "-f", "^sleep 1[0-9]{5}$"))
+	o.is("the home's service bell", fmt.Sprint("sleep ", 200_000+good.number), o.in("", "pgrep", "-u", "podman", "-a", "-f", "^sleep 2[0-9]{5}$"))
 	o.is("the pod web", fmt.Sprint("web ", good.web), o.in("", "curl", "-sS", "--fail", "--max-time", "10", "http://127.0.0.1:8080"))
 	pods := strings.Fields(o.in("", "as-podman", "podman", "pod", "ps", "--no-trunc", "--sort", "name", "--format", "{{.Name}} {{.Id}}"))
 	if len(pods) != 4 || !strings.HasPrefix(pods[0], "steady-") || !strings.HasPrefix(pods[2], "web-") {
