@@ -338,9 +338,10 @@ func (l homeLayer) Switch(ctx context.Context, t Target) error {
 	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
-// Stopped tells whether all that is wrong is that the user's Shepherd doesn't run: else only a login would start it.
+// Stopped tells whether all that is wrong is that the user's Shepherd doesn't run, which else only a login would start, and
+// that to start it was cut short.
 func (l homeLayer) Stopped(changes []Change) bool {
-	return !slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits && !l.IsStart(c.Does, c.Subject) })
+	return !slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits && !l.Resumes(c.Does, c.Subject) })
 }
 
 func (l homeLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {

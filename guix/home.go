@@ -125,9 +125,10 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 	return changes, seen, nil
 }
 
-// IsStart tells whether a change is the start of the user's Shepherd.
-func (h *Home) IsStart(does, subject string) bool {
-	return does == "start" && subject == "Shepherd of "+h.User
+// Resumes tells whether a change starts the user's Shepherd, or goes on with a switch that was cut short: of both only a
+// boot, or a death, is the cause.
+func (h *Home) Resumes(does, subject string) bool {
+	return does == "start" && subject == "Shepherd of "+h.User || does == "activate" && subject == "home of "+h.User
 }
 
 // Switch makes item live, which Build made from tree, as System.Switch does.

@@ -377,7 +377,16 @@ func writeFile(file string, data []byte) error {
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	return nil
+	return syncFolder(filepath.Dir(file))
+}
+
+// syncFolder has the names in dir outlive a power cut.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func or(d, otherwise time.Duration) time.Duration {
