@@ -65,7 +65,7 @@ func (h *Home) build(ctx context.Context, tree, root string, what []string, watc
 	if item == nil {
 		return "", fmt.Errorf("guix home build named no home (see %s)", out.log)
 	}
-	return item[1], h.Roots.Keep(root, item[1])
+	return item[1], errors.Join(h.Roots.Keep(root, item[1]), settleStore())
 }
 
 // Guix's answer is the last line of stdout; the log has all else in it, too.

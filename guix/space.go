@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -33,6 +34,19 @@ const (
 )
 
 const storeDir = "/gnu/store"
+
+// settleStore has what was built outlive a power cut. guix-daemon (1.5.0) notes an item as valid before its files are on the
+// disk: cut then, they are empty, and stay so, as they are never built again.
+func settleStore() error {
+	store, err := os.Open(storeDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(store.Fd())), store.Close())
+}
 
 // room tells whether there is room for what a guix does: lacks is what by its own word the store lacks, and download
 // what is still to come. What it unpacks to only guix knows.

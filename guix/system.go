@@ -63,7 +63,7 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 	if err != nil || !systemItem.MatchString(item) {
 		return "", fmt.Errorf("guix system build named no system, but %q (see %s)", item, out.log)
 	}
-	return item, s.Roots.Keep(root, item)
+	return item, errors.Join(s.Roots.Keep(root, item), settleStore())
 }
 
 // load is how Guix finds tree's file, and tree's own modules.
