@@ -29,6 +29,9 @@ func systemDefinitions(item string) ([]ServiceFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading which services the system %s has: %w", filepath.Base(item), err)
 	}
+	if len(boot) == 0 { // a power cut as it was built, or a bad disk
+		return nil, fmt.Errorf("the system %s is damaged, its boot script is empty: `guix build --repair %s` as root builds it anew", filepath.Base(item), item)
+	}
 	conf := shepherdConf.Find(boot)
 	if conf == nil {
 		return nil, fmt.Errorf("the boot script of %s names no configuration of Shepherd: is it a Guix newer than 1.5?", filepath.Base(item))

@@ -177,3 +177,13 @@ func TestAFileDefinesAService(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEmptyBootScriptIsDamage(t *testing.T) {
+	item := filepath.Join(store(t), "gnu/store/a04l37ikg6m17fnhl0xrpwpm849saig3-system")
+	if err := os.Truncate(filepath.Join(item, "boot"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := systemDefinitions(item); err == nil || !strings.Contains(err.Error(), "`guix build --repair "+item+"`") {
+		t.Errorf("it says %v, and not how to repair it", err)
+	}
+}

@@ -40,7 +40,7 @@ func imported(kube []byte, name string, isPod bool) (string, error) {
 	if meta == nil || spec == nil || kindOf(pod) != "Pod" {
 		return "", fmt.Errorf("what Podman says of %s isn't a pod", name)
 	}
-	pod.HeadComment, pod.FootComment = "", ""
+	uncomment(pod)
 	drop(pod, "status")
 	drop(meta, "creationTimestamp") // what Podman adds, and nothing reads
 	drop(meta, "annotations")
@@ -120,6 +120,14 @@ func set(mapping *yaml.Node, key, text string) {
 		return
 	}
 	mapping.Content = append(mapping.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, value)
+}
+
+// uncomment drops all comments, wherever the parser hung them.
+func uncomment(n *yaml.Node) {
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	for _, child := range n.Content { // an alias isn't followed
+		uncomment(child)
+	}
 }
 
 func drop(mapping *yaml.Node, key string) {
