@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,9 +41,9 @@ func portOf(t *testing.T, address string) int {
 }
 
 func TestHTTPProbes(t *testing.T) {
-	var seen *http.Request
+	var last atomic.Pointer[http.Request] // a server may still be at a request whose client has gone
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen = r
+		last.Store(r)
 		switch r.URL.Path {
 		case "/here":
 			http.Redirect(w, r, "/ok", http.StatusFound)
@@ -86,7 +87,7 @@ func TestHTTPProbes(t *testing.T) {
 		Headers: []HTTPHeader{{"Host", "www.example.org"}, {"X-Token", "a"}, {"X-Token", "b"}}}}); got != "passes" {
 		t.Error(got)
 	}
-	if seen.Host != "www.example.org" || len(seen.Header["X-Token"]) != 2 || seen.URL.RawQuery != "a=b" || seen.TLS == nil || seen.UserAgent() != probeAgent {
+	if seen := last.Load(); seen.Host != "www.example.org" || len(seen.Header["X-Token"]) != 2 || seen.URL.RawQuery != "a=b" || seen.TLS == nil || seen.UserAgent() != probeAgent {
 		t.Errorf("it was asked %+v", seen)
 	}
 }
