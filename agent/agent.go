@@ -96,6 +96,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep
 	a.conductor.windows, a.conductor.reboots = cfg.Windows, cfg.Reboots
+	a.conductor.yields = time.Duration(cfg.OthersTimeout)
 	a.conductor.images = time.Duration(cfg.Images.Interval)
 	a.conductor.asksAt = time.Now().Add(a.conductor.images)
 	if cfg.System || len(cfg.Homes) > 0 {
@@ -106,7 +107,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 
 func newConductor(parts []Part, soak time.Duration, st store, j *journal, state State, log *slog.Logger) *conductor {
 	c := &conductor{
-		parts: parts, soak: soak, log: log, store: st, journal: j, state: state,
+		parts: parts, soak: soak, yields: guix.DefaultPatience, log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},

@@ -42,9 +42,11 @@ type conductor struct {
 	retryAt time.Time         // returning: when what refused is asked again
 	next    time.Time         // when to look again, though nothing was heard
 	untidy  bool              // something may be there that no set needs
+	restsAt time.Time         // when memory is given back
 	asked   time.Time         // before a rollout: since when each layer is to be looked at
 	waiting time.Time         // since when a rollout waits for others
 	others  func() []string   // the guixes that others run
+	yields  time.Duration     // for how long they are waited for
 	drop    func(ts []Target) // removes the files of all revisions but these
 	rule    Keep              // of former good revisions
 	garbage garbage
@@ -65,6 +67,7 @@ type snapshot struct {
 
 const (
 	returnAttempts = 3
+	restsAfter     = 5 * time.Second
 	retryFirst     = 30 * time.Second
 	retryMost      = 30 * time.Minute
 )
@@ -166,6 +169,7 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	if err := c.tidy(); err != nil {
 		return err
 	}
+	c.rest(now)
 	if l := c.state.Later; l != nil {
 		c.wakeAt(l.Next)
 	}
@@ -298,7 +302,22 @@ func (c *conductor) tidy() error {
 	}
 	c.drop(all)
 	c.untidy = false
+	c.restsAt = time.Now().Add(restsAfter)
 	return c.keepAll(only)
+}
+
+// rest gives back, once what came after the last work is over, the memory that it took.
+func (c *conductor) rest(now time.Time) {
+	switch {
+	case c.restsAt.IsZero():
+	case now.Before(c.restsAt):
+		c.wakeAt(c.restsAt)
+	default:
+		c.restsAt = time.Time{}
+		if err := giveBack(); err != nil {
+			c.log.Warn("more memory is kept than is needed", "err", err)
+		}
+	}
 }
 
 // keepAll tells all keepers what to keep, and which targets are still needed, if that is known.

@@ -34,6 +34,7 @@ type Config struct {
 	Drift          string                 `yaml:"drift"`          // a system or home that someone else switched: report (the default) or heal
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
 	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
+	OthersTimeout  Duration               `yaml:"othersTimeout"`  // for which a switch waits for a guix that someone else runs, before it is tried again later; default 20m
 	Windows        []Window               `yaml:"windows"`        // when new revisions are switched to, in local time; default: always
 	Reboots        bool                   `yaml:"reboots"`        // whether the machine is rebooted where a good system takes that
 	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
@@ -82,7 +83,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: "/var/lib/collie"}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {
@@ -124,6 +125,9 @@ func (cfg Config) mistakes() (all []mistake) {
 	}
 	if time.Duration(cfg.Source.Interval) < time.Second {
 		wrong("source.interval", "at least 1s")
+	}
+	if t := time.Duration(cfg.OthersTimeout); t < time.Second || t > 24*time.Hour {
+		wrong("othersTimeout", "between 1s and 24h")
 	}
 	if cfg.MaxBuilds < 0 {
 		wrong("maxBuilds", "no negative number: write 0 to build only what is trivial")

@@ -20,7 +20,7 @@ func TestConfigDefaults(t *testing.T) {
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
 	want.System, want.Downgrades, want.MaxBuilds, want.Drift, want.Soak, want.State = true, true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
-	want.ServiceTimeout, want.Keep.Revisions = Duration(2*time.Minute), 5
+	want.ServiceTimeout, want.OthersTimeout, want.Keep.Revisions = Duration(2*time.Minute), Duration(20*time.Minute), 5
 	want.Images.Interval = Duration(time.Hour)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -55,6 +55,7 @@ services:
   my.service: never
   podman/bell: reboot
 serviceTimeout: 45s
+othersTimeout: 5m
 drift: heal
 windows: ["daily 03:00-05:00"]
 reboots: true
@@ -82,7 +83,7 @@ state: /tmp/state
 	want.Source.Interval, want.MaxBuilds = Duration(90*time.Minute), 3
 	want.Host, want.Homes, want.User, want.Drift, want.State = "web-1", []string{"podman", "ann"}, "podman", "heal", "/tmp/state"
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
-	want.ServiceTimeout = Duration(45 * time.Second)
+	want.ServiceTimeout, want.OthersTimeout = Duration(45*time.Second), Duration(5*time.Minute)
 	want.Images = Images{Interval: Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
 	want.Windows = []Window{{days: [7]bool{true, true, true, true, true, true, true}, from: 3 * 60, till: 5 * 60, text: "daily 03:00-05:00"}}
 	want.Reboots = true
@@ -150,6 +151,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"no service's name", good + "services: {'a b': never}\n", `c.yaml:2: services.a b: "a b" is no service's name`},
 		{"a list of services", good + "services: [web]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
 		{"no time for a service", good + "serviceTimeout: 0s\n", "c.yaml:2: serviceTimeout: between 1s and 30m"},
+		{"no time for others", good + "othersTimeout: 25h\n", "c.yaml:2: othersTimeout: between 1s and 24h"},
 		{"many mistakes", "source: {interval: 1ms}\nsoak: -1s\nstate: x\nuser: a b\n", "c.yaml:1: source.url: is missing: name the repository to follow, as file:///srv/git/ops.git\n" +
 			"c.yaml:1: source.interval: at least 1s\nc.yaml:2: soak: no negative duration\nc.yaml:3: state: \"x\" is no absolute path\nc.yaml:4: user: \"a b\" is no name"},
 	} {

@@ -167,11 +167,11 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	}
 	c.state.Waits = strings.Join(others, ", ")
 	c.wakeAt(now.Add(time.Second))
-	if now.Sub(c.waiting) < guix.DefaultPatience {
+	if now.Sub(c.waiting) < c.yields {
 		return false, nil
 	}
 	c.waiting = time.Time{}
-	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", guix.DefaultPatience, c.state.Waits)
+	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", c.yields, c.state.Waits)
 	c.state.Later = c.state.Later.again(set.Revision, why)
 	c.log.Warn("the switch is tried again later", "revision", set.Revision, "at", c.state.Later.Next, "err", why)
 	if err := c.write(Entry{Event: evLater, Revision: set.Revision, Because: why}); err != nil {

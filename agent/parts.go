@@ -33,7 +33,7 @@ func (a *Agent) parts() ([]Part, error) {
 		return nil, fmt.Errorf("own binary: %w", err)
 	}
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
-	runner := &guix.Runner{Command: "guix", Logs: in("logs")}
+	runner := &guix.Runner{Command: "guix", Logs: in("logs"), Patience: time.Duration(a.cfg.OthersTimeout)}
 	a.runner = runner
 	settler := &settler{runner: runner}
 	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}

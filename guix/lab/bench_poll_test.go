@@ -23,7 +23,8 @@ import (
 
 const (
 	looks     = 200
-	idleGoal  = 18 // MiB
+	settles   = 10 * time.Second // as a machine does between two commits
+	idleGoal  = 18               // MiB
 	firstGoal = 48
 	address   = "127.0.0.1:8418"
 )
@@ -77,6 +78,7 @@ func (g *bench) follow(what, dir, url string, requests *tally) {
 	clone, _ := g.git("clone", "-q", "--bare", "--depth", "1", url, "/root/"+strconv.Itoa(g.next()))
 	g.atMost(what+": first sync, peak", fmt.Sprintf("%d MiB", firstGoal), fmt.Sprintf("%.1f MiB (git %.1f)", peak, clone), peak <= firstGoal)
 
+	time.Sleep(settles)
 	before := g.cpu(pid)
 	var asked, failed int64
 	if requests != nil {

@@ -9,7 +9,7 @@
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
-  #:export (machine booted-with rebooting without-collie home daemon polling serving soaking keeping windows))
+  #:export (machine booted-with rebooting without-collie home daemon polling serving soaking keeping windows yielding))
 
 (define guest (load "/share/guest.scm"))
 
@@ -90,3 +90,8 @@
   "Return a procedure for `machine' that lets new commits be switched to in WINDOWS alone."
   (lambda (config)
     (collie-configuration (inherit config) (windows windows))))
+
+(define (yielding seconds)
+  "Return a procedure for `machine' that sets the seconds for which someone else's guix is waited for."
+  (lambda (config)
+    (collie-configuration (inherit config) (others-timeout seconds))))

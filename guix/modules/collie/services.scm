@@ -66,6 +66,7 @@
             collie-configuration-max-builds
             collie-configuration-services
             collie-configuration-service-timeout
+            collie-configuration-others-timeout
             collie-configuration-drift
             collie-configuration-windows
             collie-configuration-reboots?
@@ -261,6 +262,10 @@ switch.  The new definition takes effect with @code{defer} at @command{collie re
    (seconds 120)
    "Seconds within which a service has to stop, or to start.  One that takes longer is a problem, and nothing waits for
 it.")
+  (others-timeout
+   (seconds 1200)
+   "Seconds for which a switch waits for a @command{guix} that someone else runs, as @command{guix system reconfigure}.
+Then it is tried again later.")
   (drift
    (drift-policy 'report)
    "What to do when someone else switched the system or a home, as with @command{guix system reconfigure}:
@@ -358,6 +363,7 @@ arguments, Shepherd, and services whose policy is @code{reboot}.  In one of the 
                                                  (format #f "~a: ~a" (yaml-string (symbol->string service)) policy)))
                                               (collie-configuration-services config))))
                (entry "serviceTimeout" (duration (collie-configuration-service-timeout config)))
+               (entry "othersTimeout" (duration (collie-configuration-others-timeout config)))
                (entry "drift" (symbol->string (collie-configuration-drift config)))
                (entry "reboots" (if (collie-configuration-reboots? config) "true" "false"))
                (entry "windows" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-windows config))))
