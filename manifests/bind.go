@@ -174,6 +174,9 @@ type podVolume struct {
 		ClaimName string
 		ReadOnly  bool
 	}
+	Projected *struct {
+		Sources []struct{ ConfigMap, Secret *reference }
+	}
 	EmptyDir *struct{ Medium string }
 	Image    *struct{ Reference, PullPolicy string }
 }
@@ -427,6 +430,13 @@ func (u *uses) environment(c *podContainer, field string) {
 func (u *uses) volume(v podVolume, field string) {
 	u.reference("ConfigMap", v.ConfigMap, field+".configMap", false)
 	u.reference("Secret", v.Secret, field+".secret", false)
+	if p := v.Projected; p != nil {
+		for i, s := range p.Sources {
+			source := fmt.Sprintf("%s.projected.sources[%d]", field, i)
+			u.reference("ConfigMap", s.ConfigMap, source+".configMap", false)
+			u.reference("Secret", s.Secret, source+".secret", false)
+		}
+	}
 	claim := v.PersistentVolumeClaim
 	if claim == nil || claim.ClaimName == "" {
 		return

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -56,6 +58,54 @@ func TestFilesThatAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is too large costs little more than what may be: nobody reads 50 MB to say so.
+func TestWhatIsTooLargeCostsLittleMemory(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, times int) string {
+		file, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for range times {
+			if _, err := file.WriteString(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return name
+	}
+	const document = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+	for _, row := range []struct {
+		name, says string
+		most       uint64
+	}{
+		{write("50MB.yaml", strings.Repeat("# much\n", 1000), 50_000_000/7000), "50MB.yaml:1: is larger than 1 MiB", 4 << 20},
+		{write("documents.yaml", document, 10_000), "documents.yaml:4002: a file may hold 1000 documents", 16 << 20},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Load(onlyFile{os.DirFS(dir), row.name}, ".")
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), row.says) {
+			t.Errorf("got %v, want %s", err, row.says)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > row.most {
+			t.Errorf("%s: %d bytes were allocated, want at most %d", row.name, used, row.most)
+		}
+	}
+}
+
+// onlyFile is one file of a folder.
+type onlyFile struct {
+	fs.FS
+	name string
+}
+
+func (o onlyFile) ReadDir(name string) ([]fs.DirEntry, error) {
+	all, err := fs.ReadDir(o.FS, name)
+	return slices.DeleteFunc(all, func(e fs.DirEntry) bool { return e.Name() != o.name }), err
 }
 
 func TestALinkToAFolderIsRefused(t *testing.T) {

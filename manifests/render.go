@@ -252,6 +252,18 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 				r.secrets[own] = named(secret.Doc.Reveal(), own)
 				r.Volumes = append(r.Volumes, own)
 			}
+		case v["projected"] != nil: // Podman knows no such volume: it gets one object with the content of all
+			source, doc := project(child(v, "projected"), pod)
+			delete(v, "projected")
+			if doc["kind"] == "Secret" {
+				own = shared + "-" + str(v, "name")
+				source["secretName"], v["secret"] = own, source
+				r.secrets[own] = named(doc, own)
+			} else {
+				source["name"], v["configMap"] = own, source
+				items = append(items, named(doc, own))
+			}
+			r.Volumes = append(r.Volumes, own)
 		case v["image"] != nil:
 			source := child(v, "image")
 			if id := images[str(source, "reference")].ID; id != "" {

@@ -481,7 +481,16 @@ var volumeForm = oneOf(objectOf(
 		must("reference", imageName),
 		may("pullPolicy", pullPolicy),
 	)),
-	refuse("projected", "is not supported", "use a volume for each ConfigMap and Secret"),
+	may("projected", objectOf(
+		must("sources", someOf(oneOf(objectOf(
+			may("configMap", projection),
+			may("secret", projection),
+			refuse("downwardAPI", "is not supported", "use env with fieldRef"),
+			refuse("serviceAccountToken", "is not supported: there is no cluster to ask", "leave it out"),
+			refuse("clusterTrustBundle", "is not supported: there is no cluster to ask", "use a ConfigMap"),
+		), "configMap", "secret"))),
+		may("defaultMode", fileMode),
+	)),
 	refuse("downwardAPI", "is not supported", "use env with fieldRef"),
 	refuse("ephemeral", "is not supported", "use emptyDir, or a PersistentVolumeClaim of its own"),
 	refuse("nfs", "is not supported", "mount it on the machine and use hostPath"),
@@ -489,7 +498,13 @@ var volumeForm = oneOf(objectOf(
 	refuse("cephfs", "is not supported", "mount it on the machine and use hostPath"),
 	refuse("csi", "is not supported", "mount it on the machine and use hostPath"),
 	refuse("local", "is not supported", "use hostPath"),
-), "hostPath", "persistentVolumeClaim", "configMap", "secret", "emptyDir", "image")
+), "hostPath", "persistentVolumeClaim", "configMap", "secret", "emptyDir", "image", "projected")
+
+var projection = objectOf(
+	must("name", dnsName),
+	may("items", listOf(keyToPath)),
+	may("optional", boolean),
+)
 
 var keyToPath = objectOf(
 	must("key", anyText),

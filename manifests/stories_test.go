@@ -3,13 +3,16 @@ package manifests
 import (
 	"context"
 	"crypto/sha256"
+	"embed"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -795,4 +798,42 @@ func TestAPodThatEndedWithAnErrorIsAProblem(t *testing.T) {
 	w.eventually(func() bool {
 		return slices.Equal(w.problems(r, time.Time{}), []string{"pod job: container c ended with exit code 3 (pods/job.yaml:1)"})
 	})
+}
+
+//go:embed testdata/good
+var good embed.FS // in the lab there is no source beside the tests
+
+// What Load takes, Podman takes: the pods of each good folder are made of it, with one image for all.
+func TestGoodPodsAreMade(t *testing.T) {
+	revisions, err := fs.Glob(good, "testdata/good/*")
+	if err != nil || len(revisions) == 0 {
+		t.Fatalf("no revisions: %v", err)
+	}
+	for _, dir := range revisions {
+		t.Run(path.Base(dir), func(t *testing.T) {
+			w := newWorld(t)
+			image, err := w.fetch(t.Context(), imageOne)
+			w.must(err)
+			files, err := fs.Sub(good, dir)
+			w.must(err)
+			m := load(t, files)
+			for _, claim := range m.Claims {
+				w.must(w.ensureVolume(t.Context(), volume{Name: claim.Name, Labels: map[string]string{labelOwner: owner}}))
+				t.Cleanup(func() { w.must(w.removeVolume(context.Background(), claim.Name)) })
+			}
+			for _, pod := range m.Pods {
+				images := map[string]localImage{}
+				for _, i := range pod.Images {
+					images[i.Name] = image
+				}
+				r, err := render(pod, "r1", images)
+				w.must(err)
+				w.must(w.makeSecrets(t.Context(), r.secrets))
+				if err := w.play(t.Context(), r.Kube); err != nil {
+					t.Errorf("%s: %v", r.source(), err)
+				}
+				w.must(w.removePod(t.Context(), r.id()))
+			}
+		})
+	}
 }

@@ -22,7 +22,8 @@ const (
 	mostDepth     = 64
 )
 
-// parseFile splits a file into its documents. A mistake ends the file, but not what stands before it.
+// parseFile splits a file into its documents. A mistake ends the file, but not what stands before it; of one with
+// too many documents a thousand more mistakes would hide it.
 func parseFile(file string, data []byte) ([]*yaml.Node, *FieldError) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if mistake := unreadable(data); mistake != nil {
@@ -48,7 +49,7 @@ func parseFile(file string, data []byte) ([]*yaml.Node, *FieldError) {
 			continue
 		}
 		if len(roots) == mostDocuments {
-			return roots, &FieldError{File: file, Line: doc.Content[0].Line, Says: fmt.Sprintf("a file may hold %d documents", mostDocuments), Hint: "split it"}
+			return nil, &FieldError{File: file, Line: doc.Content[0].Line, Says: fmt.Sprintf("a file may hold %d documents", mostDocuments), Hint: "split it"}
 		}
 		if says := size.spend(doc, 0); says != "" {
 			return roots, &FieldError{File: file, Line: doc.Content[0].Line, Says: says}
