@@ -187,7 +187,12 @@ func (p *Podman) image(ctx context.Context, n need, tell func(string)) (localIma
 		blamed.Hint = "sign it with a key that the policy names, or change the policy in the system's configuration"
 		return localImage{}, blamed
 	}
-	return localImage{}, fmt.Errorf("%s:%d: %s: pulling image %q: %w", n.file, n.Line, n.Field, n.Name, err)
+	hint := ""
+	if wantsLogin(err) {
+		keys := registryKeys(n.Name)
+		hint = fmt.Sprintf("the registry wants a password: `podman login %s` as the pod user, or name a file in images.authFile: ", keys[len(keys)-1])
+	}
+	return localImage{}, fmt.Errorf("%s:%d: %s: pulling image %q: %s%w", n.file, n.Line, n.Field, n.Name, hint, err)
 }
 
 // fetch pulls an image, with the credentials that there are for it.
@@ -233,6 +238,12 @@ func isMissing(err error) bool {
 func isRejected(err error) bool {
 	var says pullError
 	return errors.As(err, &says) && strings.Contains(string(says), "Source image rejected")
+}
+
+// wantsLogin tells whether a registry doesn't know who asks, or knows and doesn't let them.
+func wantsLogin(err error) bool {
+	var says pullError
+	return errors.As(err, &says) && (strings.Contains(string(says), "unauthorized") || strings.Contains(string(says), "authentication required"))
 }
 
 // haveImages sees that the images of a pod are still here, and fetches again what was removed meanwhile. Only the one

@@ -225,6 +225,21 @@ func TestWhoSaysThatAnImageIsMissing(t *testing.T) {
 	}
 }
 
+func TestWhoWantsALogin(t *testing.T) {
+	for says, wants := range map[string]bool{
+		`initializing source docker://127.0.0.1:5001/web:2: Requesting bearer token: unauthorized: authentication required`: true,
+		`reading manifest 2 in 127.0.0.1:5001/web: authentication required`:                                                 true,
+		`reading manifest 1 in 127.0.0.1:5000/no: manifest unknown`:                                                         false,
+	} {
+		if got := wantsLogin(fmt.Errorf("pulling: %w", pullError(says))); got != wants {
+			t.Errorf("%s: %v", says, got)
+		}
+	}
+	if wantsLogin(errors.New("unauthorized")) {
+		t.Error("only a registry can say that")
+	}
+}
+
 func TestAnUnreachableRegistryDoesNotEvictWhatRuns(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}

@@ -69,6 +69,9 @@ http: {addr: '127.0.0.1:5000'}
 [[registry]]
 location = '127.0.0.1:5000'
 insecure = true
+[[registry]]
+location = '127.0.0.1:5001'
+insecure = true
 # As where a mirror has what the world's registry has.
 [[registry]]
 prefix = 'docker.io/library'
