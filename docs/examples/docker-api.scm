@@ -1,0 +1,14 @@
+;; A service for system.scm: who has this key may speak Docker's API over SSH, and do nothing else.  It comes in as root,
+;; who alone reaches the socket; what answers there is Podman as the pod user, as powerful as all its pods together.
+(use-modules (gnu services)
+             (gnu services ssh)
+             (guix gexp))
+
+(define key
+  "ssh-ed25519 AAAA… ann@laptop")
+
+(simple-service 'docker-api openssh-service-type
+                `(("root"
+                   ,(plain-file "docker-api.pub"
+                                (string-append "restrict,command=\"podman --url unix:///run/collie/podman/podman.sock "
+                                               "system dial-stdio\" " key "\n")))))
