@@ -81,6 +81,7 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"client":      l.client,
 			"checkout":    l.checkout,
 			"pods":        pods,
+			"tour":        l.tour,
 		},
 	})
 }
