@@ -205,9 +205,11 @@ func (c *cronJob) runAt(at time.Time) RenderedPod {
 	marked.Run = runMark
 	pod.Run, pod.Cron = strconv.FormatInt(at.Unix()/60, 10), nil
 	pod.Kube = bytes.ReplaceAll(pod.Kube, []byte(marked.id()), []byte(pod.id()))
-	pod.Volumes = slices.Clone(pod.Volumes)
-	for i, name := range pod.Volumes {
-		pod.Volumes[i] = strings.ReplaceAll(name, marked.id(), pod.id())
+	for _, names := range []*[]string{&pod.Volumes, &pod.Scratch} {
+		*names = slices.Clone(*names)
+		for i, name := range *names {
+			(*names)[i] = strings.ReplaceAll(name, marked.id(), pod.id())
+		}
 	}
 	return pod
 }

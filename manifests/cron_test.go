@@ -290,7 +290,7 @@ func TestACronJobWhoseRunFails(t *testing.T) {
 		names = append(names, strings.Replace(strings.Replace(v.Name, w.jobs.runs()[0].Pod.id(), "RUN", 1), of(r, "backup").id(), "ALL", 1))
 	}
 	slices.Sort(names)
-	w.same("volumes", names, []string{"ALL-key", "RUN-text"})
+	w.same("volumes", names, []string{"ALL-key", "RUN-own", "RUN-text"})
 
 	// Beyond the history it goes, with its volumes; the status still tells of it.
 	w.must(w.jobs.edit(func(s *ledgerState) bool { s.Crons["backup"].Pod.Cron.Failures = 0; return true }))

@@ -206,6 +206,11 @@ func (s *swap) make(ctx context.Context, step step) error {
 		}
 	}
 	for _, name := range step.pod.Volumes {
+		if slices.Contains(step.pod.Scratch, name) { // what a pod before it left there isn't for this one
+			if err := s.p.removeVolume(ctx, name); err != nil {
+				return fail(err)
+			}
+		}
 		if err := s.p.ensureVolume(ctx, volume{name, map[string]string{labelOwner: owner, labelPod: step.pod.user(name)}}); err != nil {
 			return fail(err)
 		}

@@ -492,7 +492,7 @@ func (p *Podman) Live(ctx context.Context) (Rendered, error) {
 func (l *livePod) rendered() (RenderedPod, bool) {
 	kind, name, _ := strings.Cut(l.labels[labelObject], "/")
 	pod := RenderedPod{Name: name, Kind: kind, Hash: l.labels[labelHash], Restart: cmp.Or(l.labels[labelRestart], "Always"),
-		HostPorts: l.hostPorts(), Writes: l.writes(), HostNetwork: l.labels[labelPorts] != ""}
+		HostPorts: l.hostPorts(), Writes: l.writes(), HostNetwork: l.labels[labelPorts] != "", Options: Options{Stays: l.labels[labelPrune] == "disabled"}}
 	if pod.Forwarding = l.forwarding(); pod.Forwarding != nil {
 		pod.HostPorts = nil
 	}

@@ -519,7 +519,7 @@ func (p *Podman) killPod(ctx context.Context, name string) error {
 	return err
 }
 
-// removePod kills and removes a pod and its emptyDirs. One that isn't there is removed.
+// removePod kills and removes a pod. One that isn't there is removed.
 func (p *Podman) removePod(ctx context.Context, name string) error {
 	var err error
 	for range 2 { // of a pod that was half started one try removes the half

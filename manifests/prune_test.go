@@ -129,6 +129,18 @@ func TestAPodThatLeftTheRepositoryGoesOnIfItSaysSo(t *testing.T) {
 	w.same("and forgotten", w.notes(r), []string{"other running: ", "third running: "})
 }
 
+// Who deletes all that the agent knows doesn't remove such a pod.
+func TestAPodThatLeftTheRepositoryGoesOnWithoutTheInventory(t *testing.T) {
+	w := newWorld(t)
+	w.deploy("1", newPod("kept", stays), newPod("other"))
+	w.deploy("2", newPod("other"))
+	before := w.containers("kept")
+	w.inventory.state, w.inventory.known = inventoryState{}, false
+	r := w.deploy("3", newPod("other"), newPod("third"))
+	w.must(w.Keep(t.Context(), []Rendered{r}))
+	w.same("it goes on", w.containers("kept"), before)
+}
+
 func TestAPodIsLeftAloneIfItSaysSo(t *testing.T) {
 	w := newWorld(t)
 	r := w.deploy("1", newPod("mine", alone))
@@ -230,7 +242,7 @@ func TestTheInventoryOutlivesTheAgent(t *testing.T) {
 	}
 	state, err = lost.stock(t.Context())
 	w.must(err)
-	if len(state.Pods) != 2 || !slices.Equal(state.Claims, []string{"data"}) {
+	if len(state.Pods) != 2 || !state.Pods[0].Options.Stays || state.Pods[1].Options.Stays || !slices.Equal(state.Claims, []string{"data"}) {
 		t.Errorf("of what Podman has it knows %+v", state)
 	}
 }

@@ -27,6 +27,7 @@ const (
 	labelWave     = "collie.io/wave"     // that it had when it was made
 	labelPorts    = "collie.io/ports"    // of the machine that it takes with hostNetwork, as 8080/TCP, with commas
 	labelForward  = "collie.io/forward"  // its Forwarding, in JSON
+	labelPrune    = "collie.io/prune"    // "disabled" where it stays though it leaves the repository: for when the inventory is lost
 	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
 )
 
@@ -51,7 +52,8 @@ type RenderedPod struct {
 	Moves      bool              `json:"moves,omitempty"`      // an image is to be asked for again: its tag may move
 	Uses       map[string]string `json:"uses,omitempty"`       // the hashes of ConfigMaps and Secrets, as Secret/db
 	Secrets    []string          `json:"secrets,omitempty"`    // Podman's, for this pod alone or shared
-	Volumes    []string          `json:"volumes,omitempty"`    // with copies of ConfigMaps and Secrets
+	Volumes    []string          `json:"volumes,omitempty"`    // of its own: with copies of ConfigMaps and Secrets, and emptyDirs
+	Scratch    []string          `json:"scratch,omitempty"`    // which of these are empty when it is made
 	HostPorts  []HostPort        `json:"host_ports,omitempty"` // of which two pods can't hold one
 	Writes     []string          `json:"writes,omitempty"`     // what it can write to that outlives it: "volume data", "/srv/www"
 	Deadline   int               `json:"deadline,omitempty"`   // seconds within which it has to get ready; 0: the usual
@@ -195,6 +197,9 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 	if wave := pod.Options.Wave; wave != 0 {
 		labels[labelWave] = strconv.Itoa(wave)
 	}
+	if pod.Options.Stays {
+		labels[labelPrune] = "disabled"
+	}
 	if len(r.Writes) > 0 {
 		labels[labelWrites] = strings.Join(r.Writes, ",")
 	}
@@ -237,6 +242,9 @@ func render(pod *Pod, revision string, images map[string]localImage) (rendering,
 		case v["emptyDir"] != nil:
 			renamed[str(v, "name")] = own
 			v["name"] = own
+			if str(child(v, "emptyDir"), "medium") == "" { // else it is in memory, and no volume
+				r.Volumes, r.Scratch = append(r.Volumes, own), append(r.Scratch, own)
+			}
 		case v["configMap"] != nil:
 			source := child(v, "configMap")
 			if cm := find(pod.ConfigMaps, str(source, "name")); cm != nil {

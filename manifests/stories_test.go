@@ -665,11 +665,34 @@ func TestSecretsSettingsAndVolumes(t *testing.T) {
 	w.prepare("r3") // the newest Prepare wants none
 	w.must(w.Keep(t.Context(), []Rendered{one}))
 	w.same("secrets", secrets(), one.Pods[0].Secrets)
-	w.same("volumes", volumes(), []string{one.Pods[0].id() + "-cm", one.Pods[0].id() + "-s", "data"})
+	w.same("volumes", volumes(), []string{one.Pods[0].id() + "-cm", one.Pods[0].id() + "-e", one.Pods[0].id() + "-s", "data"})
 	w.must(w.Keep(t.Context(), nil))
 	w.same("secrets", secrets(), nil)
 	w.same("the volume of a claim stays", volumes(), []string{"data"})
 	w.must(w.removeVolume(t.Context(), "data"))
+}
+
+// An emptyDir is empty for each pod, and goes once no pod needs it, whatever became of the one that had it.
+func TestAnEmptyDirGoes(t *testing.T) {
+	w := newWorld(t)
+	r := w.deploy("r1", newPod("web", command("/bin/sh", "-c", "test ! -e /e/was && touch /e/was && exec sleep 1000"), func(_ *Pod, spec, c map[string]any) {
+		spec["volumes"] = []any{map[string]any{"name": "e", "emptyDir": map[string]any{}}}
+		c["volumeMounts"] = []any{map[string]any{"name": "e", "mountPath": "/e"}}
+	}))
+	w.must(w.removePod(t.Context(), of(r, "web").id())) // as Podman does, and its service ends before the volume went
+	w.switchTo(r)
+	w.same("problems", w.problems(r, time.Time{}), nil)
+	volumes, err := w.listVolumes(t.Context())
+	w.must(err)
+	if len(volumes) != 1 || volumes[0].Name != of(r, "web").id()+"-e" {
+		t.Errorf("volumes: %v", volumes)
+	}
+	w.must(w.Keep(t.Context(), []Rendered{w.deploy("r2", newPod("other"))}))
+	volumes, err = w.listVolumes(t.Context())
+	w.must(err)
+	if len(volumes) > 0 {
+		t.Errorf("volumes that stay: %v", volumes)
+	}
 }
 
 func TestWhatWasLoadedIsMadeLive(t *testing.T) {
