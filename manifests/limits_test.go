@@ -81,7 +81,7 @@ func TestWhatIsTooLargeCostsLittleMemory(t *testing.T) {
 		name, says string
 		most       uint64
 	}{
-		{write("50MB.yaml", strings.Repeat("# much\n", 1000), 50_000_000/7000), "50MB.yaml:1: is larger than 1 MiB", 4 << 20},
+		{write("50MB.yaml", strings.Repeat("# much\n", 1000), 50_000_000/7000), "50MB.yaml:1: is larger than 1 MiB", 8 << 20},
 		{write("documents.yaml", document, 10_000), "documents.yaml:4002: a file may hold 1000 documents", 16 << 20},
 	} {
 		var before, after runtime.MemStats
