@@ -72,6 +72,10 @@ insecure = true
 [[registry]]
 location = '127.0.0.1:5001'
 insecure = true
+[[registry]]
+prefix = 'registry.example.org'
+location = '127.0.0.1:5000/signed'
+insecure = true
 # As where a mirror has what the world's registry has.
 [[registry]]
 prefix = 'docker.io/library'

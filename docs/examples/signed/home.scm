@@ -1,0 +1,32 @@
+;; The home of the pod user: images of registry.example.org run only if they are signed with this key, all others as they
+;; are.  To sign one: skopeo generate-sigstore-key --output-prefix signer, and then
+;; skopeo copy --sign-by-sigstore-private-key signer.private docker://… docker://registry.example.org/…
+(use-modules (gnu home)
+             (gnu home services)
+             (gnu services)
+             (guix gexp))
+
+(define policy.json
+  (plain-file "policy.json" "{
+  \"default\": [{\"type\": \"insecureAcceptAnything\"}],
+  \"transports\": {
+    \"docker\": {
+      \"registry.example.org\": [{
+        \"type\": \"sigstoreSigned\",
+        \"keyPath\": \"/home/podman/.config/containers/signer.pub\",
+        \"signedIdentity\": {\"type\": \"matchRepository\"}
+      }]
+    }
+  }
+}
+"))
+
+(define attachments.yaml                ;the signatures are beside the images
+  (plain-file "attachments.yaml" "default-docker: {use-sigstore-attachments: true}\n"))
+
+(home-environment
+ (services
+  (list (simple-service 'signed home-xdg-configuration-files-service-type
+                        `(("containers/policy.json" ,policy.json)
+                          ("containers/signer.pub" ,(local-file "signer.pub"))
+                          ("containers/registries.d/attachments.yaml" ,attachments.yaml))))))
