@@ -78,7 +78,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		return nil, err
 	}
 	a.source, err = source.Open(source.Config{
-		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.User,
+		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.podUser(),
 		Interval: time.Duration(cfg.Source.Interval), Dir: filepath.Join(cfg.State, "repo.git"),
 		Accepted: state.Newest.ID, Log: log, Plans: a.propose,
 	})
@@ -294,6 +294,9 @@ func (a *Agent) export(files view) (string, error) {
 func (a *Agent) dropTrees(ts []Target) {
 	if err := keepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
 		a.log.Warn("old trees stay for now", "err", err)
+	}
+	if !a.cfg.System && len(a.cfg.Homes) == 0 {
+		return
 	}
 	if err := keepPins(guixRoots, ts); err != nil {
 		a.log.Warn("the guix of old revisions stays for now", "err", err)

@@ -41,6 +41,8 @@ type Config struct {
 	Images         Images                 `yaml:"images"`         // of pods: where they come from, and how often
 	Keep           Keep                   `yaml:"keep"`           // former good revisions, and free space in the store
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
+
+	alone bool // it is a user's, without root
 }
 
 // What becomes of a system or home that someone else switched.
@@ -82,8 +84,10 @@ func ReadConfig(file string) (Config, error) {
 	return parseConfig(file, text)
 }
 
+const stateFolder = "/var/lib/collie"
+
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: "/var/lib/collie"}
+	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: stateFolder}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {

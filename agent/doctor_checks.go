@@ -476,7 +476,7 @@ func checkLinger(_ context.Context, m *machine) (string, error) {
 }
 
 func checkPodman(ctx context.Context, m *machine) (string, error) {
-	socket := m.at(m.runtime, fmt.Sprintf(podmanSocket, m.cfg.User))
+	socket := m.at(m.cfg.podmanSocket(m.runtime))
 	if _, err := m.owned(filepath.Dir(socket), 0o077); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -488,7 +488,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 
 // checkVolumes tells of volumes whose claim left the repository: nobody but a person removes them.
 func checkVolumes(ctx context.Context, m *machine) (string, error) {
-	p := manifests.Connect(m.at(m.runtime, fmt.Sprintf(podmanSocket, m.cfg.User)))
+	p := manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
 	if err := p.TakeInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
 		return "", risk("the agent writes another at its next switch", "%s", err)
 	}

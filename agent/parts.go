@@ -18,7 +18,6 @@ const (
 	guixProfiles   = "/var/guix/profiles"
 	guixRoots      = "/var/guix/gcroots/collie"
 	shepherdSocket = "/var/run/shepherd/socket"
-	podmanSocket   = "podman/%s.sock" // in the agent's run-time folder
 	forwardSocket  = "podman/forward.sock"
 	ownService     = "collie"
 	podmanService  = "podman-api"
@@ -58,7 +57,7 @@ func (a *Agent) parts() ([]Part, error) {
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
-		pods := podsLayer{manifests.Connect(filepath.Join(a.runtime, fmt.Sprintf(podmanSocket, a.cfg.User))), in(keysDir)}
+		pods := podsLayer{manifests.Connect(a.cfg.podmanSocket(a.runtime)), in(keysDir)}
 		if _, err := secrets.Open(pods.keys); err != nil { // whoever needs it says so again
 			a.log.Error(err.Error())
 		}

@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.org/collie/agent"
 	"example.org/collie/agent/api"
 )
 
@@ -61,8 +63,10 @@ const patience = 3 * time.Second // for an agent that is about to start again
 type cli struct {
 	agent   api.Client
 	verbose bool
-	out     io.Writer // answers
-	err     io.Writer // all else
+	scope   string
+	user    agent.UserFolders // with scopeUser
+	out     io.Writer         // answers
+	err     io.Writer         // all else
 }
 
 func main() {
@@ -125,11 +129,42 @@ func rootCmd(c *cli) *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&c.agent.Socket, "socket", socket, "the agent's control socket (COLLIE_SOCKET)")
+	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "whose Collie: the machine's, or without root and for pods alone the user's: machine, user")
+	root.PersistentPreRunE = c.atScope
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), logsCmd(c), doctorCmd(c),
 		validateCmd(c), initCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), deliverCmd(), secretCmd(c))
 	return root
+}
+
+const (
+	scopeMachine = "machine"
+	scopeUser    = "user"
+)
+
+// atScope points the flags that weren't given at what is the user's, where --scope says so.
+func (c *cli) atScope(cmd *cobra.Command, _ []string) (err error) {
+	switch c.scope {
+	case scopeMachine:
+		return nil
+	case scopeUser:
+	default:
+		return &exitError{exitUsage, fmt.Errorf("--scope %s: write machine or user", c.scope)}
+	}
+	if c.user, err = agent.FoldersOfUser(); err != nil {
+		return err
+	}
+	for name, value := range map[string]string{"config": c.user.Config, "runtime": c.user.Runtime, "socket": filepath.Join(c.user.Runtime, "collie.sock")} {
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || flag.Changed || name == "socket" && os.Getenv("COLLIE_SOCKET") != "" {
+			continue
+		}
+		if err := flag.Value.Set(value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // usage makes a wrong number of arguments a mistake of usage.

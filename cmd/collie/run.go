@@ -16,7 +16,7 @@ func runCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "run",
 		Short:   "Run the agent; Shepherd does this",
-		Example: "  collie run --config /etc/collie.yaml",
+		Example: "  collie run --config /etc/collie.yaml\n  collie --scope user run",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Getenv("GOGC") == "" {
@@ -30,6 +30,11 @@ func runCmd(c *cli) *cobra.Command {
 			cfg, err := agent.ReadConfig(config)
 			if err != nil {
 				return err
+			}
+			if c.scope == scopeUser {
+				if cfg, err = cfg.ForUser(c.user); err != nil {
+					return err
+				}
 			}
 			runtime, err := filepath.Abs(runtime) // Podman's address takes no other
 			if err != nil {

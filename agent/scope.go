@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+)
+
+// UserFolders are where a Collie has its things that works for one user, without root.
+type UserFolders struct{ Config, Runtime, State string }
+
+// FoldersOfUser are those of whoever runs this process, by the XDG Base Directory Specification.
+func FoldersOfUser() (UserFolders, error) {
+	runtime, home := os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("HOME")
+	if !filepath.IsAbs(runtime) || !filepath.IsAbs(home) {
+		return UserFolders{}, errors.New("--scope user: XDG_RUNTIME_DIR and HOME have to name folders: log in, or set them")
+	}
+	return UserFolders{
+		Config:  filepath.Join(cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "collie.yaml"),
+		Runtime: filepath.Join(runtime, "collie"),
+		State:   filepath.Join(cmp.Or(os.Getenv("XDG_STATE_HOME"), filepath.Join(home, ".local/state")), "collie"),
+	}, nil
+}
+
+// ForUser makes of a configuration that of a Collie which works for whoever runs this process, and without root: it has the
+// pods alone, by Podman's own socket, and follows a repository that may be the user's.
+func (cfg Config) ForUser(at UserFolders) (Config, error) {
+	me, err := user.Current()
+	if err != nil {
+		return cfg, fmt.Errorf("--scope user: who runs this: %w", err)
+	}
+	switch {
+	case os.Geteuid() == 0:
+		return cfg, errors.New("--scope user is for Collie without root: leave it out, or run it as the user")
+	case len(cfg.Homes) > 0:
+		return cfg, errors.New("homes: a Collie of --scope user has pods alone: leave it out")
+	case cfg.User != "" && cfg.User != me.Username:
+		return cfg, fmt.Errorf("user: a Collie of --scope user runs pods as who runs it, %s: leave it out", me.Username)
+	}
+	cfg.System, cfg.User, cfg.alone = false, me.Username, true
+	if cfg.State == stateFolder {
+		cfg.State = at.State
+	}
+	return cfg, nil
+}
+
+// podUser is who may never be able to write the repository. Without root nobody gains by that.
+func (cfg Config) podUser() string {
+	if cfg.alone {
+		return ""
+	}
+	return cfg.User
+}
+
+// podmanSocket is where Podman's API answers.
+func (cfg Config) podmanSocket(runtime string) string {
+	if cfg.alone {
+		return filepath.Join(filepath.Dir(runtime), "podman/podman.sock") // where Podman has it by itself
+	}
+	return filepath.Join(runtime, "podman", cfg.User+".sock")
+}

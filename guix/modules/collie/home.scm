@@ -1,0 +1,65 @@
+;; Collie without root: for one user, in that user's home, with pods alone.  For Guix 1.5.0 and Shepherd 1.0.9.
+(define-module (collie home)
+  #:use-module (collie services)
+  #:use-module (gnu home services)
+  #:use-module (gnu home services shepherd)
+  #:use-module (gnu packages version-control)
+  #:use-module (gnu services)
+  #:use-module (gnu services shepherd)
+  #:use-module (guix gexp)
+  #:export (home-collie-service-type))
+
+(define containers.conf
+  (@@ (collie services) containers.conf))
+
+(define (user.yaml config)
+  "Return the agent's configuration file.  What CONFIG says of the system, of homes, and of the pod user has no meaning."
+  ((@@ (collie services) collie.yaml)
+   (collie-configuration (inherit config) (homes '()) (user ""))))
+
+(define (podman-api config)
+  (shepherd-service
+   (documentation "Serve the API of rootless Podman, to Collie and to what else the user runs.")
+   (provision '(podman-api))
+   (modules `((shepherd support) ,@%default-modules))
+   (start #~(make-forkexec-constructor
+             (list #$(file-append (collie-configuration-podman config) "/bin/podman") "system" "service" "--time=0")
+             #:environment-variables
+             (cons (string-append "CONTAINERS_CONF_OVERRIDE=" #$containers.conf)
+                   (default-environment-variables))
+             #:log-file (string-append %user-log-dir "/podman-api.log")))
+   (stop #~(make-kill-destructor))))
+
+(define (collie-agent config)
+  (define file (user.yaml config))
+
+  (shepherd-service
+   (documentation "Follow a Git repository: bring the pods to what it describes.")
+   (provision '(collie))                ;it requires nothing: to restart `podman-api' would stop it in mid-switch
+   (modules `((shepherd support) ,@%default-modules))
+   (start #~(make-forkexec-constructor
+             (list #$(file-append (collie-configuration-collie config) "/bin/collie")
+                   "--scope" "user" "run" "--config" #$file)
+             #:environment-variables
+             (append (list #$@(collie-configuration-environment-variables config)       ;of two of a name, Go takes the first
+                           (string-append "PATH=" (or (getenv "PATH") "/run/current-system/profile/bin") ":"
+                                          #$(file-append git-minimal "/bin")))
+                     (default-environment-variables))
+             #:log-file (string-append %user-log-dir "/collie.log")))
+   (stop #~(make-kill-destructor #:grace-period #$(collie-configuration-grace-period config)))
+   (respawn-limit ''(100 . 1))
+   (respawn-delay (collie-configuration-respawn-delay config))
+   (actions (list (shepherd-configuration-action file)))))
+
+(define (home-collie-services config)
+  (list (podman-api config) (collie-agent config)))
+
+(define home-collie-service-type
+  (service-type
+   (name 'home-collie)
+   (extensions
+    (list (service-extension home-profile-service-type (compose list collie-configuration-collie))
+          (service-extension home-shepherd-service-type home-collie-services)))
+   (description "Run @command{collie} for one user and without root: it brings the user's rootless Podman pods to what a
+Git repository describes.  Its value is a @code{collie-configuration}; what that says of the system, of homes, and of the pod
+user has no meaning.  Subordinate IDs are for the system to give.")))
