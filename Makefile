@@ -59,7 +59,7 @@ test: lint build
 	@$(gcc)
 	@$(call logged,-race $(units))
 	guix/lab/lab build
-	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 30m -parallel 2 -skip '^Test(Torture|VM)$$' ./guix/lab)
+	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 60m -parallel 2 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
 
