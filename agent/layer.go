@@ -21,7 +21,7 @@ type (
 // baseline names the set that was live before Collie switched anything.
 const baseline = "baseline"
 
-// A Revision is an accepted commit, or the baseline: then it has neither Files nor Tree.
+// A Revision is an accepted commit, or the baseline: then it has no Tree, and its Files are of the commit that comes next.
 type Revision struct {
 	source.Revision
 	Files view   // as this host sees them
@@ -42,7 +42,7 @@ type Target struct {
 type Layer interface {
 	// Prepare evaluates, builds, pulls, beside whatever the keeper does: it only adds. A *BadError blames the commit,
 	// errAbsent says that the revision doesn't name this layer; any other error is worth a retry. Of the baseline it
-	// makes a target of what is live.
+	// makes a target of what is live, or says errAbsent where there is nothing and the next revision doesn't name it.
 	Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error)
 	// Diff compares t with what is live, cheaply: no guix process, one API call.
 	Diff(ctx context.Context, t Target) ([]Change, error)

@@ -246,11 +246,9 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if rev.ID == baseline {
 		return l.asItIs(ctx, rev, tell)
 	}
-	file := "home/" + l.User + ".scm"
-	if !rev.Files.has(file) {
-		if file = "home.scm"; !l.main || !rev.Files.has(file) {
-			return Target{}, errAbsent
-		}
+	file, named := l.file(rev.Files)
+	if !named {
+		return Target{}, errAbsent
 	}
 	var work guix.Work
 	watch := l.watch(rev, tell, &work)
@@ -267,6 +265,14 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
+// file describes this home in a revision, if any does.
+func (l homeLayer) file(files view) (name string, is bool) {
+	if own := "home/" + l.User + ".scm"; files.has(own) {
+		return own, true
+	}
+	return "home.scm", l.main && files.has("home.scm")
+}
+
 // by is the home that file describes, as the guix of a profile makes it.
 func (l homeLayer) by(profile, file string) *guix.Home {
 	home := *l.Home
@@ -274,14 +280,17 @@ func (l homeLayer) by(profile, file string) *guix.Home {
 	return &home
 }
 
-// asItIs is the home that the user has, or an empty one.
+// asItIs is the home that the user has. Where there is none, but is to be, it is an empty one, whose making takes seconds.
 func (l homeLayer) asItIs(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
 	root := rootName(l.name, baseline, "")
 	item, err := l.Live(ctx)
 	none := item == ""
+	_, named := l.file(rev.Files)
 	switch {
 	case err != nil:
 		return Target{}, err
+	case none && !named:
+		return Target{}, errAbsent
 	case none:
 		item, err = l.BuildEmpty(ctx, root, l.watch(rev, tell, new(guix.Work)))
 	default:

@@ -152,17 +152,6 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	defer p.gate.Unlock()
 	rev := j.Revision
 	result := prepared{revision: rev, baseline: map[string]Target{}}
-	for _, part := range p.parts {
-		if !j.unknown[part.Name] {
-			continue
-		}
-		t, err := part.Layer.Prepare(ctx, Revision{Revision: source.Revision{ID: baseline}, MayBuild: p.allowed(rev.ID)}, p.tell(part.Name))
-		if err != nil {
-			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
-			return result
-		}
-		result.baseline[part.Name] = t
-	}
 	repository, err := p.files(ctx, rev.ID)
 	if err != nil {
 		result.err = unreadable(rev, err)
@@ -172,6 +161,21 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if err != nil {
 		result.err = unreadable(rev, err)
 		return result
+	}
+	for _, part := range p.parts {
+		if !j.unknown[part.Name] {
+			continue
+		}
+		now := Revision{Revision: source.Revision{ID: baseline}, Files: files, MayBuild: p.allowed(rev.ID)}
+		t, err := part.Layer.Prepare(ctx, now, p.tell(part.Name))
+		if errors.Is(err, errAbsent) {
+			continue
+		}
+		if err != nil {
+			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
+			return result
+		}
+		result.baseline[part.Name] = t
 	}
 	if mistakes := unsupported(files); len(mistakes) > 0 {
 		result.err = &BadError{Err: errors.Join(mistakes...)}
