@@ -37,6 +37,7 @@ type Agent struct {
 	conductor *conductor
 	runner    *guix.Runner
 	system    *guix.System // nil: not followed
+	own       selfOwner    // nil: there is neither the system nor a home that may have the agent's own service
 	pods      podLister    // nil: no pods
 	refused   *refused
 }
@@ -95,6 +96,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep
+	a.conductor.removal = cfg.forgets()
 	a.conductor.windows, a.conductor.reboots = cfg.Windows, cfg.Reboots
 	a.conductor.yields = time.Duration(cfg.OthersTimeout)
 	a.conductor.images = time.Duration(cfg.Images.Interval)
@@ -107,7 +109,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 
 func newConductor(parts []Part, soak time.Duration, st store, j *journal, state State, log *slog.Logger) *conductor {
 	c := &conductor{
-		parts: parts, soak: soak, yields: guix.DefaultPatience, log: log, store: st, journal: j, state: state,
+		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
@@ -165,7 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	err = errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
 	if left {
-		err = errors.Join(err, a.system.Leave(asked))
+		err = errors.Join(err, a.own.Leave(asked))
 	}
 	if reboots {
 		err = errors.Join(err, a.system.Reboot(asked))
@@ -226,12 +228,22 @@ func (a *Agent) lockState() error {
 	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockSoon(f); err != nil {
 		f.Close()
 		return fmt.Errorf("another agent works on %s: stop it first (%w)", a.cfg.State, err)
 	}
 	a.lock = f
 	return nil
+}
+
+// lockSoon takes a lock, of which a moment may pass until an agent that was killed, or a child that it just forked, lets go.
+func lockSoon(f *os.File) error {
+	for until := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // nameHost keeps the name under which this machine was first known: system.scm may change the host name itself.
@@ -298,7 +310,7 @@ func (a *Agent) dropTrees(ts []Target) {
 	if !a.cfg.System && len(a.cfg.Homes) == 0 {
 		return
 	}
-	if err := keepPins(guixRoots, ts); err != nil {
+	if err := keepPins(guix.Roots(a.cfg.guixRoots()), ts); err != nil {
 		a.log.Warn("the guix of old revisions stays for now", "err", err)
 	}
 }

@@ -49,6 +49,7 @@ type conductor struct {
 	yields  time.Duration     // for how long they are waited for
 	drop    func(ts []Target) // removes the files of all revisions but these
 	rule    Keep              // of former good revisions
+	removal string            // the command that removes what Collie kept, once it left
 	garbage garbage
 	images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
 	asksAt  time.Time     // when the next is due

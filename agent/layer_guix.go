@@ -22,7 +22,7 @@ type guixItem struct {
 	Tree   string `json:"tree,omitempty"`   // from which it was built
 	File   string `json:"file,omitempty"`   // the home's, in the tree
 	Guix   string `json:"guix,omitempty"`   // the profile of the guix that built it; empty: the one on PATH
-	Leaves bool   `json:"leaves,omitempty"` // a system that takes Collie off the machine
+	Leaves bool   `json:"leaves,omitempty"` // it takes Collie off the machine
 	None   bool   `json:"none,omitempty"`   // there was no home, which is as good as this empty one
 
 	Names map[string]string `json:"names,omitempty"` // of Scheme files in the tree that the repository has elsewhere
@@ -167,7 +167,7 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 	if err != nil {
 		return Target{}, err
 	}
-	leaves, err := l.mayLeave(ctx, rev.Files, item)
+	leaves, err := mayLeave(ctx, l.System, rev.Files, item, "system", "system.scm")
 	if err != nil {
 		return Target{}, err
 	}
@@ -262,7 +262,13 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if err != nil {
 		return Target{}, err
 	}
-	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Guix: profile, Names: rev.Files.names(), Work: work})
+	var leaves bool
+	if l.Self != "" {
+		if leaves, err = mayLeave(ctx, l.Home, rev.Files, item, "home", file); err != nil {
+			return Target{}, err
+		}
+	}
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Leaves: leaves, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
 // file describes this home in a revision, if any does.

@@ -94,7 +94,7 @@ type describer interface {
 
 // account is how Collie leaves the machine.
 func (c *conductor) account() []string {
-	all := []string{"at revision " + c.state.Current.Revision + ", whose system has no service " + ownService}
+	all := []string{"at revision " + c.state.Current.Revision + ", which has no service " + ownService}
 	for _, p := range c.parts {
 		t, err := c.store.target(c.state.Current.Targets[p.Name])
 		if l, tells := p.Layer.(describer); tells && err == nil {
@@ -103,7 +103,7 @@ func (c *conductor) account() []string {
 	}
 	return append(all,
 		"nobody looks at the repository any more, restarts what changes, heals pods, or returns from what fails",
-		"what Collie kept stays until it is removed by hand: "+c.store.dir+", and "+guixRoots+", without which `guix gc` may take what isn't live")
+		"what Collie kept stays in "+c.store.dir+" until `"+c.removal+"` removes it")
 }
 
 func (l systemLayer) Describe(t Target) string {
@@ -137,9 +137,21 @@ func (l podsLayer) Describe(t Target) string {
 	return strings.Join(names, ", ") + " go on until the next boot, and nobody starts them then"
 }
 
-// mayLeave refuses a system that takes Collie off the machine, unless the commit says that it is meant so: a service list
-// that was copied without it would do that by mistake, and nobody could undo it by a push.
-func (l systemLayer) mayLeave(ctx context.Context, files view, item string) (leaves bool, err error) {
+// A selfOwner may have the agent's own service: the system, or without root the home.
+type selfOwner interface {
+	Live(ctx context.Context) (item string, err error)
+	Runs(item string) (bool, error)
+	Drops(live, item string) (bool, error)
+	Own(ctx context.Context, item string) (guix.Change, error)
+	Leave(ctx context.Context) error
+}
+
+// serviceTypes have the agent's own service, by what they are of.
+var serviceTypes = map[string]string{"system": "collie-service-type", "home": "home-collie-service-type"}
+
+// mayLeave refuses what takes Collie off the machine, unless the commit says that it is meant so: a service list that was
+// copied without it would do that by mistake, and nobody could undo it by a push. item was made of file, and is called what.
+func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file string) (leaves bool, err error) {
 	cfg, err := readRepositoryConfig(files)
 	if err != nil {
 		return false, err
@@ -149,8 +161,8 @@ func (l systemLayer) mayLeave(ctx context.Context, files view, item string) (lea
 	case err != nil:
 		return false, err
 	case stays && cfg.Leave:
-		return false, &BadError{Err: fmt.Errorf("%s: leave: true, but the system of %s still has the service %s\n"+
-			"  hint: remove the one or the other", files.at(repositoryFile), files.at("system.scm"), ownService)}
+		return false, &BadError{Err: fmt.Errorf("%s: leave: true, but the %s of %s still has the service %s\n"+
+			"  hint: remove the one or the other", files.at(repositoryFile), what, files.at(file), ownService)}
 	case stays:
 		return false, nil
 	}
@@ -159,28 +171,34 @@ func (l systemLayer) mayLeave(ctx context.Context, files view, item string) (lea
 		return false, err
 	}
 	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
-		err = &BadError{Err: fmt.Errorf("%s: the system has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
-			"  hint: keep collie-service-type, or say `leave: true` in %s", files.at("system.scm"), ownService, repositoryFile)}
+		err = &BadError{Err: fmt.Errorf("%s: the %s has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
+			"  hint: keep %s, or say `leave: true` in %s", files.at(file), what, ownService, serviceTypes[what], repositoryFile)}
 	}
 	return leaves, err
 }
 
-// Own is what is due for the agent's own service.
 func (l systemLayer) Own(ctx context.Context, t Target) (Change, error) {
+	return ownOf(ctx, l.System, t)
+}
+
+func (l homeLayer) Own(ctx context.Context, t Target) (Change, error) { return ownOf(ctx, l.Home, t) }
+
+// ownOf is what is due for the agent's own service, where t is wanted.
+func ownOf(ctx context.Context, l selfOwner, t Target) (Change, error) {
 	var item guixItem
 	if t.ID != "" {
 		if err := decode(t, &item); err != nil {
 			return Change{}, err
 		}
 	}
-	own, err := l.System.Own(ctx, item.Item)
+	own, err := l.Own(ctx, item.Item)
 	return Change{Does: own.Does, Subject: own.Subject, Says: own.Says, Waits: own.Waits()}, err
 }
 
 // leaves tells whether t takes Collie off the machine.
 func leaves(t Target) bool {
 	var item guixItem
-	return t.Layer == "system" && decode(t, &item) == nil && item.Leaves
+	return (t.Layer == "system" || strings.HasPrefix(t.Layer, "home:")) && decode(t, &item) == nil && item.Leaves
 }
 
 // sequence is the order in which the layers are switched to set. The system that takes Collie off the machine also takes
@@ -194,5 +212,12 @@ func (c *conductor) sequence(set Set) []Part {
 	return last
 }
 
-// judges tells whether a layer is looked at for the verdict: once Collie's own services are gone, only the system can be.
-func (r *Rollout) judges(layer string) bool { return !r.To.Leaves || layer == "system" }
+// judges tells whether a layer at a target is looked at for the verdict: once Collie's own services are gone, only what they
+// left can be.
+func (c *conductor) judges(id string) bool {
+	if !c.state.Rollout.To.Leaves {
+		return true
+	}
+	t, err := c.store.target(id)
+	return err == nil && leaves(t)
+}

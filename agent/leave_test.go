@@ -218,7 +218,7 @@ func TestTheAgentLeaves(t *testing.T) {
 			t.Fatalf("it ended with %v", err)
 		}
 		last := w.last()
-		for _, part := range []string{"at revision b", "system: generation 7 stays", "nobody looks at the repository", w.dir, guixRoots} {
+		for _, part := range []string{"at revision b", "system: generation 7 stays", "nobody looks at the repository", w.dir, "collie forget"} {
 			if last.Event != evLeft || !strings.Contains(last.Because, part) {
 				t.Errorf("the journal ends with %+v, without %q", last, part)
 			}

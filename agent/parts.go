@@ -35,24 +35,29 @@ func (a *Agent) parts() ([]Part, error) {
 	runner := &guix.Runner{Command: "guix", Logs: in("logs"), Patience: time.Duration(a.cfg.OthersTimeout)}
 	a.runner = runner
 	settler := &settler{runner: runner}
-	builder := &builder{roots: guixRoots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
+	roots := guix.Roots(a.cfg.guixRoots())
+	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
 	var parts []Part
 	if a.cfg.System {
 		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})
 		a.system = &guix.System{
-			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: guixRoots,
+			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: roots,
 			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService, forwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
+		a.own = a.system
 		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}, Heals: a.cfg.Drift == driftHeal})
 	}
 	for _, user := range a.cfg.Homes {
 		name := "home:" + user
 		home := &guix.Home{
-			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: guixRoots,
+			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: roots,
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Made: in("home." + user + ".made.json"),
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
+		}
+		if a.cfg.alone {
+			home.Self, a.own = ownService, home
 		}
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}

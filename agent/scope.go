@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 )
 
 // UserFolders are where a Collie has its things that works for one user, without root.
@@ -25,8 +27,8 @@ func FoldersOfUser() (UserFolders, error) {
 	}, nil
 }
 
-// ForUser makes of a configuration that of a Collie which works for whoever runs this process, and without root: it has the
-// pods alone, by Podman's own socket, and follows a repository that may be the user's.
+// ForUser makes of a configuration that of a Collie which works for whoever runs this process, and without root: it has that
+// user's home, where there is Guix, and pods by Podman's own socket, and follows a repository that may be the user's.
 func (cfg Config) ForUser(at UserFolders) (Config, error) {
 	me, err := user.Current()
 	if err != nil {
@@ -35,12 +37,15 @@ func (cfg Config) ForUser(at UserFolders) (Config, error) {
 	switch {
 	case os.Geteuid() == 0:
 		return cfg, errors.New("--scope user is for Collie without root: leave it out, or run it as the user")
-	case len(cfg.Homes) > 0:
-		return cfg, errors.New("homes: a Collie of --scope user has pods alone: leave it out")
+	case slices.ContainsFunc(cfg.Homes, func(name string) bool { return name != me.Username }):
+		return cfg, fmt.Errorf("homes: a Collie of --scope user has the home of who runs it alone, %s: leave it out", me.Username)
 	case cfg.User != "" && cfg.User != me.Username:
 		return cfg, fmt.Errorf("user: a Collie of --scope user runs pods as who runs it, %s: leave it out", me.Username)
 	}
 	cfg.System, cfg.User, cfg.alone = false, me.Username, true
+	if cfg.Homes == nil && hasGuixCommand() {
+		cfg.Homes = []string{me.Username}
+	}
 	if cfg.State == stateFolder {
 		cfg.State = at.State
 	}
@@ -53,6 +58,19 @@ func (cfg Config) podUser() string {
 		return ""
 	}
 	return cfg.User
+}
+
+func hasGuixCommand() bool {
+	_, err := exec.LookPath("guix")
+	return err == nil
+}
+
+// guixRoots is the folder of what Guix keeps for Collie. That of a user's profiles is the user's, and counts as well.
+func (cfg Config) guixRoots() string {
+	if cfg.alone {
+		return filepath.Join(guixProfiles, "per-user", cfg.User, "collie")
+	}
+	return guixRoots
 }
 
 // podmanSocket is where Podman's API answers.

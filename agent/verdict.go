@@ -61,7 +61,7 @@ func (c *conductor) verdict(now time.Time) error {
 	last, blind := now, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
-		if !current || !r.judges(p.Name) {
+		if !current || !c.judges(id) {
 			continue
 		}
 		seen := c.seen[p.Name]

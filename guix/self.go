@@ -13,28 +13,36 @@ import (
 const Leaves = "leave"
 
 // Runs tells whether the system item has the agent's own service.
-func (s *System) Runs(item string) (bool, error) {
-	files, err := systemDefinitions(item)
-	if err != nil {
-		return false, err
-	}
-	return s.services().selfIn(files), nil
-}
+func (s *System) Runs(item string) (bool, error) { return s.services().runsSelf(item) }
+
+// Runs tells whether the home item has the agent's own service.
+func (h *Home) Runs(item string) (bool, error) { return h.services(User{}).runsSelf(item) }
 
 // Drops tells whether a switch from the system live to item takes the agent's own service off the machine.
-func (s *System) Drops(live, item string) (bool, error) {
-	before, err := s.Runs(live)
+func (s *System) Drops(live, item string) (bool, error) { return s.services().dropsSelf(live, item) }
+
+// Drops tells whether a switch from the home live to item takes it off.
+func (h *Home) Drops(live, item string) (bool, error) {
+	return h.services(User{}).dropsSelf(live, item)
+}
+
+func (s *services) dropsSelf(live, item string) (bool, error) {
+	before, err := s.runsSelf(live)
 	if err != nil || !before {
 		return false, err
 	}
-	after, err := s.Runs(item)
+	after, err := s.runsSelf(item)
 	return !after, err
 }
 
-func (s *services) selfIn(files []ServiceFile) bool {
+func (s *services) runsSelf(item string) (bool, error) {
+	if s.self == "" || item == "" {
+		return false, nil
+	}
+	files, err := s.definitions(item)
 	return slices.ContainsFunc(files, func(f ServiceFile) bool {
 		return f.defines(shepherd.Service{Name: s.self, Provides: []string{s.self}})
-	})
+	}), err
 }
 
 // Own says what is due for the agent's own service; the zero Change if nothing is. It goes by the files of the system
@@ -43,10 +51,26 @@ func (s *System) Own(ctx context.Context, item string) (Change, error) {
 	return s.services().own(ctx, item)
 }
 
+// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it.
+func (h *Home) Own(ctx context.Context, item string) (Change, error) {
+	if h.Self == "" {
+		return Change{}, nil
+	}
+	u, err := h.who()
+	if err != nil {
+		return Change{}, err
+	}
+	own, err := h.services(u).own(ctx, item)
+	if unreachable(err) {
+		return Change{}, nil // then the agent isn't Shepherd's
+	}
+	return own, err
+}
+
 // own also keeps from which files services run: after somebody else's reconfigure nobody could tell.
 func (s *services) own(ctx context.Context, item string) (Change, error) {
 	live, err := s.live()
-	if err != nil {
+	if err != nil || live == "" {
 		return Change{}, err
 	}
 	files, all, kept, err := s.survey(ctx, live)
@@ -66,14 +90,25 @@ func (s *services) own(ctx context.Context, item string) (Change, error) {
 	case file == "" && live == item:
 		return Change{Leaves, subject, "it left the configuration"}, nil
 	case file != "" && file != e.File && all[i].Pending: // else Shepherd would start the old one, again and again
-		return Change{OwnExit, subject, fmt.Sprintf("its definition changed, to that of the system %s", hash(live))}, nil
+		return Change{OwnExit, subject, fmt.Sprintf("its definition changed, to that of %s", hash(live))}, nil
 	}
 	return Change{}, nil
 }
 
 // Leave has Shepherd stop the agent's own service, and forget it. It returns when ctx ends, as it does by that stop.
-func (s *System) Leave(ctx context.Context) error {
-	err := s.Shepherd.Unload(ctx, s.Self)
+func (s *System) Leave(ctx context.Context) error { return leave(ctx, s.Shepherd, s.Self) }
+
+// Leave has the user's Shepherd do so.
+func (h *Home) Leave(ctx context.Context) error {
+	u, err := h.who()
+	if err != nil {
+		return err
+	}
+	return leave(ctx, h.services(u).shepherd, h.Self)
+}
+
+func leave(ctx context.Context, from *shepherd.Client, self string) error {
+	err := from.Unload(ctx, self)
 	if ctx.Err() != nil {
 		return nil // so it was meant
 	}

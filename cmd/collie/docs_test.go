@@ -249,6 +249,7 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"status":   "Shepherd's own, so it is deployment",
 		"restart":  "Shepherd's own, of the agent itself",
 		"doctor":   "looks from outside, and needs no agent",
+		"forget":   "is for when no agent is left",
 		"forward":  "is what the agent asks",
 		"import":   "writes a file, which Shepherd's clients don't",
 		"init":     "asks nobody",

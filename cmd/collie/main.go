@@ -129,12 +129,12 @@ func rootCmd(c *cli) *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&c.agent.Socket, "socket", socket, "the agent's control socket (COLLIE_SOCKET)")
-	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "whose Collie: the machine's, or without root and for pods alone the user's: machine, user")
+	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "whose Collie: the machine's, or without root the user's, with home and pods: machine, user")
 	root.PersistentPreRunE = c.atScope
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), logsCmd(c), doctorCmd(c),
-		validateCmd(c), initCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), deliverCmd(), secretCmd(c))
+		validateCmd(c), initCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), forgetCmd(c), deliverCmd(), secretCmd(c))
 	return root
 }
 
@@ -155,7 +155,7 @@ func (c *cli) atScope(cmd *cobra.Command, _ []string) (err error) {
 	if c.user, err = agent.FoldersOfUser(); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"config": c.user.Config, "runtime": c.user.Runtime, "socket": filepath.Join(c.user.Runtime, "collie.sock")} {
+	for name, value := range map[string]string{"config": c.user.Config, "state": c.user.State, "runtime": c.user.Runtime, "socket": filepath.Join(c.user.Runtime, "collie.sock")} {
 		flag := cmd.Flags().Lookup(name)
 		if flag == nil || flag.Changed || name == "socket" && os.Getenv("COLLIE_SOCKET") != "" {
 			continue

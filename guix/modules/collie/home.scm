@@ -1,4 +1,4 @@
-;; Collie without root: for one user, in that user's home, with pods alone.  For Guix 1.5.0 and Shepherd 1.0.9.
+;; Collie without root: for one user, in that user's home, which it follows, with the user's pods.  For Guix 1.5.0 and Shepherd 1.0.9.
 (define-module (collie home)
   #:use-module (collie services)
   #:use-module (gnu home services)
@@ -13,9 +13,11 @@
   (@@ (collie services) containers.conf))
 
 (define (user.yaml config)
-  "Return the agent's configuration file.  What CONFIG says of the system, of homes, and of the pod user has no meaning."
+  "Return the agent's configuration file.  What CONFIG says of the system and of the pod user has no meaning; no homes are
+none, and any are that of whoever runs it."
   ((@@ (collie services) collie.yaml)
-   (collie-configuration (inherit config) (homes '()) (user ""))))
+   (collie-configuration (inherit config) (user ""))
+   #:homes (and (null? (collie-configuration-homes config)) '())))
 
 (define (podman-api config)
   (shepherd-service
@@ -34,7 +36,7 @@
   (define file (user.yaml config))
 
   (shepherd-service
-   (documentation "Follow a Git repository: bring the pods to what it describes.")
+   (documentation "Follow a Git repository: bring this home and the pods to what it describes.")
    (provision '(collie))                ;it requires nothing: to restart `podman-api' would stop it in mid-switch
    (modules `((shepherd support) ,@%default-modules))
    (start #~(make-forkexec-constructor
@@ -60,6 +62,6 @@
    (extensions
     (list (service-extension home-profile-service-type (compose list collie-configuration-collie))
           (service-extension home-shepherd-service-type home-collie-services)))
-   (description "Run @command{collie} for one user and without root: it brings the user's rootless Podman pods to what a
-Git repository describes.  Its value is a @code{collie-configuration}; what that says of the system, of homes, and of the pod
-user has no meaning.  Subordinate IDs are for the system to give.")))
+   (description "Run @command{collie} for one user and without root: it brings the user's home and rootless Podman pods
+to what a Git repository describes.  Its value is a @code{collie-configuration}; what that says of the system and of the pod
+user has no meaning, and with no @code{homes} it leaves the home alone.  Subordinate IDs are for the system to give.")))

@@ -316,8 +316,8 @@ arguments, Shepherd, and services whose policy is @code{reboot}.  In one of the 
            (string chr))))
   (string-append "\"" (string-concatenate (map escape (string->list str))) "\""))
 
-(define (collie.yaml config)
-  "Return the agent's configuration file: the fields of CONFIG, under the same names."
+(define* (collie.yaml config #:key (homes (collie-configuration-homes config)))
+  "Return the agent's configuration file: the fields of CONFIG, under the same names, with HOMES unless that is #f."
   (define (entry name value)
     (if (maybe-value-set? value)
         (list name ": " value "\n")
@@ -353,7 +353,9 @@ arguments, Shepherd, and services whose policy is @code{reboot}.  In one of the 
                (if (null? mirrors) '() (cons "  mirrors:\n" (append-map mirror mirrors)))
                (entry "host" (quoted (collie-configuration-host config)))
                (entry "system" (if (collie-configuration-system? config) "true" "false"))
-               (entry "homes" (format #f "[~{~a~^, ~}]" (map yaml-string (collie-configuration-homes config))))
+               (entry "homes" (if homes
+                                  (format #f "[~{~a~^, ~}]" (map yaml-string homes))
+                                  %unset-value))
                (entry "user" (quoted (collie-configuration-user config)))
                (entry "downgrades" (if (collie-configuration-downgrades? config) "true" "false"))
                (entry "maxBuilds" (number->string (collie-configuration-max-builds config)))

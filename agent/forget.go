@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"example.org/collie/guix"
+)
+
+// Remains are what Collie keeps on a machine, and leaves there when it goes.
+type Remains struct {
+	State  string // the state folder
+	Roots  string // the folder of what Guix keeps
+	Config string // is there as long as Collie is configured; empty: nobody knows
+}
+
+// OfMachine are those of the Collie with that state folder.
+func OfMachine(state string) Remains {
+	return Remains{State: state, Roots: guixRoots, Config: "/etc/collie.yaml"}
+}
+
+// OfUser are those of a Collie without root.
+func OfUser(state, user string) Remains {
+	return Remains{State: state, Roots: Config{User: user, alone: true}.guixRoots()}
+}
+
+// forgets is the command that removes them. Once Collie's service is gone, its binary is in nobody's profile.
+func (cfg Config) forgets() string {
+	binary, err := os.Executable()
+	if err != nil {
+		binary = "collie"
+	}
+	words := []string{binary, "forget"}
+	if cfg.alone {
+		words = append(words, "--scope", "user")
+	}
+	if cfg.State != stateFolder {
+		words = append(words, "--state", cfg.State)
+	}
+	return strings.Join(append(words, "--yes"), " ")
+}
+
+// Check tells why these can't be removed: an agent may still need them, or they aren't Collie's.
+func (r Remains) Check() error {
+	if _, err := os.Stat(r.Config); r.Config != "" && err == nil {
+		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, repositoryFile)
+	}
+	lock, err := os.Open(filepath.Join(r.State, "lock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s isn't the state of a Collie: it has no file named lock", r.State)
+	}
+	if err != nil {
+		return fmt.Errorf("what Collie keeps: %w", err)
+	}
+	defer lock.Close()
+	if err := lockSoon(lock); err != nil {
+		return fmt.Errorf("an agent works on %s: stop it first", r.State)
+	}
+	return nil
+}
+
+// Text says what is removed, and what isn't.
+func (r Remains) Text() string {
+	return fmt.Sprintf("%s: the clone, the history, logs, and the private key, without which the repository's secrets for this machine can't be read\n"+
+		"%s: what `guix gc` spares, beside what is live and Guix's own generations\n"+
+		"Pods, services, homes and volumes stay as they are. Podman can't take labels off: a Collie that comes back knows the pods as its own.\n", r.State, r.Roots)
+}
+
+// Remove removes them. What is live goes on.
+func (r Remains) Remove() error {
+	if err := r.Check(); err != nil {
+		return err
+	}
+	trees, err := filepath.Glob(filepath.Join(r.State, treesDir, "*"))
+	for _, tree := range trees {
+		err = errors.Join(err, guix.RemoveTree(tree))
+	}
+	if err = errors.Join(err, os.RemoveAll(r.Roots)); err != nil {
+		return fmt.Errorf("forgetting: %w", err)
+	}
+	if err := os.RemoveAll(r.State); err != nil {
+		return fmt.Errorf("forgetting: %w", err)
+	}
+	return nil
+}
