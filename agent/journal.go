@@ -256,6 +256,9 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			deploying = ""
 		case evDrift, evHealing:
 			aside(e)
+		case evReboot:
+			e.Layer = "system"
+			aside(e)
 		case evHealed:
 			if d := open[beside(e)]; d != nil {
 				d.Outcome, d.Duration = "healed", e.At.Sub(d.Started)

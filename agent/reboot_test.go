@@ -78,5 +78,8 @@ func TestARebootInVainIsToldAndNotRepeated(t *testing.T) {
 		if says, want := s.inVain(w.layers[0].waits), "and not in force: kernel"; !strings.Contains(says, want) {
 			t.Errorf("it says %q, want %q", says, want)
 		}
+		if d := w.history()[0]; d.Outcome != "reboot" || d.Reason != "kernel" || d.Layers[0] != "system" {
+			t.Errorf("history tells %+v", d)
+		}
 	})
 }

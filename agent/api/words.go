@@ -336,7 +336,7 @@ type Deployment struct {
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"duration"` // nanoseconds, from the start of its preparation to its outcome
 	Layers   []string      `json:"layers"`   // those that were switched
-	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, accepted, underway
+	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, accepted, underway; of what no commit did: drift, healing, healed, reboot
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
 
