@@ -285,7 +285,7 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if g, err := user.LookupGroup("collie"); err == nil {
+	if g, err := user.LookupGroup("collie"); err == nil && !a.cfg.alone {
 		gid, _ := strconv.Atoi(g.Gid)
 		if err := os.Chown(path, -1, gid); err != nil {
 			a.log.Warn("the group collie can't use the control socket", "err", err)

@@ -1,13 +1,13 @@
 ;; The guest: an operating system with Collie as a user would have it, the real services of OpenSSH and rootless Podman,
-;; a registry on loopback, and an account `ops' that owns the repository.  A repository in the guest can build on it:
+;; a registry on loopback, and the repository on the machine as a user would have it.  A repository in the guest can build on it:
 ;;
 ;;   (define guest (load "/share/guest.scm"))
 ;;   (operating-system
 ;;     (inherit guest)
 ;;     (services (cons (simple-service ...) (operating-system-user-services guest))))
-(use-modules (gnu) (gnu bootloader extlinux) (gnu packages base) (gnu packages version-control)
+(use-modules (gnu) (gnu bootloader extlinux) (gnu packages base)
              (gnu services containers) (gnu services networking) (gnu services shepherd) (gnu services ssh)
-             (guix build-system trivial) (guix gexp) (guix packages) (collie packages) (collie services))
+             (guix build-system trivial) (guix gexp) (guix packages) (collie packages) (collie repository) (collie services))
 
 ;; guix-forge leaves packages alone whose version has no digit: no-kernel and lab-collie the daemon builds.
 (define* (lab-package name builder #:optional (version "none"))
@@ -88,11 +88,6 @@ insecure = true
   (kernel no-kernel) (initrd (lambda _ (plain-file "initrd" ""))) (firmware '()) (packages '())
   (bootloader (bootloader-configuration (bootloader extlinux-bootloader) (targets '("/dev/null"))))
   (file-systems (list (file-system (mount-point "/") (device "none") (type "overlay") (check? #f))))
-  (users (cons (user-account
-                (name "ops") (group "users") (system? #t) (password "*")
-                (home-directory "/srv/git") (create-home-directory? #f)
-                (shell (file-append git-minimal "/bin/git-shell")))
-               %base-user-accounts))
   (services
    (list (service guix-service-type
                   (guix-configuration (extra-options '("--disable-chroot" "--max-jobs=2"))
@@ -105,8 +100,9 @@ insecure = true
                   (openssh-configuration
                    (permit-root-login 'prohibit-password)
                    (password-authentication? #f)
-                   (authorized-keys `(("ops" ,(local-file "/share/key.pub"))
-                                      ("root" ,(local-file "/share/key.pub"))))))
+                   (authorized-keys `(("root" ,(local-file "/share/key.pub"))))))
+         (service collie-repository-service-type
+                  (collie-repository-configuration (keys (list (local-file "/share/key.pub")))))
          (service rootless-podman-service-type
                   (rootless-podman-configuration (podman lab-podman) (containers-registries registries.conf)))
          (service collie-service-type

@@ -32,7 +32,9 @@ func TestPackage(t *testing.T) {
 	in("../..", nil, `mkdir -p "$0"; git ls-files -z --cached --others --exclude-standard | tar --null -T - -c | tar -C "$0" -x`)
 	in(tree, nil, "make dist")
 	// In GOPATH mode Go takes no other toolchain: ask for that one's own program.
-	root := strings.TrimSpace(in(path, []string{"GOTOOLCHAIN=" + oldestGo}, "go env GOROOT"))
+	oldest := []string{"GOTOOLCHAIN=" + oldestGo}
+	in(path, oldest, "go version") // says what it downloads
+	root := strings.TrimSpace(in(path, oldest, "go env GOROOT"))
 	gopath := []string{"GO111MODULE=off", "GOTOOLCHAIN=local", "GOPATH=" + path, "GOFLAGS=", "CGO_ENABLED=0"}
 	in(tree, gopath, root+"/bin/go install -trimpath -ldflags '-s -w -X main.version=0.1.0' example.org/collie/cmd/collie")
 	if said := in(path, nil, "bin/collie version; go version bin/collie"); said != "collie 0.1.0\nbin/collie: "+oldestGo+"\n" {
