@@ -57,7 +57,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
 		if a.cfg.alone {
-			home.Self, a.own = ownService, home
+			home.Self, home.Idle, a.own = ownService, []string{forwardService}, home
 		}
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}

@@ -27,6 +27,11 @@ func FoldersOfUser() (UserFolders, error) {
 	}, nil
 }
 
+// Forwarder is the socket of what forwards ports to the pods, beside Podman's.
+func (at UserFolders) Forwarder() string {
+	return filepath.Join(filepath.Dir(at.Runtime), forwardSocket)
+}
+
 // ForUser makes of a configuration that of a Collie which works for whoever runs this process, and without root: it has that
 // user's home, where there is Guix, and pods by Podman's own socket, and follows a repository that may be the user's.
 func (cfg Config) ForUser(at UserFolders) (Config, error) {

@@ -26,6 +26,7 @@ type Home struct {
 	Begun    string            // file: the note of the last switch
 	Made     string            // file: which generations Collie made
 	Self     string            // the agent's own service, if the user's Shepherd runs it
+	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
 	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
@@ -263,7 +264,7 @@ func (h *Home) services(u User) *services {
 	live := func() (string, error) { return h.Live(context.Background()) }
 	return &services{
 		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
-		started:  h.Started, roots: h.Roots, self: h.Self, policies: h.Policies, timeout: h.Timeout,
+		started:  h.Started, roots: h.Roots, self: h.Self, idle: h.Idle, policies: h.Policies, timeout: h.Timeout,
 		definitions: homeDefinitions,
 		former: func() (all []ServiceFile) {
 			for _, item := range h.profile().items() {

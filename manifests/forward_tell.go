@@ -36,7 +36,7 @@ type ForwarderError struct {
 }
 
 func (e *ForwarderError) Error() string {
-	return fmt.Sprintf("what forwards ports to pods doesn't answer at %s: %v; start it with `herd start collie-forward`", e.socket, e.err)
+	return fmt.Sprintf("what forwards ports to pods doesn't answer at %s: %v; start it with `herd start collie-forward`, or where no Shepherd has it `collie --scope user forward`", e.socket, e.err)
 }
 
 func (e *ForwarderError) Unwrap() error { return e.err }

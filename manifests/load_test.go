@@ -148,7 +148,11 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		tree := os.DirFS(filepath.Join(folder, example.Name()))
-		m, err := Load(tree, "pods")
+		dirs := []string{"pods"}
+		if hosts, _ := fs.Glob(tree, "hosts/*/pods"); len(hosts) > 0 {
+			dirs = append(dirs, hosts[0])
+		}
+		m, err := Load(tree, dirs...)
 		missing := map[string]string{"secrets": "door", "wireguard": "wireguard"}[example.Name()]
 		if missing != "" && err != nil && strings.HasSuffix(err.Error(), fmt.Sprintf("there is no Secret %q", missing)) {
 			continue

@@ -155,7 +155,7 @@ func (c *cli) atScope(cmd *cobra.Command, _ []string) (err error) {
 	if c.user, err = agent.FoldersOfUser(); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"config": c.user.Config, "state": c.user.State, "runtime": c.user.Runtime, "socket": filepath.Join(c.user.Runtime, "collie.sock")} {
+	for name, value := range map[string]string{"config": c.user.Config, "state": c.user.State, "control": c.user.Forwarder(), "runtime": c.user.Runtime, "socket": filepath.Join(c.user.Runtime, "collie.sock")} {
 		flag := cmd.Flags().Lookup(name)
 		if flag == nil || flag.Changed || name == "socket" && os.Getenv("COLLIE_SOCKET") != "" {
 			continue

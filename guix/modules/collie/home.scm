@@ -53,8 +53,27 @@ none, and any are that of whoever runs it."
    (respawn-delay (collie-configuration-respawn-delay config))
    (actions (list (shepherd-configuration-action file)))))
 
+;; Podman's own socket, and the forwarder's, are where the agent looks for them.
+(define (collie-forward config)
+  (shepherd-service
+   (documentation "Forward ports of the machine to pods that ask for it by `collie.io/handover: forward'.")
+   (provision '(collie-forward))
+   (modules `((shepherd endpoints) (shepherd support) ,@%default-modules))
+   ;; It starts when the agent first has something to tell it, and leaves when nothing is left to forward.
+   (start #~(make-systemd-constructor
+             (list #$(file-append (collie-configuration-collie config) "/bin/collie") "forward")
+             (list (endpoint
+                    (make-socket-address AF_UNIX
+                                         (string-append (or (getenv "XDG_RUNTIME_DIR")
+                                                            (string-append "/run/user/" (number->string (getuid))))
+                                                        "/podman/forward.sock"))
+                    #:name "forward" #:socket-directory-permissions #o700))
+             #:log-file (string-append %user-log-dir "/collie-forward.log")))
+   (stop #~(make-systemd-destructor))
+   (respawn-limit ''(100 . 1))))
+
 (define (home-collie-services config)
-  (list (podman-api config) (collie-agent config)))
+  (list (podman-api config) (collie-forward config) (collie-agent config)))
 
 (define home-collie-service-type
   (service-type
