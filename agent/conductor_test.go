@@ -47,6 +47,9 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	if rev.ID == baseline {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if l.live == "" && !rev.Files.has(l.name) {
+			return Target{}, errAbsent
+		}
 		return encode(l.name, l.name+"-"+l.live, baseline, l.live)
 	}
 	l.mu.Lock()
@@ -321,6 +324,28 @@ func TestPushDeploysAllLayersAndIsGoodAfterTheSoak(t *testing.T) {
 		h := w.history()
 		if len(h) != 1 || h[0].Outcome != "good" || h[0].Author != "ann" || h[0].Subject != "commit a" || !slices.Equal(h[0].Layers, []string{"system", "home", "pods"}) {
 			t.Errorf("history: %+v", h)
+		}
+	})
+}
+
+// A home that isn't there gets a baseline, to which it returns, only when a revision names it.
+func TestWhatIsNotThereIsLeftAloneUntilARevisionNamesIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.layers[1].set(func(l *fakeLayer) { l.live = "" })
+		w.push("a", "system=1", "pods=1")
+		pass(time.Minute)
+		w.is("1", "", "1")
+		w.good("a")
+		if id, is := w.state().Good.Targets["home"]; is {
+			t.Errorf("nobody named a home, and it was taken as %s", id)
+		}
+		w.layers[2].set(func(l *fakeLayer) { l.refuse["2"] = errors.New("no") })
+		w.push("b", "system=2", "home=2", "pods=2")
+		pass(time.Minute)
+		w.is("1", "", "1")
+		w.good("a")
+		if got, want := w.layers[1].switched(), []string{"2", ""}; !slices.Equal(got, want) {
+			t.Errorf("the home was switched to %q, want %q", got, want)
 		}
 	})
 }
