@@ -334,8 +334,13 @@ func TestWhatIsNotThereIsLeftAloneUntilARevisionNamesIt(t *testing.T) {
 		w.layers[1].set(func(l *fakeLayer) { l.live = "" })
 		w.push("a", "system=1", "pods=1")
 		pass(time.Minute)
+		w.push("worse", "system=1", "pods=bad")
+		pass(time.Minute)
 		w.is("1", "", "1")
 		w.good("a")
+		if s := w.status(t, w.agentOf(t)); len(s.Layers) != 2 {
+			t.Errorf("status tells of a home: %+v", s.Layers)
+		}
 		if id, is := w.state().Good.Targets["home"]; is {
 			t.Errorf("nobody named a home, and it was taken as %s", id)
 		}

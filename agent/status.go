@@ -48,9 +48,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		}
 		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
-			if s.Current.over(s.Good).Targets[p.Name] == "" {
-				continue // there is none, nor was one
-			}
+		}
+		if s.Good.Revision != "" && s.Good.Revision != baseline && s.Prepared.over(s.Current.over(s.Good)).Targets[p.Name] == "" {
+			continue // there is none, nor was one
 		}
 		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
 			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
