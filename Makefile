@@ -57,9 +57,8 @@ logged = go test -v $(1) 2>&1 | tee -a $(log) | grep --line-buffered -Ev '^ *(==
 test: lint build
 	@rm -f $(log)
 	@$(gcc)
-	@guix/lab/lab build & made=$$! code=0; \
-	    { $(call logged,-race $(units)); } || code=$$?; \
-	    wait $$made || code=$$?; exit $$code
+	@$(call logged,-race $(units))
+	guix/lab/lab build
 	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"

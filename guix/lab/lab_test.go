@@ -21,7 +21,7 @@ import (
 const prefix = "lt-"
 
 // patience is how long wait-for waits in a guest.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 func TestGuest(t *testing.T) {
 	if os.Getenv("COLLIE_LAB") == "" {
@@ -96,7 +96,7 @@ type lab struct {
 func open() (*lab, error) { return find("lab", "guests", patience) }
 
 // openVMs finds that of virtual machines, which where the processor is emulated are some twenty times slower.
-func openVMs() (*lab, error) { return find("vm", "machines", 10*patience) }
+func openVMs() (*lab, error) { return find("vm", "machines", 5*patience) }
 
 // find finds a lab, and removes what a killed run left in it.
 func find(command, folder string, patience time.Duration) (*lab, error) {
