@@ -23,6 +23,14 @@ func TestForget(t *testing.T) {
 	}
 	refused("isn't the state of a Collie")
 
+	if err := os.WriteFile(filepath.Join(r.State, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("isn't the state of a Collie") // many a folder has a lock
+	if err := os.WriteFile(store{r.State}.stateFile(), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
 	a := &Agent{cfg: Config{State: r.State}}
 	if err := a.lockState(); err != nil {
 		t.Fatal(err)
