@@ -76,7 +76,7 @@ func BenchmarkFleet(b *testing.B) {
 			b.Errorf("%s: %d calls", what, asked)
 		}
 		say(what+": calls of the API", "1", fmt.Sprint(asked), verdict)
-		say(what+": time, CPU of the agent, against `podman ps --all`", "-", fmt.Sprintf("%v, %v, %v", middle(wall), cpu.Round(10*time.Microsecond), middle(hand)), "-")
+		say(what+": time, CPU; `podman ps --all`", "-", fmt.Sprintf("%v, %v, %v", middle(wall), cpu.Round(10*time.Microsecond), middle(hand)), "-")
 	}
 
 	const n, rounds = 50, 3

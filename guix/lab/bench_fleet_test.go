@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,15 +22,24 @@ func (g *bench) fleet() {
 		g.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	g.do("herd", "stop", "collie")
-	out, err := exec.Command(g.lab.command, "in", g.name, "env", "COLLIE_TEST_PODMAN=/run/collie/podman/podman.sock", "TMPDIR=/tmp",
-		"/root/manifests.test", "-test.run", "^$", "-test.bench", "^BenchmarkFleet$", "-test.benchtime", "1x").CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if cells := strings.Split(strings.TrimSpace(line), "\t"); len(cells) == 5 && cells[0] == "fleet" {
-			g.line(cells[1:]...)
-		}
+	measure := exec.Command(g.lab.command, "in", g.name, "env", "COLLIE_TEST_PODMAN=/run/collie/podman/podman.sock", "TMPDIR=/tmp",
+		"/root/manifests.test", "-test.run", "^$", "-test.bench", "^BenchmarkFleet$", "-test.benchtime", "1x")
+	out, err := measure.StdoutPipe()
+	measure.Stderr = measure.Stdout
+	if err == nil {
+		err = measure.Start()
 	}
 	if err != nil {
-		g.Errorf("many pods: %v\n%s", err, out)
+		g.Fatal(err)
+	}
+	said := new(strings.Builder)
+	for lines := bufio.NewScanner(io.TeeReader(out, said)); lines.Scan(); {
+		if cells := strings.Split(lines.Text(), "\t"); len(cells) == 5 && cells[0] == "fleet" {
+			g.line(cells[1], cells[2], cells[3], cells[4])
+		}
+	}
+	if err := measure.Wait(); err != nil {
+		g.Errorf("many pods: %v\n%s", err, said)
 	}
 	g.do("herd", "start", "collie")
 	g.status(`.phase == "idle"`)
