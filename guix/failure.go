@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A BuildError is the commit's fault: Guix refused, or couldn't build, what the repository describes.
@@ -73,7 +74,7 @@ func (o outcome) fault() error {
 const twoUpgrade = "service 'unattended-upgrade' provided more than once"
 
 var (
-	escape    = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+	escape    = regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]")
 	noise     = regexp.MustCompile(`^(substitute: |guix substitute: warning|warning: SQLite database is busy|Updating channel |Authenticating (commits|channel) |/bin/sh: warning: setlocale|building |successfully built |substitut|download|The following |Computing |  +/gnu/store/|/gnu/store/\S+$|\[ *\d+/ *\d+\] |;;; |Starting download |From |cannot build derivation |build of /gnu/store|guix \w+: warning: (Consider running|cannot determine provenance))`)
 	frame     = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
 	inTree    = regexp.MustCompile(`^In (.+):$`)
@@ -88,14 +89,14 @@ var (
 	locales   = "hint: Consider installing the `glibc-locales' package"
 )
 
-// clean drops what is for a terminal only.
+// clean drops what is for a terminal only, and what a reader wouldn't see, or would see elsewhere.
 func clean(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(strings.ToValidUTF8(escape.ReplaceAllString(text, ""), "�")) {
 		line = strings.TrimRight(line, "\r\n")
 		line = line[strings.LastIndexByte(line, '\r')+1:] // a progress bar is written over and over
 		b.WriteString(strings.Map(func(r rune) rune {
-			if r < ' ' && r != '\t' || r == 0x7f {
+			if r != '\t' && !unicode.IsGraphic(r) {
 				return -1
 			}
 			return r

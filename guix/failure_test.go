@@ -100,3 +100,24 @@ func TestFilesAreRenamedWhereverTheyAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// What programs say is text, whatever they want of a terminal or of a reader's eye.
+func TestClean(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain, é 😀\ttab":                                    "plain, é 😀\ttab",
+		"\x1b[32mINFO\x1b[0m up":                             "INFO up",
+		"\x1b[38:2::1:2:3mred\x1b[?25l\x1b[1 q":              "red",
+		"\x1b]0;a title\x07up \x1b]8;;http://x\x1b\\link":    "up link",
+		"\x1bP1;2q data\x1b\\\x1b(B\x1bcup":                  "up",
+		"\u009b31mred\u009b0m":                               "red",
+		"\x00nul\x7fdel\u00adsoft\u200bzero\u202eback\u2066": "nuldelsoftzeroback",
+		"a\u2028b\u0085c\ufeffd\ue000e":                      "abcde",
+		"50%\r100%":                                          "100%",
+		"\xff\xfe bad":                                       "� bad",
+		"lone \x1b":                                          "lone ",
+	} {
+		if got := clean(text); got != want+"\n" {
+			t.Errorf("%q became %q; want %q", text, got, want)
+		}
+	}
+}

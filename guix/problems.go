@@ -24,10 +24,11 @@ func (s *services) problems(ctx context.Context, item string, since time.Time) (
 	add := func(subject, says string, live shepherd.Service) {
 		e, _ := kept.of(live.Name)
 		lines, log := s.lastLines(ctx, live, e, all)
-		for _, more := range []string{reason(live, e), last(lines)} {
-			if more != "" {
-				says += ": " + more
-			}
+		if why := reason(live, e); why != "" {
+			says += ": " + why
+		}
+		if line := last(lines); line != "" { // it may have nothing to do with that
+			says += "; last line: " + line
 		}
 		if log != "" {
 			says += " (" + log + ")"

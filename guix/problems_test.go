@@ -25,6 +25,17 @@ func TestWhatShepherdGaveUpIsAProblem(t *testing.T) {
 	g.wants("what stopped by itself", g.ill("A"), "hand: stopped: disabled, died 2 times")
 }
 
+// The last line that a service wrote may have nothing to do with its end, so it is shown as the last line, and as no more.
+func TestTheLastLineIsNoReason(t *testing.T) {
+	g := newGuest(t)
+	g.system("A", "one web", "one quiet")
+	g.boots("A")
+	dies(g, "web")
+	dies(g, "quiet")
+	g.find("web").exits, g.find("web").messages = "(9 . 2000)", `(17 . "\x1b[31mall is \"well\"\u200b\x1b[0m") (16 . "before")`
+	g.wants("what is said", g.ill("A"), `web: stopped: disabled, died 2 times, killed by signal 9; last line: all is "well"`, "quiet: stopped: disabled, died 2 times")
+}
+
 func TestTheLastLines(t *testing.T) {
 	file := func(text string) string {
 		name := filepath.Join(t.TempDir(), "log")

@@ -1,9 +1,10 @@
 package guix
 
 import (
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"example.org/collie/shepherd"
 )
 
 // A form is a datum of Scheme: as much of it as a list of channels needs, or what Guix writes into the store.
@@ -142,7 +143,7 @@ func (r *schemeReader) form(depth int) (form, error) {
 	case c == '`' || c == ',':
 		r.skip(1 + len(r.text[1:]) - len(strings.TrimPrefix(r.text[1:], "@")))
 		return r.next(depth)
-	case c == '|', strings.HasPrefix(r.text, "#{"):
+	case strings.HasPrefix(r.text, "#{"), strings.HasPrefix(r.text, "#:#{"):
 		return r.odd(f)
 	case strings.HasPrefix(r.text, `#\`): // a character, which may be a parenthesis
 		_, n := utf8.DecodeRuneInString(r.text[2:])
@@ -160,7 +161,7 @@ func (r *schemeReader) form(depth int) (form, error) {
 	return f, nil
 }
 
-const delimiters = " \t\r\n\f()[]\";'"
+const delimiters = " \t\r\n\f()[]\";" // neither a quote nor a bar: don't and |a| are symbols of Guile's
 
 func (r *schemeReader) atom() string {
 	n := strings.IndexAny(r.text, delimiters)
@@ -193,18 +194,15 @@ func (r *schemeReader) rest(f form, depth int) (form, error) {
 	return f, nil
 }
 
-// odd reads a symbol with odd characters: |a b|, #{a b}#.
+// odd reads a symbol or keyword with odd characters: #{a b}#, #:#{a b}#.
 func (r *schemeReader) odd(f form) (form, error) {
-	begin, end := "|", "|"
-	if r.text[0] == '#' {
-		begin, end = "#{", "}#"
-	}
-	n := strings.Index(r.text[len(begin):], end)
+	begin := strings.IndexByte(r.text, '{') + 1
+	n := strings.Index(r.text[begin:], "}#")
 	if n < 0 {
 		return f, &schemeError{f.line, "a symbol isn't closed"}
 	}
-	f.atom = r.text[len(begin) : len(begin)+n]
-	r.skip(len(begin) + n + len(end))
+	f.atom = strings.TrimSuffix(r.text[:begin], "#{") + shepherd.SymbolName(r.text[begin:begin+n])
+	r.skip(begin + n + len("}#"))
 	return f, nil
 }
 
@@ -218,45 +216,12 @@ func (r *schemeReader) string() (form, error) {
 			}
 			i++ // a quote may follow
 		case '"':
-			f.atom = unescape(r.text[1:i])
+			f.atom = shepherd.StringText(r.text[1:i])
 			r.skip(i + 1)
 			return f, nil
 		}
 	}
 	return f, &schemeError{f.line, "a string isn't closed"}
-}
-
-// unescape is the text of a string of Guile.
-func unescape(text string) string {
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(text, `\`)
-		b.WriteString(before)
-		if !found || after == "" {
-			return b.String()
-		}
-		text = after[1:]
-		switch c := after[0]; c {
-		case 'n':
-			b.WriteByte('\n')
-		case 't':
-			b.WriteByte('\t')
-		case 'r':
-			b.WriteByte('\r')
-		case 'a':
-			b.WriteByte('\a')
-		case '\n': // the line goes on
-		case 'x':
-			digits, rest, closed := strings.Cut(text, ";")
-			n, err := strconv.ParseInt(digits, 16, 32)
-			if closed && err == nil {
-				b.WriteRune(rune(n))
-				text = rest
-			}
-		default:
-			b.WriteByte(c)
-		}
-	}
 }
 
 // bare is what a quote in words holds: x of (quote x), (quasiquote x), (unquote x).

@@ -64,6 +64,8 @@ type pretended struct {
 	changes   string
 	failures  string
 	respawns  string
+	exits     string
+	messages  string
 	pid       int
 }
 
@@ -185,9 +187,9 @@ func (s *pretended) sexp() string {
 		running = fmt.Sprintf("(process (version 0) (id %d) (command (\"x\")))", s.pid)
 	}
 	b := map[bool]string{true: "#t", false: "#f"}
-	return fmt.Sprintf("(service (version 0) (provides (%s)) (requires (%s)) (enabled? %s) (running %s) (status %s) (one-shot? %s) (transient? %s) (status-changes (%s)) (startup-failures (%s)) (last-respawns (%s)) (exit-statuses ()) (recent-messages ()) (pending-replacement? %s))",
+	return fmt.Sprintf("(service (version 0) (provides (%s)) (requires (%s)) (enabled? %s) (running %s) (status %s) (one-shot? %s) (transient? %s) (status-changes (%s)) (startup-failures (%s)) (last-respawns (%s)) (exit-statuses (%s)) (recent-messages (%s)) (pending-replacement? %s))",
 		strings.Join(s.provides, " "), strings.Join(s.requires, " "), b[!s.disabled], running, s.status, b[s.oneShot], b[s.transient],
-		s.changes, s.failures, s.respawns, b[s.next != nil])
+		s.changes, s.failures, s.respawns, s.exits, s.messages, b[s.next != nil])
 }
 
 var (

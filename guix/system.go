@@ -368,11 +368,14 @@ func thrown(exception string) string {
 		return exception
 	}
 	words := irritant.FindAllString(m[2], -1)
-	says := directive.ReplaceAllStringFunc(m[1], func(d string) string {
+	says := directive.ReplaceAllStringFunc(shepherd.StringText(m[1]), func(d string) string {
 		if len(words) > 0 {
 			d, words = words[0], words[1:]
 		}
-		return strings.Trim(d, `"`)
+		if text, isString := strings.CutPrefix(d, `"`); isString {
+			return shepherd.StringText(strings.TrimSuffix(text, `"`))
+		}
+		return d
 	})
 	return strings.TrimSpace(says + " " + strings.Join(words, " "))
 }

@@ -257,7 +257,8 @@ func TestThrown(t *testing.T) {
 	for exception, want := range map[string]string{
 		`#<&compound-exception components: (#<&error> #<&message message: "~A ~S"> #<&irritants irritants: ("boom" 42 x)>)>`: "boom 42 x",
 		`#<&message message: "plain">`: "plain",
-		`ERROR: something else`:        "ERROR: something else",
+		`#<&message message: "at \"~A\": \x1b;~S"> #<&irritants irritants: ("a\u200b\"b" c)>`: "at \"a\u200b\"b\": \x1b;c",
+		`ERROR: something else`: "ERROR: something else",
 	} {
 		if got := thrown(exception); got != want {
 			t.Errorf("%q, want %q", got, want)

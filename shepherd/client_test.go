@@ -119,6 +119,17 @@ func TestServices(t *testing.T) {
 	}
 }
 
+// What a service writes is read as it wrote it, whatever that is.
+func TestServiceThatWritesOddThings(t *testing.T) {
+	f := &fake{replies: map[string]string{"(action status) (service loud)": recorded(t, "status-loud")}}
+	s, err := f.listen(t).Service(t.Context(), "loud")
+	want := []string{"\x1b[32mINFO\x1b[0m up", "\x7f\x00nul \u00adsoft \u200bzero", "\ufffd\ufffd invalid", `lone " quote ) paren ; \ back`,
+		"\u00e9\u0301 😀 \U000e0001 \u009b c1", "(service (version 0) (provides (fake)))", `#{x}# #\`}
+	if err != nil || s.Status != "running" || s.PID != 141 || !slices.Equal(s.Messages, want) {
+		t.Errorf("got %q, %v\nwant %q", s.Messages, err, want)
+	}
+}
+
 // A socket that waits for its first client has an address, which is a vector.
 func TestServicesAtBoot(t *testing.T) {
 	f := &fake{replies: map[string]string{"(action status) (service root)": recorded(t, "status-root-at-boot")}}

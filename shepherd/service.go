@@ -14,7 +14,7 @@ type Service struct {
 	Provides []string // all its names
 	Requires []string
 
-	Status    string // "running", "stopped", "starting", "stopping"
+	Status    string // "running", "stopped", "starting", "stopping"; "unknown" if Shepherd's word can't be read
 	Enabled   bool   // false: start refuses. Shepherd disables what dies too often
 	OneShot   bool   // is "stopped" once it ran
 	Transient bool   // vanishes when it stops
@@ -29,7 +29,7 @@ type Service struct {
 	Respawns        []time.Time    // newest first
 	StartupFailures []time.Time    // newest first; a stop by herd forgets them
 	Exits           []Exit         // newest first, up to 10
-	Messages        []string       // what it wrote last, oldest first; Shepherd forgets them when it stops
+	Messages        []string       // what it wrote last, oldest first, with all that it may do to a terminal; Shepherd forgets them when it stops
 	LogFiles        []string       // known only while it runs
 }
 
@@ -64,10 +64,16 @@ func (s Service) Trouble() string {
 	if n := len(s.Respawns); n > 0 && !s.Enabled {
 		why = append(why, fmt.Sprintf("died %d times", n+1))
 	}
-	if len(s.Exits) > 0 && s.Died() {
+	if len(s.Exits) > 0 && (s.Died() || s.diedInStart()) {
 		why = append(why, s.Exits[0].String())
 	}
 	return strings.Join(why, ", ")
+}
+
+// diedInStart reports whether the last start failed, and its process ended by then.
+func (s Service) diedInStart() bool {
+	i := slices.IndexFunc(s.Changes, func(c StatusChange) bool { return c.Status == "starting" })
+	return s.Status == "stopped" && len(s.StartupFailures) > 0 && i >= 0 && !s.Exits[0].At.Before(s.Changes[i].At)
 }
 
 // Died tells whether a service doesn't run because it ended by itself. If it isn't disabled, it is about to be respawned.
@@ -77,10 +83,11 @@ func (s Service) Died() bool {
 
 const (
 	maxServices = 2000 // a desktop has about 100
-	maxNames    = 500  // that one service provides, or requires
+	maxNames    = 500  // of those that one service provides or requires; of messages
 )
 
-// services takes what a status reply holds: a service, or a list of them.
+// services takes what a status reply holds: a service, or a list of them. One that can't be read hides none of the others,
+// and is left out.
 func services(datum any) ([]Service, error) {
 	items, ok := datum.([]any)
 	if !ok || len(items) == 0 {
@@ -92,17 +99,22 @@ func services(datum any) ([]Service, error) {
 	if len(items) > maxServices {
 		return nil, fmt.Errorf("%d services are more than %d", len(items), maxServices)
 	}
-	all := make([]Service, 0, len(items))
+	all, fault := make([]Service, 0, len(items)), error(nil)
 	for _, item := range items {
 		s, err := service(item)
 		if err != nil {
-			return nil, err
+			fault = err
+			continue
 		}
 		all = append(all, s)
+	}
+	if len(all) == 0 {
+		return nil, fault
 	}
 	return all, nil
 }
 
+// service reads field by field: one that Shepherd writes otherwise is as if it weren't there.
 func service(datum any) (Service, error) {
 	items, ok := datum.([]any)
 	if !ok || len(items) == 0 || items[0] != symbol("service") {
@@ -112,7 +124,7 @@ func service(datum any) (Service, error) {
 	s := Service{
 		Provides:        names(f["provides"]),
 		Requires:        names(f["requires"]),
-		Status:          name(f["status"]),
+		Status:          status(f["status"]),
 		Enabled:         f["enabled?"] != false,
 		OneShot:         f["one-shot?"] == true,
 		Transient:       f["transient?"] == true,
@@ -125,9 +137,6 @@ func service(datum any) (Service, error) {
 	}
 	if len(s.Provides) == 0 || s.Provides[0] == "" {
 		return Service{}, fmt.Errorf("a service without a name: %.80s", write(datum))
-	}
-	if len(s.Provides) > maxNames || len(s.Requires) > maxNames {
-		return Service{}, fmt.Errorf("%.80s provides or requires more than %d services", s.Provides[0], maxNames)
 	}
 	s.Name = s.Provides[0]
 	for _, p := range pairs(f["status-changes"]) {
@@ -171,10 +180,18 @@ func name(datum any) string {
 	return ""
 }
 
+func status(datum any) string {
+	if word := name(datum); slices.Contains([]string{"running", "stopped", "starting", "stopping"}, word) {
+		return word
+	}
+	return "unknown"
+}
+
+// names are the first of those in a list.
 func names(datum any) []string {
 	items, _ := datum.([]any)
 	var all []string
-	for _, item := range items {
+	for _, item := range items[:min(len(items), maxNames)] {
 		all = append(all, name(item))
 	}
 	return all

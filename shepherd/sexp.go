@@ -3,18 +3,19 @@ package shepherd
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
 // What read returns: string for a Guile string or character, symbol, keyword, int64, float64, bool, []any for a list,
-// dotted for an improper one, vector, and opaque for what can't be read back.
+// dotted for an improper one, vector, and opaque for what is none of these, or what can't be read.
 type (
 	symbol  string
 	keyword string
 	vector  []any
-	opaque  string // #<procedure x>
+	opaque  string // #<procedure x>, 1/2
 	dotted  struct {
 		items []any // at least one
 		tail  any   // no list: (a . (b)) is read as (a b)
@@ -24,12 +25,10 @@ type (
 // maxDepth is far beyond what a Shepherd sends (about 8), and far below what the stack can bear.
 const maxDepth = 100
 
-// read reads the one datum that text holds.
+// read reads the one datum that text holds. Only where that begins and ends must be clear: what is odd within it becomes
+// opaque, or a character U+FFFD, and the rest is as it is.
 func read(text []byte) (any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("not UTF-8")
-	}
-	r := &reader{text: string(text)}
+	r := &reader{text: strings.ToValidUTF8(string(text), "\uFFFD")}
 	datum, err := r.datum(0)
 	if err != nil {
 		return nil, fmt.Errorf("at byte %d: %w", r.at, err)
@@ -53,9 +52,6 @@ func (r *reader) space() {
 }
 
 func (r *reader) datum(depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
-	}
 	r.space()
 	if r.at == len(r.text) {
 		return nil, errors.New("the answer is cut off")
@@ -68,139 +64,129 @@ func (r *reader) datum(depth int) (any, error) {
 	case '"':
 		return r.quoted()
 	case '#':
-		return r.hash(depth)
-	case '\'', '`', ',', '[', ']', '{', '}', ';':
-		return nil, fmt.Errorf("%q isn't data", r.text[r.at])
+		item, err := r.hash()
+		if _, prefix := item.(opaque); err != nil || !prefix || r.at == len(r.text) || r.text[r.at] != '(' {
+			return item, err
+		}
+		items, err := r.list(depth) // #(…), #vu8(…), #2((…) (…)): the address of a socket is a vector
+		if list, proper := items.([]any); proper {
+			return vector(list), err
+		}
+		return items, err
 	}
-	token := r.token()
-	if token == "." {
-		return nil, errors.New("a dot out of place")
-	}
-	return atom(token), nil
+	return atom(r.token()), nil
 }
 
 func (r *reader) list(depth int) (any, error) {
+	start := r.at
 	r.at++ // the parenthesis
-	items := []any{}
+	if depth == maxDepth {
+		return r.skip(start)
+	}
+	items, dots := []any{}, 0
 	for {
 		if r.space(); r.at == len(r.text) {
 			return nil, errors.New("the answer is cut off in a list")
 		}
 		if r.text[r.at] == ')' {
 			r.at++
+			if n := len(items); dots == 1 && n > 2 && items[n-2] == dot {
+				return pair(items[:n-2], items[n-1]), nil
+			}
 			return items, nil
-		}
-		if len(items) > 0 && r.dot() {
-			return r.tail(items, depth)
 		}
 		item, err := r.datum(depth + 1)
 		if err != nil {
 			return nil, err
 		}
+		if item == dot {
+			dots++
+		}
 		items = append(items, item)
 	}
 }
 
-// dot tells whether a lone dot comes next, and takes it.
-func (r *reader) dot() bool {
-	if r.text[r.at] != '.' || r.at+1 < len(r.text) && !delimiter(r.text[r.at+1]) {
-		return false
-	}
-	r.at++
-	return true
-}
+// dot is what stands before the last part of an improper list, and nowhere else.
+const dot = opaque(".")
 
-func (r *reader) tail(items []any, depth int) (any, error) {
-	tail, err := r.datum(depth + 1)
-	if err != nil {
-		return nil, err
-	}
-	if r.space(); r.at == len(r.text) || r.text[r.at] != ')' {
-		return nil, errors.New("no closing parenthesis after a pair")
-	}
-	r.at++
+func pair(items []any, tail any) any {
 	switch tail := tail.(type) {
 	case []any:
-		return append(items, tail...), nil
+		return append(items, tail...)
 	case dotted:
-		return dotted{append(items, tail.items...), tail.tail}, nil
+		return dotted{append(items, tail.items...), tail.tail}
 	}
-	return dotted{items, tail}, nil
+	return dotted{items, tail}
+}
+
+// skip passes over a list that is nested too deeply, behind its parenthesis.
+func (r *reader) skip(start int) (any, error) {
+	for open := 1; open > 0; {
+		if r.space(); r.at == len(r.text) {
+			return nil, errors.New("the answer is cut off in a list")
+		}
+		switch r.text[r.at] {
+		case '(':
+			r.at++
+			open++
+			continue
+		case ')':
+			r.at++
+			open--
+			continue
+		}
+		if err := r.skipAtom(); err != nil {
+			return nil, err
+		}
+	}
+	return opaque(r.text[start:r.at]), nil
+}
+
+func (r *reader) skipAtom() (err error) {
+	switch r.text[r.at] {
+	case '"':
+		_, err = r.quoted()
+	case '#':
+		_, err = r.hash()
+	default:
+		r.token()
+	}
+	return err
 }
 
 func (r *reader) quoted() (any, error) {
-	r.at++ // the quote
-	var b strings.Builder
-	for r.at < len(r.text) {
-		c := r.text[r.at]
-		r.at++
-		switch c {
+	start := r.at + 1
+	for r.at = start; r.at < len(r.text); r.at++ {
+		switch r.text[r.at] {
 		case '"':
-			return b.String(), nil
+			r.at++
+			return StringText(r.text[start : r.at-1]), nil
 		case '\\':
-			if err := r.escape(&b); err != nil {
-				return nil, err
-			}
-		default:
-			b.WriteByte(c)
+			r.at++
 		}
 	}
+	r.at = len(r.text)
 	return nil, errors.New("the answer is cut off in a string")
 }
 
-// Guile writes \" \\ \n and the like, and \x7f; for what can't be printed.
-var escapes = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'a': "\a", 'b': "\b", 'f': "\f", 'v': "\v", '0': "\x00", '\n': ""}
-
-func (r *reader) escape(b *strings.Builder) error {
-	if r.at == len(r.text) {
-		return errors.New("the answer is cut off in a string")
-	}
-	c := r.text[r.at]
-	r.at++
-	if c != 'x' {
-		if s, ok := escapes[c]; ok {
-			b.WriteString(s)
-		} else {
-			b.WriteByte(c)
-		}
-		return nil
-	}
-	digits, _, found := strings.Cut(r.text[r.at:min(r.at+8, len(r.text))], ";")
-	code, err := strconv.ParseUint(digits, 16, 32)
-	if !found || err != nil {
-		return errors.New(`a \x that names no character`)
-	}
-	r.at += len(digits) + 1
-	b.WriteRune(rune(code)) // no valid rune: U+FFFD
-	return nil
-}
-
-// hash reads what begins with #: a timer's or an endpoint's status may hold whatever Guile can write.
-func (r *reader) hash(depth int) (any, error) {
+// hash reads what begins with #, of a vector only that: a timer's or an endpoint's status may hold whatever Guile can write.
+func (r *reader) hash() (any, error) {
 	rest := r.text[r.at:]
 	switch {
+	case strings.HasPrefix(rest, "#{"):
+		name, err := r.braced()
+		return symbol(name), err
+	case strings.HasPrefix(rest, "#:#{"):
+		r.at += 2
+		name, err := r.braced()
+		return keyword(name), err
 	case strings.HasPrefix(rest, "#:"):
 		r.at += 2
 		return keyword(r.token()), nil
-	case strings.HasPrefix(rest, "#("): // the address of a socket is a vector
-		r.at++
-		return r.vector(depth)
-	case strings.HasPrefix(rest, "#vu8("):
-		r.at += 4
-		return r.vector(depth)
-	case strings.HasPrefix(rest, "#{"): // a symbol that isn't written plainly: #{a b}#
-		name, _, found := strings.Cut(rest[2:], "}#")
-		if !found {
-			return nil, errors.New("the answer is cut off in a symbol")
-		}
-		r.at += len(name) + 4
-		return symbol(name), nil
 	case strings.HasPrefix(rest, "#<"):
 		return r.object()
 	case strings.HasPrefix(rest, `#\`):
-		_, size := utf8.DecodeRuneInString(rest[2:])
-		r.at += 2 + size // it may be a delimiter
-		return rest[2:2+size] + r.token(), nil
+		return r.character(), nil
 	}
 	switch token := r.token(); token {
 	case "#t", "#true":
@@ -208,50 +194,85 @@ func (r *reader) hash(depth int) (any, error) {
 	case "#f", "#false", "#nil":
 		return false, nil
 	default:
-		return nil, fmt.Errorf("%.20q isn't data", token)
+		return opaque(token), nil
 	}
 }
 
-func (r *reader) vector(depth int) (any, error) {
-	items, err := r.list(depth)
-	if err != nil {
-		return nil, err
+// braced reads a symbol that isn't written plainly: #{a b}#. A brace in it is written \x7d;.
+func (r *reader) braced() (string, error) {
+	name, _, found := strings.Cut(r.text[r.at+2:], "}#")
+	if !found {
+		return "", errors.New("the answer is cut off in a symbol")
 	}
-	if items, proper := items.([]any); proper {
-		return vector(items), nil
-	}
-	return nil, errors.New("a dot in a vector")
+	r.at += len(name) + 4
+	return SymbolName(name), nil
 }
 
-// object passes over #<procedure x (y)>, in which other objects may be.
+func (r *reader) character() string {
+	r.at += 2
+	start := r.at
+	_, size := utf8.DecodeRuneInString(r.text[r.at:])
+	r.at += size // it may be a delimiter
+	for r.at < len(r.text) && !delimiter(r.text[r.at]) {
+		r.at++
+	}
+	return characterText(r.text[start:r.at])
+}
+
+// object passes over #<procedure x (y)>, in which other objects, strings and characters may be. Names such as <= and
+// string->symbol may be in it, too, so it isn't certain where one ends; Shepherd writes most objects as strings.
 func (r *reader) object() (any, error) {
-	open := 0
-	for i, c := range []byte(r.text[r.at:]) {
-		switch c {
-		case '<':
+	start, open := r.at, 0
+	for r.at < len(r.text) {
+		rest := r.text[r.at:]
+		switch {
+		case strings.HasPrefix(rest, "#<"):
 			open++
-		case '>':
-			open--
-		}
-		if i > 0 && open == 0 {
-			start := r.at
-			r.at += i + 1
-			return opaque(r.text[start:r.at]), nil
+			r.at += 2
+			if strings.HasPrefix(rest, "#<<") {
+				open++
+				r.at++
+			}
+		case rest[0] == '"':
+			if _, err := r.quoted(); err != nil {
+				return nil, err
+			}
+		case strings.HasPrefix(rest, "#{"):
+			if _, err := r.braced(); err != nil {
+				return nil, err
+			}
+		case strings.HasPrefix(rest, `#\`):
+			_, size := utf8.DecodeRuneInString(rest[2:])
+			r.at += 2 + size
+		case rest[0] == '<' && len(rest) > 1 && strings.IndexByte(" (", r.text[r.at-1]) >= 0 && letter(rest[1]):
+			open++
+			r.at++
+		case rest[0] == '>' && (len(rest) == 1 || rest[1] == '>' || delimiter(rest[1])):
+			r.at++
+			if open--; open == 0 {
+				return opaque(r.text[start:r.at]), nil
+			}
+		default:
+			r.at++
 		}
 	}
 	return nil, errors.New("the answer is cut off in an object")
 }
 
-// token takes all up to the next delimiter.
+func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// token takes all up to the next delimiter, and at least one byte.
 func (r *reader) token() string {
 	start := r.at
-	for r.at < len(r.text) && !delimiter(r.text[r.at]) {
+	for r.at < len(r.text) && (r.at == start || !delimiter(r.text[r.at])) {
 		r.at++
 	}
 	return r.text[start:r.at]
 }
 
 func delimiter(c byte) bool { return strings.IndexByte(" \t\r\n\f()\";", c) >= 0 }
+
+var infinite = map[string]float64{"+inf.0": math.Inf(1), "-inf.0": math.Inf(-1), "+nan.0": math.NaN()}
 
 func atom(token string) any {
 	if n, err := strconv.ParseInt(token, 10, 64); err == nil {
@@ -263,6 +284,14 @@ func atom(token string) any {
 			return f
 		}
 	}
+	if f, ok := infinite[token]; ok {
+		return f
+	}
+	// A symbol that looks like a number, or begins like another datum, is written #{…}#.
+	if number := strings.TrimLeft(token, "+-."); number != "" && number[0] >= '0' && number[0] <= '9' ||
+		token == "." || strings.IndexByte("'`,[]{};", token[0]) >= 0 {
+		return opaque(token)
+	}
 	return symbol(token)
 }
 
@@ -272,12 +301,9 @@ func write(datum any) string {
 	case string:
 		return quote(d)
 	case symbol:
-		if again, err := read([]byte(d)); err != nil || again != datum {
-			return "#{" + string(d) + "}#"
-		}
-		return string(d)
+		return writeSymbol(d)
 	case keyword:
-		return "#:" + string(d)
+		return "#:" + writeSymbol(symbol(d))
 	case vector:
 		return "#(" + writeAll(d) + ")"
 	case bool:
@@ -286,6 +312,11 @@ func write(datum any) string {
 		}
 		return "#f"
 	case float64:
+		for text, f := range infinite {
+			if d == f || math.IsNaN(d) && math.IsNaN(f) {
+				return text
+			}
+		}
 		text := strconv.FormatFloat(d, 'g', -1, 64)
 		if strings.Trim(text, "-0123456789") == "" {
 			text += ".0"
@@ -298,6 +329,15 @@ func write(datum any) string {
 	}
 	return fmt.Sprint(datum)
 }
+
+func writeSymbol(name symbol) string {
+	if again, err := read([]byte(name)); err != nil || again != any(name) || strings.ContainsAny(string(name), "{}[]") {
+		return "#{" + symbolEscape.Replace(string(name)) + "}#"
+	}
+	return string(name)
+}
+
+var symbolEscape = strings.NewReplacer(`\`, `\x5c;`, "{", `\x7b;`, "}", `\x7d;`)
 
 func writeAll(items []any) string {
 	words := make([]string, len(items))
