@@ -232,7 +232,8 @@ func (c *convergence) note(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := started{Boot: c.kept.Boot, Coming: c.kept.Coming}
+	now := started{Boot: c.kept.Boot, Coming: c.kept.Coming, Family: familyOf(all, c.self)}
+	now.Left = c.kept.left(now.Family)
 	for _, live := range all {
 		if live.Transient || live.Name == "root" {
 			continue

@@ -120,16 +120,30 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 		changes = append(changes, Change{"link", "home of " + h.User, "~/.guix-home isn't the link that Guix made"})
 	}
 	changes = append(changes, readNote(h.Begun).changes("home of "+h.User)...)
+	left, err := h.left(seen)
+	if err != nil {
+		return nil, homeLook{}, err
+	}
+	changes = append(changes, orphans(left)...)
 	if len(wants) > 0 && !seen.Shepherd {
 		changes = append(changes, Change{"start", "Shepherd of " + h.User, "it doesn't run"})
 	}
 	return changes, seen, nil
 }
 
-// Resumes tells whether a change starts the user's Shepherd, or goes on with a switch that was cut short: of both only a
-// boot, or a death, is the cause.
+// left is what runs although the user's Shepherd is dead, or can't be reached any more: as the last look at it saw it.
+func (h *Home) left(seen homeLook) ([]family, error) {
+	if !seen.Stale && !seen.Gone {
+		return nil, nil
+	}
+	kept, err := readStarted(h.Started)
+	return kept.left(family{}), err
+}
+
+// Resumes tells whether a change starts the user's Shepherd, ends what a dead one left, or goes on with a switch that was
+// cut short: of all three only a boot, or a death, is the cause.
 func (h *Home) Resumes(does, subject string) bool {
-	return does == "start" && subject == "Shepherd of "+h.User || does == "activate" && subject == "home of "+h.User
+	return does == ends || does == "start" && subject == "Shepherd of "+h.User || does == "activate" && subject == "home of "+h.User
 }
 
 // Switch makes item live, which Build made from tree, as System.Switch does.
@@ -154,12 +168,23 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
+	services := h.services(u)
+	left, err := h.left(seen)
+	if err == nil && seen.Shepherd {
+		left, err = services.left(ctx)
+	}
+	if err == nil {
+		err = h.endOrphans(ctx, u, left)
+	}
+	if err != nil {
+		return err
+	}
 	activate := func() error { return h.activate(ctx, u, live, item, tree) }
 	switch {
 	case len(changes) == 0:
-		return h.services(u).make(ctx, live, item, h.Begun, nil)
+		return services.make(ctx, live, item, h.Begun, nil)
 	case seen.Shepherd:
-		return h.services(u).make(ctx, live, item, h.Begun, activate)
+		return services.make(ctx, live, item, h.Begun, activate)
 	}
 	putBack := remember(h.Begun)
 	err = activate() // it starts Shepherd
@@ -169,7 +194,10 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	return h.services(u).follow(ctx, item, nil)
+	if err := services.begun(ctx); err != nil {
+		return err
+	}
+	return services.follow(ctx, item, nil)
 }
 
 // activate makes item the live home of u, services aside; it starts the user's Shepherd if that isn't there.

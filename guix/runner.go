@@ -1,7 +1,6 @@
 package guix
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -259,9 +258,8 @@ func identify(pid int) process {
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	p := process{PID: pid, Boot: strings.TrimSpace(string(boot))}
-	_, rest, _ := bytes.Cut(stat, []byte(") ")) // the command's name may hold anything, but it is ours here
-	if fields := strings.Fields(string(rest)); len(fields) > 19 && fields[0] != "Z" {
-		p.Start = fields[19]
+	if _, start, there := readStat(string(stat)); there {
+		p.Start = strconv.FormatInt(start, 10)
 	}
 	return p
 }

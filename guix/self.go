@@ -51,11 +51,9 @@ func (s *System) Own(ctx context.Context, item string) (Change, error) {
 	return s.services().own(ctx, item)
 }
 
-// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it.
+// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it. Anywhere
+// it keeps which processes are that Shepherd's: once it is dead nobody could tell.
 func (h *Home) Own(ctx context.Context, item string) (Change, error) {
-	if h.Self == "" {
-		return Change{}, nil
-	}
 	u, err := h.who()
 	if err != nil {
 		return Change{}, err

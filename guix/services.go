@@ -80,7 +80,7 @@ func (s *services) diff(ctx context.Context, item string) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	changes := kept.unfinished()
+	changes := append(orphans(kept.Left), kept.unfinished()...)
 	for _, st := range s.plan(files, all, kept) {
 		changes = append(changes, st.Change)
 	}

@@ -30,6 +30,9 @@ type started struct {
 	Boot     string           `json:"boot"`             // which life of Shepherd
 	Coming   string           `json:"coming,omitempty"` // the item whose files are being registered; none when all is done
 	Services []startedService `json:"services"`
+
+	Family family   `json:"family,omitzero"` // of a user's Shepherd
+	Left   []family `json:"left,omitempty"`  // by former ones: what of them still runs
 }
 
 type startedService struct {
@@ -46,17 +49,12 @@ const unknown = "?"
 
 // look reads what is kept and brings it up to date with the services that Shepherd has. It writes nothing.
 func (s *services) look(all []shepherd.Service) (started, error) {
-	var kept started
-	text, err := os.ReadFile(s.started)
-	if err == nil {
-		err = json.Unmarshal(text, &kept)
+	kept, err := readStarted(s.started)
+	if err != nil {
+		return started{}, err
 	}
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-		kept = started{} // as if there were none: an agent that stops here for ever helps nobody
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return started{}, fmt.Errorf("reading from which files services were started: %w", err)
-	}
-	now := started{Boot: life(all), Coming: kept.Coming}
+	now := started{Boot: life(all), Coming: kept.Coming, Family: familyOf(all, s.self)}
+	now.Left = kept.left(now.Family)
 	item, err := s.live()
 	if err != nil {
 		return started{}, err
@@ -124,6 +122,20 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 		now.Services = append(now.Services, e)
 	}
 	return now, nil
+}
+
+func readStarted(file string) (started, error) {
+	var kept started
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+		kept = started{} // as if there were none: an agent that stops here for ever helps nobody
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return started{}, fmt.Errorf("reading from which files services were started: %w", err)
+	}
+	return kept, nil
 }
 
 // fromBoot are the files that Shepherd itself was started with.

@@ -110,7 +110,11 @@ func (u *User) command(ctx context.Context, helper []string, args ...string) *ex
 
 // ask runs a verb of AsUser as u, and reads its answer, of which nothing is to be believed.
 func (u *User) ask(ctx context.Context, helper []string, answer any, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	return u.askWithin(ctx, 20*time.Second, helper, answer, args...)
+}
+
+func (u *User) askWithin(ctx context.Context, limit time.Duration, helper []string, answer any, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var out, fault bounded
 	cmd := u.command(ctx, helper, args...)
@@ -205,6 +209,16 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
+	case len(args) == 2 && args[0] == "end":
+		var left []family
+		err := json.Unmarshal([]byte(args[1]), &left)
+		if err == nil {
+			err = endFamilies(ctx, left)
+		}
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(struct{}{})
 	case len(args) == 2 && args[0] == "tail":
 		return json.NewEncoder(out).Encode(tail(args[1]))
 	case len(args) == 3 && args[0] == "generation":
@@ -228,7 +242,7 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
 	}
-	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, `forget HOME TREES DIRECTORY NUMBER…`, not %q", args)
+	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `end FAMILIES`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, `forget HOME TREES DIRECTORY NUMBER…`, not %q", args)
 }
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.
@@ -254,6 +268,7 @@ type homeLook struct {
 	Home     string // what ~/.guix-home names
 	Shepherd bool   // answers at its socket
 	Stale    bool   // the socket is there, and nobody behind it
+	Gone     bool   // there is no socket
 }
 
 func look(ctx context.Context, home, socket string) homeLook {
@@ -266,7 +281,7 @@ func look(ctx context.Context, home, socket string) homeLook {
 		l.Shepherd = true
 		conn.Close()
 	}
-	l.Stale = errors.Is(err, syscall.ECONNREFUSED)
+	l.Stale, l.Gone = errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist)
 	return l
 }
 
