@@ -22,6 +22,7 @@ import (
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/guix"
 )
 
@@ -52,7 +53,7 @@ const treesDir = "trees"
 
 // New takes the state folder, alone, and prepares to run; nothing on the machine changes yet.
 func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {
-	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{cfg.State}, refused: &refused{file: filepath.Join(cfg.State, "refused.json")}}
+	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{dir: cfg.State}, refused: &refused{file: filepath.Join(cfg.State, "refused.json")}}
 	if err := a.makeFolders(); err != nil {
 		return nil, err
 	}
@@ -70,6 +71,10 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	}
 	if aside != "" {
 		log.Error("the state makes no sense and is set aside; the machine is taken as it is", "file", aside)
+	}
+	if id := state.Newest.ID; id != "" && !source.IsCommit(id) {
+		log.Error("the newest revision in the state is no commit; the repository is asked for it", "revision", id)
+		state.Newest = source.Revision{}
 	}
 	if err := a.nameHost(&state); err != nil {
 		return nil, err
@@ -91,6 +96,8 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		return nil, err
 	}
 	a.conductor = newConductor(parts, time.Duration(cfg.Soak), a.store, journal, state, log)
+	a.conductor.writing.unsaved = true
+	a.conductor.present = a.present
 	a.conductor.preparer.files = a.source.Tree
 	a.conductor.preparer.export = a.export
 	a.conductor.drop = a.dropTrees
@@ -111,7 +118,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 	c := &conductor{
 		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
-		keepers: map[string]*keeper{}, seen: map[string]report{},
+		keepers: map[string]*keeper{}, seen: map[string]report{}, held: map[string]Target{}, absent: map[string]bool{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
 		garbage:  garbage{results: make(chan error, 1)},
@@ -128,7 +135,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 
 // Run works until ctx ends, or until Collie's own service was replaced.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.lock.Close() // ends the lock
+	defer func() { a.lock.Close() }() // ends the lock; it may be another by then
 	listeners, err := a.listen()
 	if err != nil {
 		return err
@@ -218,13 +225,42 @@ func (a *Agent) makeFolders() error {
 		if err := os.Chmod(dir, mode); err != nil { // whatever the umask
 			return fmt.Errorf("state folder: %w", err)
 		}
+		statefile.Sweep(dir)
 	}
+	statefile.Sweep(a.cfg.State)
 	return nil
+}
+
+// present makes the state folder again if somebody removed it. What is needed of it is in memory.
+func (a *Agent) present() (again bool, err error) {
+	is, err := os.Stat(filepath.Join(a.cfg.State, "lock"))
+	if err == nil {
+		if held, err := a.lock.Stat(); err == nil && os.SameFile(is, held) {
+			return false, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	a.log.Error("the state folder was removed, and is made again", "dir", a.cfg.State)
+	if err := a.makeFolders(); err != nil {
+		return false, err
+	}
+	old := a.lock
+	if err := a.lockState(); err != nil {
+		return false, err
+	}
+	return true, old.Close()
 }
 
 // lockState makes this the only agent of its state folder.
 func (a *Agent) lockState() error {
-	f, err := os.OpenFile(filepath.Join(a.cfg.State, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	name := filepath.Join(a.cfg.State, "lock")
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		if _, err := statefile.SetAside(name); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -259,7 +295,10 @@ func (a *Agent) nameHost(s *State) error {
 		return fmt.Errorf("host name: %w", err)
 	}
 	s.Host = name
-	return a.store.save(*s)
+	if err := a.store.save(*s); err != nil {
+		a.log.Warn("the host's name isn't kept for now", "err", err) // the conductor tries again
+	}
+	return nil
 }
 
 // listen takes the sockets that Shepherd passes, or makes the control socket.
@@ -358,10 +397,10 @@ func (a *Agent) importPod(ctx context.Context, name string) (api.Imported, error
 
 // retry gives the newest revision another chance, whatever of its files was refused.
 func (a *Agent) retry() error {
-	if err := a.refused.forget(); err != nil {
+	if err := a.conductor.retry(); err != nil {
 		return err
 	}
-	return a.conductor.retry()
+	return a.refused.forget()
 }
 
 // sync polls now and tells the newest accepted revision, once the conductor knows it.
@@ -379,7 +418,7 @@ func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
 }
 
 func (a *Agent) history(context.Context) ([]api.Deployment, error) {
-	entries, err := readJournal(a.journalFile())
+	entries, err := readJournal(a.journalFile(), historyLimit)
 	if err != nil {
 		return nil, err
 	}

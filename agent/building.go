@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/guix"
 )
 
@@ -80,11 +81,9 @@ type refusal struct {
 const mostRefused = 50
 
 func (r *refused) all() (map[string]refusal, error) {
-	all := map[string]refusal{}
-	err := readJSON(r.file, &all)
-	syntax := new(json.SyntaxError)
-	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &syntax) { // what isn't known is tried
-		err = nil
+	all, err := statefile.Load[map[string]refusal](r.file) // what isn't known is tried
+	if all == nil {
+		all = map[string]refusal{}
 	}
 	return all, err
 }
@@ -116,7 +115,7 @@ func (r *refused) note(files string, err error) error {
 		delete(all, slices.MinFunc(slices.Collect(maps.Keys(all)), func(a, b string) int { return all[a].At.Compare(all[b].At) }))
 	}
 	all[files] = refusal{time.Now(), *said}
-	return writeJSON(r.file, all)
+	return statefile.WriteJSON(r.file, all)
 }
 
 func (r *refused) forget() error {

@@ -77,7 +77,7 @@ func TestMayBuildSurvives(t *testing.T) {
 		pass(time.Hour)
 		w.is("large", "2", "1")
 		w.good("b")
-		entries, err := readJournal(filepath.Join(w.dir, "journal"))
+		entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 		if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool { return e.Event == evMayBuild && e.Revision == "b" }) {
 			t.Errorf("the journal doesn't say that it was allowed (%v)", err)
 		}

@@ -32,27 +32,34 @@ type conductor struct {
 	answers  []func()      // to calls, given once status tells what they did
 	gone     chan struct{} // closed when no call is taken any more
 
-	state   State
-	busy    string            // the layer that is being switched
-	seen    map[string]report // the last look at each layer
-	well    time.Time         // soaking: since when all is well
-	soaking time.Time         // since when it soaks
-	blind   bool              // soaking: a layer can't be looked at
-	due     time.Time         // since when the agent is to end for its own service
-	retryAt time.Time         // returning: when what refused is asked again
-	next    time.Time         // when to look again, though nothing was heard
-	untidy  bool              // something may be there that no set needs
-	restsAt time.Time         // when memory is given back
-	asked   time.Time         // before a rollout: since when each layer is to be looked at
-	waiting time.Time         // since when a rollout waits for others
-	others  func() []string   // the guixes that others run
-	yields  time.Duration     // for how long they are waited for
-	drop    func(ts []Target) // removes the files of all revisions but these
-	rule    Keep              // of former good revisions
-	removal string            // the command that removes what Collie kept, once it left
-	garbage garbage
-	images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
-	asksAt  time.Time     // when the next is due
+	state    State
+	busy     string            // the layer that is being switched
+	seen     map[string]report // the last look at each layer
+	well     time.Time         // soaking: since when all is well
+	soaking  time.Time         // since when it soaks
+	blind    bool              // soaking: a layer can't be looked at
+	due      time.Time         // since when the agent is to end for its own service
+	retryAt  time.Time         // returning: when what refused is asked again
+	next     time.Time         // when to look again, though nothing was heard
+	untidy   bool              // something may be there that no set needs
+	restsAt  time.Time         // when memory is given back
+	asked    time.Time         // before a rollout: since when each layer is to be looked at
+	waiting  time.Time         // since when a rollout waits for others
+	others   func() []string   // the guixes that others run
+	yields   time.Duration     // for how long they are waited for
+	drop     func(ts []Target) // removes the files of all revisions but these
+	rule     Keep              // of former good revisions
+	removal  string            // the command that removes what Collie kept, once it left
+	garbage  garbage
+	inputs   []func() error                 // what came and isn't written down yet
+	writing  writing                        // whether state and journal can be written
+	held     map[string]Target              // by ID: of current and good, should their files be lost
+	checked  time.Time                      // when those were last looked for
+	absent   map[string]bool                // layers of which there was nothing to take as it is
+	recordAt time.Time                      // when it is tried again to take the machine as it is
+	present  func() (again bool, err error) // makes the state folder again, if somebody removed it
+	images   time.Duration                  // between two questions whether a tag has moved; 0: that isn't asked
+	asksAt   time.Time                      // when the next is due
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -64,6 +71,7 @@ type snapshot struct {
 	wanted  Set
 	because string
 	seen    map[string]report
+	writing writing
 }
 
 const (
@@ -93,11 +101,7 @@ func (c *conductor) run(ctx context.Context) error {
 	}
 	for {
 		c.next = time.Now().Add(time.Minute)
-		if err := c.step(hands, time.Now()); err != nil {
-			return err
-		}
-		c.prepareProposal(hands, time.Now())
-		if err := c.collect(hands, time.Now()); err != nil {
+		if err := c.advance(hands, time.Now()); err != nil {
 			return err
 		}
 		c.publish()
@@ -112,12 +116,15 @@ func (c *conductor) run(ctx context.Context) error {
 		case rev := <-c.source:
 			c.newest(rev)
 		case p := <-c.preparer.results:
-			if err := c.take(p); err != nil {
-				return err
-			}
-			c.preparer.finished(p) // until it is taken, status tells of it as being prepared
+			c.inputs = append(c.inputs, func() error {
+				if err := c.take(p); err != nil {
+					return err
+				}
+				c.preparer.finished(p) // until it is taken, status tells of it as being prepared
+				return nil
+			})
 		case r := <-c.reports:
-			if err := c.note(r); err != nil {
+			if err := c.hear(r); err != nil {
 				return err
 			}
 		case err := <-c.garbage.results:
@@ -141,7 +148,7 @@ func (c *conductor) drain(keepers *sync.WaitGroup) {
 	for {
 		select {
 		case r := <-c.reports:
-			if err := c.note(r); err != nil {
+			if err := c.try(func() error { return c.note(r) }); err != nil {
 				c.log.Error("the last switch isn't written down; it is looked at again", "err", err)
 			}
 		case <-c.preparer.results:
@@ -156,6 +163,7 @@ func (c *conductor) resume() error {
 	if r := c.state.Rollout; r != nil {
 		c.log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
 	}
+	c.hold()
 	return c.keepAll(nil)
 }
 
@@ -166,6 +174,9 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	}
 	if c.busy != "" {
 		return nil // its keeper will report
+	}
+	if c.recordUnknown(ctx, now) {
+		return nil // before anything is switched
 	}
 	if err := c.tidy(); err != nil {
 		return err
@@ -213,10 +224,11 @@ func (c *conductor) behind(set Set, now time.Time) (string, bool) {
 
 // switchTo orders one layer to its target; the intent is on disk before.
 func (c *conductor) switchTo(layer string, set Set, because string) error {
-	target, err := c.store.target(set.Targets[layer])
+	target, err := c.target(layer, set.Targets[layer])
 	if err != nil {
 		return c.forget(set, layer, err)
 	}
+	c.held[target.ID] = target
 	if r := c.state.Rollout; r == nil || r.Phase == soaking {
 		if err := c.begin(set, because); err != nil {
 			return err
@@ -259,21 +271,6 @@ func (c *conductor) begin(set Set, because string) error {
 	return nil
 }
 
-// forget drops a set whose target of a layer can't be read: it is made again.
-func (c *conductor) forget(set Set, layer string, why error) error {
-	c.log.Error("a target is gone; it is made again", "layer", layer, "revision", set.Revision, "err", why)
-	for _, s := range []*Set{&c.state.Prepared, &c.state.Current, &c.state.Good} {
-		if s.Targets[layer] == set.Targets[layer] {
-			delete(s.Targets, layer)
-		}
-	}
-	if c.state.Prepared.Revision == set.Revision {
-		c.state.Prepared = Set{}
-	}
-	c.state.Rollout = nil
-	return c.save()
-}
-
 // tidy drops, once nothing is underway, what no set needs that could be switched to.
 func (c *conductor) tidy() error {
 	if !c.untidy || c.state.Rollout != nil || c.state.Stuck != nil || c.preparer.busy() {
@@ -288,20 +285,14 @@ func (c *conductor) tidy() error {
 		return err
 	}
 	sets = append(sets, former...)
-	only, all := map[string][]Target{}, []Target{}
-	for _, set := range sets {
-		for layer, id := range set.Targets {
-			t, err := c.store.target(id)
-			if err != nil {
-				return err
-			}
-			only[layer], all = append(only[layer], t), append(all, t)
-		}
-	}
+	only, all, known := c.needed(sets)
 	if err := c.store.dropTargets(sets...); err != nil {
 		c.log.Warn("old targets stay for now", "err", err)
 	}
-	c.drop(all)
+	if known {
+		c.drop(all)
+	}
+	c.hold()
 	c.untidy = false
 	c.restsAt = time.Now().Add(restsAfter)
 	return c.keepAll(only)
@@ -341,8 +332,8 @@ func (c *conductor) keep(layer string, only []Target) error {
 	}
 	if id := c.state.Current.Targets[layer]; id != "" {
 		var err error
-		if o.target, err = c.store.target(id); err != nil {
-			return err
+		if o.target, err = c.target(layer, id); err != nil {
+			return c.forget(c.state.Current, layer, err)
 		}
 	}
 	c.order(layer, o)
@@ -377,9 +368,7 @@ func (c *conductor) newest(rev source.Revision) {
 	}
 	c.state.Newest, c.state.Accepted = rev, time.Now()
 	c.log.Info("new revision", "revision", rev.ID, "author", rev.Author, "subject", rev.Subject)
-	if err := c.save(); err != nil {
-		c.log.Error("the newest revision isn't written down; the next poll tells it again", "err", err)
-	}
+	c.writing.unsaved = true // before the next step
 }
 
 // prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
@@ -392,15 +381,16 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
 		return nil
 	}
-	unknown := map[string]bool{}
-	for _, p := range c.parts {
-		unknown[p.Name] = c.state.Good.Targets[p.Name] == ""
-	}
-	if !c.preparer.start(ctx, job{Revision: rev, unknown: unknown}) {
+	j := job{Revision: rev, unknown: c.unknown()}
+	if !c.preparer.ready(j) {
 		return nil
 	}
+	if err := c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject}); err != nil {
+		return err
+	}
+	c.preparer.start(ctx, j)
 	crash.At("preparing.begun")
-	return c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject})
+	return nil
 }
 
 // take notes what came of a preparation.
@@ -408,6 +398,9 @@ func (c *conductor) take(p prepared) error {
 	c.untidy = true
 	if p.plan != "" {
 		return c.takeProposal(p)
+	}
+	if p.revision.ID == baseline {
+		return c.takeAsItIs(p)
 	}
 	c.asksAt = time.Now().Add(c.images)
 	if p.again {
@@ -482,6 +475,7 @@ func (c *conductor) adopt(live map[string]Target) error {
 		if err := c.store.keepTarget(t); err != nil {
 			return err
 		}
+		c.held[t.ID] = t
 		for _, set := range []*Set{&c.state.Good, &c.state.Current} {
 			if set.Revision == "" {
 				set.Revision = baseline

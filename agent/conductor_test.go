@@ -195,6 +195,7 @@ type world struct {
 	images  time.Duration // between two questions for tags
 	windows []Window
 	reboots bool
+	full    func() error // what a write to the disk of the state says; nil: it succeeds
 	c       *conductor
 	stop    func()
 }
@@ -215,7 +216,7 @@ const testSoak = 30 * time.Second
 // start begins a life of the agent.
 func (w *world) start() {
 	w.t.Helper()
-	st := store{w.dir}
+	st := store{dir: w.dir, replace: w.replace}
 	state, _, err := st.load()
 	if err != nil {
 		w.t.Fatal(err)
@@ -224,6 +225,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	j.file = fullFile{j.file, w}
 	var parts []Part
 	for _, l := range w.layers {
 		p := Part{Name: l.name, Layer: l, Heals: true}
@@ -357,7 +359,7 @@ func TestWhatIsNotThereIsLeftAloneUntilARevisionNamesIt(t *testing.T) {
 
 func (w *world) history() []api.Deployment {
 	w.t.Helper()
-	entries, err := readJournal(filepath.Join(w.dir, "journal"))
+	entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -597,7 +599,7 @@ func TestStreamOfCommitsStarvesNothing(t *testing.T) {
 		close(block)
 		pass(time.Minute)
 		w.is("e", "old", "old")
-		entries, err := readJournal(filepath.Join(w.dir, "journal"))
+		entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 		if i := slices.IndexFunc(entries, func(e Entry) bool { return e.Event == evPrepared }); err != nil || entries[i].Revision != "c" {
 			t.Errorf("prepared %+v, want c first (%v)", entries[i], err)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/manifests"
 	"example.org/collie/shepherd"
 )
@@ -175,8 +176,7 @@ func checkClock(_ context.Context, m *machine) (string, error) {
 			return "", ill(set, "it says %s, but the running system was made later, at %s", m.now.UTC().Format(time.DateTime), made.ModTime().UTC().Format(time.DateTime))
 		}
 	}
-	var s State
-	if err := readJSON(store{m.at(m.cfg.State)}.stateFile(), &s); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
+	if s, err := statefile.Read[State](store{dir: m.at(m.cfg.State)}.stateFile()); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
 		return "", risk(set, "it says %s, but the newest commit was made later, at %s", m.now.UTC().Format(time.DateTime), s.Newest.Time.UTC().Format(time.DateTime))
 	}
 	return m.now.UTC().Format(time.DateTime) + " UTC", nil

@@ -34,7 +34,7 @@ func (w *world) repair(live string) {
 
 func (w *world) journal(t *testing.T) []Entry {
 	t.Helper()
-	entries, err := readJournal(filepath.Join(w.dir, "journal"))
+	entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,8 @@ func (r Remains) Check() error {
 	if _, err := os.Stat(r.Config); r.Config != "" && err == nil {
 		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, repositoryFile)
 	}
-	if _, err := os.Stat(store{r.State}.stateFile()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(store{r.State}.stateFile()))
+	if _, err := os.Stat(store{dir: r.State}.stateFile()); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(store{dir: r.State}.stateFile()))
 	}
 	lock, err := os.Open(filepath.Join(r.State, "lock"))
 	if err != nil {

@@ -27,7 +27,7 @@ func TestForget(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("isn't the state of a Collie") // many a folder has a lock
-	if err := os.WriteFile(store{r.State}.stateFile(), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(store{dir: r.State}.stateFile(), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 

@@ -99,7 +99,7 @@ func (c *conductor) moving() []Part {
 		if !is {
 			continue
 		}
-		if t, err := c.store.target(c.state.Prepared.Targets[p.Name]); err == nil && m.Moves(t) {
+		if t, err := c.store.target(p.Name, c.state.Prepared.Targets[p.Name]); err == nil && m.Moves(t) {
 			parts = append(parts, p)
 		}
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -10,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/statefile"
 )
 
 // An event is one line of the journal, written before what it says happens.
@@ -64,99 +65,178 @@ type Entry struct {
 }
 
 const (
-	journalLimit = 4 << 20 // bytes: then the older half goes
-	journalLine  = 1 << 20 // bytes; a longer line is passed over
+	journalLimit = 4 << 20 // bytes: then all but the newest half of it goes
 )
 
-// A journal is a file of JSON lines, each fsynced.
-type journal struct{ file *os.File }
+// A journal is a file of JSON lines, each fsynced. It is never longer than journalLimit and one line.
+type journal struct {
+	name string
+	file journalFile
+	torn bool // its last line has no end
+}
 
-// openJournal opens or makes the journal, and ends a line that a crash left half written.
+// A journalFile is an *os.File.
+type journalFile interface {
+	io.WriteCloser
+	Sync() error
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+}
+
+// openJournal opens or makes the journal.
 func openJournal(name string) (*journal, error) {
-	if err := shortenJournal(name); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
+	j := &journal{name: name}
+	if err := j.open(); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
+	_ = j.shorten() // without space for that, it is tried again while the agent runs
+	return j, nil
+}
+
+func (j *journal) open() error {
+	if info, err := os.Lstat(j.name); err == nil && !info.Mode().IsRegular() {
+		if _, err := statefile.SetAside(j.name); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(j.name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	j.file, j.torn = f, false
 	info, err := f.Stat()
 	if err == nil && info.Size() > 0 {
 		last := make([]byte, 1)
-		if _, err = f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
-			_, err = f.WriteString("\n")
-		}
+		_, err = f.ReadAt(last, info.Size()-1)
+		j.torn = last[0] != '\n' // a crash left half a line
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("journal: %w", err), f.Close())
-	}
-	return &journal{f}, nil
-}
-
-// shortenJournal drops the older half of a journal that has grown too long.
-func shortenJournal(name string) error {
-	info, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() < journalLimit {
-		return nil
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	text = text[len(text)/2:]
-	if i := bytes.IndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
-	}
-	if err := replaceFile(name, text); err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return errors.Join(err, f.Close())
 	}
 	return nil
 }
 
+// shorten drops the older part of a journal that has grown too long. One that can't be shortened stays, and is still written.
+func (j *journal) shorten() error {
+	info, err := j.file.Stat()
+	if err != nil || info.Size() < journalLimit {
+		return err
+	}
+	text, err := tail(j.name, journalLimit/2)
+	if err == nil {
+		err = statefile.Write(j.name, text)
+	}
+	if err != nil {
+		return fmt.Errorf("shortening the journal: %w", err)
+	}
+	old := j.file
+	return errors.Join(j.open(), old.Close())
+}
+
+// tail is the end of a file, in whole lines.
+func tail(name string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	from := max(info.Size()-most, 0)
+	text := make([]byte, info.Size()-from)
+	n, err := f.ReadAt(text, from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	text = text[:n]
+	if from > 0 {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	return text, nil
+}
+
+// write adds an entry, or nothing at all.
 func (j *journal) write(e Entry) error {
-	b, err := json.Marshal(e)
+	text, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	_, err = j.file.Write(append(b, '\n'))
-	if err := errors.Join(err, j.file.Sync()); err != nil {
-		return fmt.Errorf("journal: %w", err)
+	if err := j.there(); err != nil {
+		return &unwrittenError{fmt.Errorf("journal: %w", err)}
 	}
+	before := j.size()
+	if j.torn {
+		text = append([]byte("\n"), text...)
+	}
+	_, err = j.file.Write(append(text, '\n'))
+	if err := errors.Join(err, j.file.Sync()); err != nil {
+		j.cut(before)
+		return &unwrittenError{fmt.Errorf("journal: %w", err)}
+	}
+	j.torn = false
 	return nil
+}
+
+// there sees to it that the open file is the one of that name: somebody may have removed it.
+func (j *journal) there() error {
+	is, err := os.Stat(j.name)
+	if err == nil {
+		if info, err := j.file.Stat(); err == nil && os.SameFile(is, info) {
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	old := j.file
+	if err := j.open(); err != nil {
+		return err
+	}
+	return old.Close()
+}
+
+// size is where the next entry begins.
+func (j *journal) size() int64 {
+	info, err := j.file.Stat()
+	if err != nil {
+		return -1 // which cut leaves alone
+	}
+	return info.Size()
+}
+
+// cut takes back what was written since the journal had a size.
+func (j *journal) cut(size int64) {
+	if now := j.size(); size < 0 || now <= size {
+		return
+	}
+	if err := j.file.Truncate(size); err != nil {
+		j.torn = true // readers pass over the line
+	}
 }
 
 func (j *journal) close() error { return j.file.Close() }
 
-// readJournal returns the entries of the file, oldest first; a torn line is passed over.
-func readJournal(name string) ([]Entry, error) {
-	f, err := os.Open(name)
+// historyLimit is how much of the journal's end `collie history' reads: some thousand entries.
+const historyLimit = 1 << 20
+
+// readJournal returns the entries in the last bytes of the file, oldest first; a torn line is passed over.
+func readJournal(name string, most int64) ([]Entry, error) {
+	text, err := tail(name, most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	defer f.Close()
 	var entries []Entry
-	lines := bufio.NewReaderSize(f, journalLine)
-	for tooLong := false; ; {
-		line, err := lines.ReadSlice('\n')
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			tooLong = true
-			continue
-		case err != nil && !errors.Is(err, io.EOF):
-			return entries, fmt.Errorf("journal: %w", err)
-		}
+	for line := range bytes.Lines(text) {
 		var e Entry
-		if !tooLong && json.Unmarshal(line, &e) == nil {
+		if json.Unmarshal(line, &e) == nil {
 			entries = append(entries, e)
 		}
-		tooLong = false
-		if err != nil {
-			return entries, nil
-		}
 	}
+	return entries, nil
 }
 
 // history tells the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
@@ -249,7 +329,11 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			end(e, "good")
 			deploying = ""
 		case evReturned:
-			end(Entry{At: e.At, Revision: e.Revision, Items: e.Items}, "returned")
+			outcome := "returned"
+			if e.Because != "" { // of some layers it isn't known what good was
+				outcome = "incomplete"
+			}
+			end(e, outcome)
 			deploying = ""
 		case evStuck:
 			end(e, "stuck")

@@ -79,7 +79,7 @@ func (c *conductor) items(set Set) map[string]string {
 	items := map[string]string{}
 	for layer, id := range set.Targets {
 		var item guixItem
-		if t, err := c.store.target(id); layer != "pods" && err == nil && decode(t, &item) == nil && item.Item != "" {
+		if t, err := c.target(layer, id); layer != "pods" && err == nil && decode(t, &item) == nil && item.Item != "" {
 			items[layer] = item.Item
 		}
 	}

@@ -35,7 +35,8 @@ type Target struct {
 	Layer    string          `json:"layer"`
 	ID       string          `json:"id"` // equal ID: nothing to do
 	Revision string          `json:"revision"`
-	Data     json.RawMessage `json:"data"` // the layer's own
+	Data     json.RawMessage `json:"data"`          // the layer's own
+	Sum      string          `json:"sum,omitempty"` // of Data, in a file
 }
 
 // A Layer is one part of the machine that a revision describes.

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/secrets"
+	"example.org/collie/agent/statefile"
 )
 
 // A service's secret is secrets/files/NAME.age in the repository, and on the machine the file NAME in a folder that is in
@@ -361,11 +362,12 @@ func Deliver(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	st := store{cfg.State}
-	var s State
-	if err := readJSON(st.stateFile(), &s); errors.Is(err, fs.ErrNotExist) {
+	st := store{dir: cfg.State}
+	s, err := statefile.Read[State](st.stateFile())
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent didn't run yet
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
 	id := s.Current.Targets["secrets"]
@@ -375,7 +377,7 @@ func Deliver(ctx context.Context, file string) error {
 	if id == "" {
 		return nil
 	}
-	t, err := st.target(id)
+	t, err := st.target("secrets", id)
 	if err != nil {
 		return err
 	}
@@ -392,7 +394,7 @@ func (a *Agent) noSecrets(p Part, target string) bool {
 		return false
 	}
 	var d deliveries
-	t, err := a.store.target(target)
+	t, err := a.store.target("secrets", target)
 	return target == "" || err == nil && decode(t, &d) == nil && len(d.Files)+len(d.As) == 0
 }
 

@@ -96,7 +96,7 @@ type describer interface {
 func (c *conductor) account() []string {
 	all := []string{"at revision " + c.state.Current.Revision + ", which has no service " + ownService}
 	for _, p := range c.parts {
-		t, err := c.store.target(c.state.Current.Targets[p.Name])
+		t, err := c.target(p.Name, c.state.Current.Targets[p.Name])
 		if l, tells := p.Layer.(describer); tells && err == nil {
 			all = append(all, p.Name+": "+l.Describe(t))
 		}
@@ -214,10 +214,10 @@ func (c *conductor) sequence(set Set) []Part {
 
 // judges tells whether a layer at a target is looked at for the verdict: once Collie's own services are gone, only what they
 // left can be.
-func (c *conductor) judges(id string) bool {
+func (c *conductor) judges(layer, id string) bool {
 	if !c.state.Rollout.To.Leaves {
 		return true
 	}
-	t, err := c.store.target(id)
+	t, err := c.target(layer, id)
 	return err == nil && leaves(t)
 }

@@ -77,7 +77,7 @@ func selfBubble(t *testing.T, own func(w *world, t Target) string, f func(w *wor
 
 func (w *world) last() Entry {
 	w.t.Helper()
-	entries, err := readJournal(filepath.Join(w.dir, "journal"))
+	entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 	if err != nil || len(entries) == 0 {
 		w.t.Fatalf("the journal: %v, %v", entries, err)
 	}
@@ -157,7 +157,7 @@ func TestTheAgentEndsForItsNewDefinitionOnceAllIsQuiet(t *testing.T) {
 				if err := ended(); !errors.Is(err, errReplaced) {
 					t.Errorf("it ended with %v, state %+v", err, w.state())
 				}
-				s, _, err := store{w.dir}.load()
+				s, _, err := store{dir: w.dir}.load()
 				if err != nil || s.Good.Revision != row.good || s.Rollout != nil {
 					t.Errorf("it ended with the state %+v (%v)", s, err)
 				}

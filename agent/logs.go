@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/guix"
 )
 
@@ -62,8 +63,8 @@ func Logs(ctx context.Context, state string, q api.LogQuery, w io.Writer) error 
 
 // logRevision is the one revision whose id begins with prefix, or the newest.
 func logRevision(state, prefix string) (string, error) {
-	var s State
-	if err := readJSON(store{state}.stateFile(), &s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s, err := statefile.Read[State](store{dir: state}.stateFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("state: %w", err)
 	}
 	if prefix == "" {
@@ -72,7 +73,7 @@ func logRevision(state, prefix string) (string, error) {
 		}
 		return s.Newest.ID, nil
 	}
-	entries, err := readJournal(filepath.Join(state, "journal"))
+	entries, err := readJournal(filepath.Join(state, "journal"), journalLimit)
 	if err != nil {
 		return "", err
 	}

@@ -138,7 +138,7 @@ func (c *conductor) takeProposal(r prepared) error {
 	default:
 		p.Later, p.Targets = nil, map[string]string{}
 		for layer, t := range r.targets {
-			if _, err := c.store.target(t.ID); err != nil { // one that is there is of a revision that is deployed
+			if _, err := c.store.target(layer, t.ID); err != nil { // one that is there is of a revision that is deployed
 				if err := c.store.keepTarget(t); err != nil {
 					return err
 				}
@@ -208,11 +208,11 @@ func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.P
 		if id == "" {
 			continue
 		}
-		t, err := a.store.target(id)
+		t, err := a.store.target(p.Name, id)
 		if err != nil {
 			return layers, err
 		}
-		live, err := a.store.target(now.Current.Targets[p.Name])
+		live, err := a.store.target(p.Name, now.Current.Targets[p.Name])
 		if err != nil {
 			live = Target{} // nothing was deployed to it yet, or it is being switched
 		}

@@ -255,7 +255,12 @@ func TestEndingAPlanIsNoCancellation(t *testing.T) {
 		p := &preparer{parts: []Part{{Name: "system", Layer: l}}, results: make(chan prepared)}
 		p.files, p.export = fakeFiles("system=1"), fakeTree
 		begin := func(id, plan string) bool {
-			return p.start(t.Context(), job{Revision: source.Revision{ID: id}, plan: plan})
+			j := job{Revision: source.Revision{ID: id}, plan: plan}
+			ready := p.ready(j)
+			if ready {
+				p.start(t.Context(), j)
+			}
+			return ready
 		}
 		ended := func(id string, cancelled bool) {
 			t.Helper()

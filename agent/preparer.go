@@ -43,8 +43,8 @@ type job struct {
 	parts   []Part          // of these layers alone; nil: of all
 }
 
-// beside tells whether a job gives way to the newest revision.
-func (j job) beside() bool { return j.plan != "" || j.again }
+// beside reports whether a job gives way to the newest revision.
+func (j job) beside() bool { return j.plan != "" || j.again || j.ID == baseline }
 
 // prepared is what came of a preparation.
 type prepared struct {
@@ -59,22 +59,29 @@ type prepared struct {
 // prepareLimit ends a preparation that hangs: even a whole system is built within hours.
 const prepareLimit = 12 * time.Hour
 
-// start begins to prepare j, unless that is underway. A newer revision cancels an older one, but after two cancellations in
-// a row one may finish, so that a stream of commits starves nothing; it cancels a proposal always. It tells whether it
-// began.
-func (p *preparer) start(ctx context.Context, j job) bool {
+// ready reports whether the preparation of j can start: nothing else is being prepared. A newer revision cancels an older
+// one, but after two cancellations in a row one may finish, so that a stream of commits starves nothing; it always cancels a
+// proposal.
+func (p *preparer) ready(j job) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.underway != nil {
-		if p.underway.ID != j.ID && p.cancel != nil && (p.cancelled < 2 || p.underway.beside()) {
-			p.cancel()
-			p.cancel = nil
-			if !p.underway.beside() {
-				p.cancelled++
-			}
-		}
-		return false // the result will come, then is the time
+	if p.underway == nil {
+		return true
 	}
+	if p.underway.ID != j.ID && p.cancel != nil && (p.cancelled < 2 || p.underway.beside()) {
+		p.cancel()
+		p.cancel = nil
+		if !p.underway.beside() {
+			p.cancelled++
+		}
+	}
+	return false // the result will come, then is the time
+}
+
+// start begins to prepare j. Nothing else is being prepared.
+func (p *preparer) start(ctx context.Context, j job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
 	p.underway, p.since, p.progress = &j, time.Now(), progress{}
 	p.epoch++
@@ -84,7 +91,6 @@ func (p *preparer) start(ctx context.Context, j job) bool {
 		p.results <- result
 		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
-	return true
 }
 
 // giveUp ends the preparation of a proposal that nobody wants any more.
@@ -152,7 +158,10 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	defer p.gate.Unlock()
 	rev := j.Revision
 	result := prepared{revision: rev, baseline: map[string]Target{}}
-	repository, err := p.files(ctx, rev.ID)
+	repository, err := fs.FS(nothing), error(nil)
+	if rev.ID != baseline {
+		repository, err = p.files(ctx, rev.ID)
+	}
 	if err != nil {
 		result.err = unreadable(rev, err)
 		return result
@@ -176,6 +185,9 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 			return result
 		}
 		result.baseline[part.Name] = t
+	}
+	if rev.ID == baseline {
+		return result // that was all
 	}
 	if mistakes := unsupported(files); len(mistakes) > 0 {
 		result.err = &BadError{Err: errors.Join(mistakes...)}

@@ -37,7 +37,7 @@ func bootsFor(changes []Change) string {
 func (c *conductor) reboot(now time.Time) error {
 	target, what := c.state.Current.Targets["system"], bootsFor(c.seen["system"].changes)
 	before := c.state.Reboot
-	if !c.reboots || what == "" || before != nil && before.Target == target ||
+	if !c.reboots || what == "" || c.state.Good.Revision == baseline || before != nil && before.Target == target ||
 		c.state.Suspended != nil || c.state.Stuck != nil || c.state.Outside != "" || c.state.Good.Targets["system"] != target {
 		c.boots = time.Time{}
 		return nil

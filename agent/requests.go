@@ -9,7 +9,7 @@ import (
 )
 
 func (c *conductor) publish() {
-	s := snapshot{state: c.state.clone(), seen: maps.Clone(c.seen)}
+	s := snapshot{state: c.state.clone(), seen: maps.Clone(c.seen), writing: c.writing}
 	s.wanted, s.because = wanted(c.state, time.Now())
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -20,7 +20,8 @@ func (c *conductor) publish() {
 func (c *conductor) ask(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
 	call := func() {
-		err := f()
+		err := c.try(f)
+		_ = c.forgiven(err)
 		c.answers = append(c.answers, func() { done <- err })
 	}
 	select {

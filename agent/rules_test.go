@@ -55,16 +55,17 @@ func packages(t *testing.T) []pkg {
 // The arrows of docs/design.md: who may import whom.
 func TestImportsRunOneWay(t *testing.T) {
 	may := map[string][]string{
-		"agent":         {"agent/api", "agent/crash", "agent/secrets", "agent/source", "guix", "manifests", "shepherd"},
-		"agent/api":     nil,
-		"agent/crash":   nil,
-		"agent/secrets": nil,
-		"agent/source":  {"agent/crash"},
-		"cmd/collie":    {"agent", "agent/api", "agent/secrets", "guix", "manifests"},
-		"guix":          {"agent/crash", "shepherd"},
-		"guix/lab":      nil,
-		"manifests":     {"agent/crash"},
-		"shepherd":      nil,
+		"agent":           {"agent/api", "agent/crash", "agent/secrets", "agent/source", "agent/statefile", "guix", "manifests", "shepherd"},
+		"agent/api":       nil,
+		"agent/crash":     nil,
+		"agent/secrets":   {"agent/statefile"},
+		"agent/statefile": nil,
+		"agent/source":    {"agent/crash", "agent/statefile"},
+		"cmd/collie":      {"agent", "agent/api", "agent/secrets", "guix", "manifests"},
+		"guix":            {"agent/crash", "agent/statefile", "shepherd"},
+		"guix/lab":        nil,
+		"manifests":       {"agent/crash", "agent/statefile"},
+		"shepherd":        nil,
 	}
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module+"/")

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +17,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
+	"example.org/collie/agent/statefile"
 )
 
 // State is what must not be forgotten. Only the conductor writes it; deleted, the live machine is adopted.
@@ -41,6 +45,15 @@ type State struct {
 
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
 	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
+
+	Lost map[string]Loss `json:"lost,omitempty"` // layers of which nobody knows what they were like at the good revision
+}
+
+// A Loss is of a layer whose target at the good revision is gone, or makes no sense. Until a revision is good again the layer
+// is as it was found, and nothing of it is removed.
+type Loss struct {
+	Revision string    `json:"revision"`
+	At       time.Time `json:"at"`
 }
 
 // A Set is the targets of one revision, by layer; the state names them by ID.
@@ -149,6 +162,7 @@ func (s State) clone() State {
 	s.Plans = maps.Clone(s.Plans)
 	s.Drift = maps.Clone(s.Drift)
 	s.Former = slices.Clone(s.Former)
+	s.Lost = maps.Clone(s.Lost)
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)
@@ -167,39 +181,73 @@ func (s *State) phase() phase {
 	return idle
 }
 
-const stateLimit = 16 << 20 // bytes; a state is some kilobytes
+// Check says what of a state makes no sense.
+func (s State) Check() error {
+	if r := s.Rollout; r != nil && !slices.Contains([]phase{switching, soaking, returning}, r.Phase) {
+		return fmt.Errorf("the rollout is in phase %q", r.Phase)
+	}
+	return nil
+}
 
 // A store keeps state and targets in a folder of root's.
-type store struct{ dir string }
+type store struct {
+	dir     string
+	replace func(file string, text []byte) error // nil: statefile.Write
+}
 
 func (st store) stateFile() string           { return filepath.Join(st.dir, "state.json") }
 func (st store) targetFile(id string) string { return filepath.Join(st.dir, "targets", id+".json") }
 
+// An unwrittenError says that state or journal can't be written: what was to be done isn't begun.
+type unwrittenError struct{ err error }
+
+func (e *unwrittenError) Error() string { return e.err.Error() }
+func (e *unwrittenError) Unwrap() error { return e.err }
+
 // load reads the state. One that isn't there is new, and one that makes no sense is set aside: the machine is then
 // adopted as it is. aside names that file.
 func (st store) load() (s State, aside string, err error) {
-	err = readJSON(st.stateFile(), &s)
-	var access *fs.PathError
+	s, err = statefile.Read[State](st.stateFile())
+	senseless := new(statefile.SenselessError)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return State{}, "", nil
-	case errors.As(err, &access):
+	case errors.As(err, &senseless):
+		aside, err = statefile.SetAside(st.stateFile())
+	}
+	if err != nil {
 		return State{}, "", fmt.Errorf("state: %w", err)
-	case err != nil:
-		aside = st.stateFile() + ".broken"
-		if err := os.Rename(st.stateFile(), aside); err != nil {
-			return State{}, "", fmt.Errorf("state: set the broken one aside: %w", err)
-		}
+	}
+	if aside != "" {
 		return State{}, aside, nil
 	}
-	gone := func(id string) bool {
-		_, err := st.target(id)
+	st.dropLost(&s)
+	return s, "", nil
+}
+
+// dropLost takes out of s what its targets are gone of, or make no sense: that can't be switched to, and what is missing is
+// made again, or taken from the machine as it is. Nothing is removed for it.
+func (st store) dropLost(s *State) {
+	gone := func(layer, id string) bool {
+		_, err := st.target(layer, id)
 		return err != nil
 	}
-	// A set whose targets are gone can't be switched to: what is missing is made again.
+	anyGone := func(targets map[string]string) bool {
+		for layer, id := range targets {
+			if gone(layer, id) {
+				return true
+			}
+		}
+		return false
+	}
+	for layer, id := range s.Good.Targets {
+		if gone(layer, id) {
+			s.lose(layer, s.Good.Revision)
+		}
+	}
 	for _, set := range []*Set{&s.Prepared, &s.Current, &s.Good} {
 		for layer, id := range set.Targets {
-			if gone(id) {
+			if gone(layer, id) {
 				delete(set.Targets, layer)
 				if set == &s.Prepared && s.bad(set.Revision) == nil { // the targets of a bad one are dropped
 					*set = Set{}
@@ -208,44 +256,82 @@ func (st store) load() (s State, aside string, err error) {
 		}
 	}
 	for name, p := range s.Plans {
-		if slices.ContainsFunc(slices.Collect(maps.Values(p.Targets)), gone) {
+		if anyGone(p.Targets) {
 			p.Targets = nil
 			s.Plans[name] = p
 		}
 	}
-	if s.Rollout != nil && slices.ContainsFunc(slices.Collect(maps.Values(s.Rollout.To.Targets)), gone) {
+	if s.Rollout != nil && anyGone(s.Rollout.To.Targets) {
 		s.Rollout = nil
 	}
-	return s, "", nil
 }
 
-func (st store) save(s State) error { return writeJSON(st.stateFile(), s) }
+// lose notes that what a layer was like at a good revision isn't known any more.
+func (s *State) lose(layer, revision string) {
+	if s.Lost == nil {
+		s.Lost = map[string]Loss{}
+	}
+	s.Lost[layer] = Loss{Revision: revision, At: time.Now()}
+}
+
+func (st store) save(s State) error { return st.writeJSON(st.stateFile(), s) }
 
 // keepTarget saves t under its name.
 func (st store) keepTarget(t Target) error {
 	if !targetName.MatchString(t.ID) {
 		return fmt.Errorf("target %q of %s: no name for a file", t.ID, t.Layer)
 	}
-	return writeJSON(st.targetFile(t.ID), t)
+	t.Sum = t.sum()
+	return st.writeJSON(st.targetFile(t.ID), t)
 }
 
-func (st store) target(id string) (Target, error) {
-	var t Target
+// target reads a target of a layer, and checks that it is that one.
+func (st store) target(layer, id string) (Target, error) {
 	if !targetName.MatchString(id) {
-		return t, fmt.Errorf("target %q: no name for a file", id)
+		return Target{}, fmt.Errorf("target %q: no name for a file", id)
 	}
-	if err := readJSON(st.targetFile(id), &t); err != nil {
-		return t, fmt.Errorf("target %s: %w", id, err)
+	t, err := statefile.Read[Target](st.targetFile(id))
+	if err == nil {
+		err = t.isOf(layer, id)
 	}
+	if err != nil {
+		return Target{}, fmt.Errorf("target %s: %w", id, err)
+	}
+	t.Sum = ""
 	return t, nil
 }
 
-// lacks tells whether a target of s is gone.
+// isOf says why t isn't the target of a layer with that ID.
+func (t Target) isOf(layer, id string) error {
+	switch {
+	case t.ID != id || t.Layer != layer:
+		return fmt.Errorf("the file is that of target %q of layer %q", t.ID, t.Layer)
+	case t.Sum != "" && t.Sum != t.sum():
+		return errors.New("its data doesn't have the checksum that it was written with")
+	case t.Sum == "" && slices.Contains([]string{"", "null", "{}"}, string(t.Data)): // of a version that wrote none
+		return errors.New("it has no data")
+	}
+	return nil
+}
+
+// sum is a checksum of a target's data, however that is indented.
+func (t Target) sum() string {
+	var text bytes.Buffer
+	if json.Compact(&text, t.Data) != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text.Bytes())
+	return hex.EncodeToString(sum[:])
+}
+
+// lacks reports whether a target of s can't be read.
 func (st store) lacks(s Set) bool {
-	return slices.ContainsFunc(slices.Collect(maps.Values(s.Targets)), func(id string) bool {
-		_, err := st.target(id)
-		return err != nil
-	})
+	for layer, id := range s.Targets {
+		if _, err := st.target(layer, id); err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // dropTargets removes the files of all targets but those of the sets.
@@ -262,7 +348,7 @@ func (st store) dropTargets(sets ...Set) error {
 	}
 	for _, f := range files {
 		if !kept[f.Name()] {
-			err = errors.Join(err, os.Remove(filepath.Join(st.dir, "targets", f.Name())))
+			err = errors.Join(err, os.RemoveAll(filepath.Join(st.dir, "targets", f.Name())))
 		}
 	}
 	return err
@@ -270,54 +356,17 @@ func (st store) dropTargets(sets ...Set) error {
 
 var targetName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,127}$`)
 
-func readJSON(file string, v any) error {
-	info, err := os.Stat(file)
+func (st store) writeJSON(file string, v any) error {
+	text, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
-		return err
-	}
-	if info.Size() > stateLimit {
-		return fmt.Errorf("%s: larger than %d bytes", file, stateLimit)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	replace := st.replace
+	if replace == nil {
+		replace = statefile.Write
+	}
+	if err := replace(file, append(text, '\n')); err != nil {
+		return &unwrittenError{err}
 	}
 	return nil
-}
-
-func writeJSON(file string, v any) error {
-	b, err := json.MarshalIndent(v, "", "\t")
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return replaceFile(file, append(b, '\n'))
-}
-
-// replaceFile replaces file wholly or not at all, and what it returned from survives a power cut.
-func replaceFile(file string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // in vain once renamed
-	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -52,7 +52,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if s.Good.Revision != "" && s.Good.Revision != baseline && s.Prepared.over(s.Current.over(s.Good)).Targets[p.Name] == "" {
 			continue // there is none, nor was one
 		}
-		if t, err := a.store.target(s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
+		if t, err := a.store.target(p.Name, s.Current.Targets[p.Name]); err == nil && p.Name != "pods" && unpinned(t) {
 			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
 		}
 		status.Layers = append(status.Layers, l)
@@ -67,6 +67,8 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	if why := s.inVain(snap.seen["system"].changes); why != "" {
 		status.Notes = append(status.Notes, "system: "+why)
 	}
+	status.Problems = append(status.Problems, snap.writing.problem(a.store.dir)...)
+	status.Problems = append(status.Problems, s.lostSays()...)
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
 	}
@@ -94,7 +96,7 @@ func (a *Agent) listPods(ctx context.Context, s State) ([]api.Pod, error) {
 	if a.pods == nil || id == "" {
 		return nil, nil
 	}
-	t, err := a.store.target(id)
+	t, err := a.store.target("pods", id)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ func (a *Agent) listJobs(s State) ([]api.Job, []api.CronJob, error) {
 	if a.pods == nil || id == "" {
 		return nil, nil, nil
 	}
-	t, err := a.store.target(id)
+	t, err := a.store.target("pods", id)
 	if err != nil {
 		return nil, nil, err
 	}

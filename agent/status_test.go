@@ -25,7 +25,7 @@ func (w *world) agentOf(t *testing.T) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Agent{version: "1.2.3", cfg: Config{State: w.dir}, store: store{w.dir}, source: src, conductor: w.c, pods: fakePods{},
+	return &Agent{version: "1.2.3", cfg: Config{State: w.dir}, store: store{dir: w.dir}, source: src, conductor: w.c, pods: fakePods{},
 		refused: &refused{file: filepath.Join(w.dir, "refused.json")}}
 }
 
@@ -65,7 +65,7 @@ func TestStatusTellsAllOfARollout(t *testing.T) {
 		a := w.agentOf(t)
 		pass(time.Second)
 		s := w.status(t, a)
-		if s.Version != "1.2.3" || s.Phase != "idle" || s.Revisions != (api.Revisions{}) || len(s.Layers) != 3 || s.Layers[0].InSync || s.Layers[0].Error != "nothing was deployed to it yet" {
+		if s.Version != "1.2.3" || s.Phase != "idle" || s.Revisions != (api.Revisions{Current: baseline, Good: baseline}) || len(s.Layers) != 3 || !s.Layers[0].InSync {
 			t.Errorf("before the first commit: %+v", s)
 		}
 

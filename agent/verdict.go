@@ -61,7 +61,7 @@ func (c *conductor) verdict(now time.Time) error {
 	last, blind := now, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
-		if !current || !c.judges(id) {
+		if !current || !c.judges(p.Name, id) {
 			continue
 		}
 		seen := c.seen[p.Name]
@@ -136,7 +136,7 @@ func (c *conductor) good() error {
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
 	c.state.Good = good
-	c.state.Rollout = nil
+	c.state.Rollout, c.state.Lost = nil, nil
 	c.state.Later = nil
 	c.log.Info("good", "revision", c.state.Good.Revision)
 	c.untidy = true
@@ -203,7 +203,7 @@ func (c *conductor) returned(now time.Time) error {
 		return c.returnAgain(now)
 	}
 	c.afterReturn(r)
-	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Items: c.items(c.state.Good)}); err != nil {
+	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good)}); err != nil {
 		return err
 	}
 	crash.At("returning.done")
@@ -224,7 +224,7 @@ func (c *conductor) afterReturn(r *Rollout) {
 		if !is || id == "" {
 			continue
 		}
-		t, err := c.store.target(id)
+		t, err := c.target(p.Name, id)
 		if err == nil {
 			err = l.Failed(t, r.Since.UTC().Format(time.RFC3339Nano))
 		}

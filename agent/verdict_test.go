@@ -35,7 +35,7 @@ func (w *world) startStrange(strange func(t Target) ([]Change, error)) {
 // startWith begins a life of an agent with that system; ended tells how it ended.
 func (w *world) startWith(system Layer) (ended chan error) {
 	w.t.Helper()
-	state, _, err := store{w.dir}.load()
+	state, _, err := store{dir: w.dir}.load()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (w *world) startWith(system Layer) (ended chan error) {
 		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
 	}
 	parts[0].Layer = system
-	w.c = newConductor(parts, testSoak, store{w.dir}, j, state, slog.New(slog.DiscardHandler))
+	w.c = newConductor(parts, testSoak, store{dir: w.dir}, j, state, slog.New(slog.DiscardHandler))
 	w.c.windows, w.c.reboots = w.windows, w.reboots
 	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
 		w.mu.Lock()
@@ -164,7 +164,7 @@ func TestTargetThatIsGoneIsMadeAgain(t *testing.T) {
 	gone := func(t *testing.T, w *world, ids ...string) {
 		t.Helper()
 		for _, id := range ids {
-			if err := os.Remove(store{w.dir}.targetFile(id)); err != nil {
+			if err := os.Remove(store{dir: w.dir}.targetFile(id)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -194,7 +194,7 @@ func TestTargetThatIsGoneIsMadeAgain(t *testing.T) {
 			w.layers[2].set(func(l *fakeLayer) {
 				l.refuse["2"] = errors.New("no")
 				l.onSwitch = func(when string) {
-					if _, err := os.Stat(store{w.dir}.targetFile("home-1")); when == "before" && err == nil {
+					if _, err := os.Stat(store{dir: w.dir}.targetFile("home-1")); when == "before" && err == nil {
 						gone(t, w, "home-1")
 					}
 				}

@@ -134,6 +134,9 @@ func Open(cfg Config) (*Source, error) {
 	return s, nil
 }
 
+// IsCommit reports whether id is a full commit id.
+func IsCommit(id string) bool { return plumbing.IsHash(id) }
+
 // Wake asks a running Run to poll now.
 func (s *Source) Wake() {
 	select {
