@@ -47,6 +47,7 @@ type fakeContainer struct {
 	container
 	command       string
 	restart       string
+	mounts        []map[string]any // of claims
 	stoppedByUser bool
 	ghost         bool
 }
@@ -370,7 +371,7 @@ func (f *fakePodman) container(w http.ResponseWriter, r *http.Request, id, verb 
 			case r.Method == http.MethodDelete:
 				pod.containers = slices.Delete(pod.containers, i, i+1)
 			case verb == "json":
-				answer(w, 200, map[string]any{"State": map[string]any{"StoppedByUser": c.stoppedByUser, "Running": c.State == "running", "Pid": c.Pid}})
+				answer(w, 200, map[string]any{"State": map[string]any{"StoppedByUser": c.stoppedByUser, "Running": c.State == "running", "Pid": c.Pid}, "Mounts": c.mounts})
 				return
 			case verb == "start":
 				if err := f.start(c); err != "" {
@@ -423,8 +424,11 @@ func (f *fakePodman) play(w http.ResponseWriter, r *http.Request) {
 			}
 			Spec struct {
 				RestartPolicy string
-				Volumes       []struct{ Secret *struct{ SecretName string } }
-				Containers    []struct {
+				Volumes       []struct {
+					Secret                *struct{ SecretName string }
+					PersistentVolumeClaim *struct{ ClaimName string }
+				}
+				Containers []struct {
 					Name, Image string
 					Command     []string
 					Ports       []struct{ HostPort int }
@@ -441,7 +445,11 @@ func (f *fakePodman) play(w http.ResponseWriter, r *http.Request) {
 		reject(w, 500, fmt.Sprintf("adding pod to state: name %q is in use: pod already exists", doc.Metadata.Name))
 		return
 	}
+	claims := []map[string]any{}
 	for _, v := range doc.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil {
+			claims = append(claims, map[string]any{"Type": "volume", "Name": v.PersistentVolumeClaim.ClaimName})
+		}
 		if v.Secret == nil {
 			continue
 		}
@@ -472,7 +480,7 @@ func (f *fakePodman) play(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		add(fakeContainer{container: container{Names: []string{pod.Name + "-" + c.Name}, Labels: pod.Labels, ImageID: id},
-			command: strings.Join(c.Command, " "), restart: doc.Spec.RestartPolicy})
+			command: strings.Join(c.Command, " "), restart: doc.Spec.RestartPolicy, mounts: claims})
 	}
 	answer(w, 200, map[string]any{"Pods": []any{map[string]any{"ID": pod.ID, "ContainerErrors": nil}}})
 }

@@ -133,7 +133,7 @@ func (c container) says() string {
 	case c.cutOff():
 		return "was cut off"
 	case c.State == "exited" || c.State == "stopped":
-		return "ended with exit code " + strconv.Itoa(c.ExitCode)
+		return "ended with " + exitCode(c.ExitCode, false)
 	case c.State == "created" || c.State == "configured":
 		return "was never started"
 	}
@@ -562,6 +562,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 				}
 			}
 		}
+		if len(ill) > 0 {
+			ill[len(ill)-1] += p.lastWords(ctx, l, endedBadly)
+		}
 		for _, says := range ill {
 			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
 		}
@@ -569,6 +572,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
 		}
 		if why, known := p.prober.unready(want.id()); how == well && why != "" {
+			if known {
+				why += p.lastWords(ctx, l, started)
+			}
 			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", why, want.source()), Passing: !known})
 		}
 	}

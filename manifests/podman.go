@@ -63,6 +63,7 @@ type Podman struct {
 	inventory inventory
 	healings  healings
 	brake     brake
+	ends      ends
 	prober    *prober
 
 	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
@@ -314,6 +315,7 @@ type containerState struct {
 
 	network string         // the namespace of its network, if it has one of its own
 	signal  syscall.Signal // that asks it to end; 0: unknown
+	volumes []string       // that it mounts, by name
 }
 
 func (p *Podman) inspectContainer(ctx context.Context, id string) (containerState, error) {
@@ -321,12 +323,16 @@ func (p *Podman) inspectContainer(ctx context.Context, id string) (containerStat
 		State           containerState
 		NetworkSettings struct{ SandboxKey string }
 		Config          struct{ StopSignal any } // its name, or from Podman 4 its number
+		Mounts          []struct{ Name string }  // empty for what is no volume
 	}
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{id}}, &c)
 	if err != nil {
 		return containerState{}, fmt.Errorf("inspecting container %.12s: %w", id, err)
 	}
 	c.State.network = c.NetworkSettings.SandboxKey
+	for _, m := range c.Mounts {
+		c.State.volumes = append(c.State.volumes, m.Name)
+	}
 	switch signal := c.Config.StopSignal.(type) {
 	case string:
 		c.State.signal = unix.SignalNum(signal)
@@ -405,12 +411,7 @@ func logLines(stream []byte, most int) []string {
 	}
 	var lines []string
 	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return ' '
-			}
-			return r
-		}, strings.ToValidUTF8(line, "\ufffd")))
+		line = printable(line)
 		if len(line) > mostLine {
 			line = strings.ToValidUTF8(line[:mostLine], "") + "…"
 		}
@@ -419,6 +420,16 @@ func logLines(stream []byte, most int) []string {
 		}
 	}
 	return lines[max(0, len(lines)-most):]
+}
+
+// printable makes of a foreign text what a person can be shown.
+func printable(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\ufffd")))
 }
 
 // A podInfo is a pod as Podman has it, also one without containers.
@@ -498,8 +509,11 @@ func (p *Podman) startPod(ctx context.Context, name string, remake func() error)
 		return err
 	}
 	err := start()
-	if err == nil || !p.mend(ctx, err) {
-		return err
+	if err == nil {
+		return nil
+	}
+	if !p.mend(ctx, err) {
+		return p.initFailed(ctx, name, err)
 	}
 	if remake != nil && p.halfStarted(ctx, name) {
 		if err := remake(); err != nil {

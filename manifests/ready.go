@@ -31,9 +31,9 @@ func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why 
 		name := c.name(l.name)
 		switch {
 		case c.Restarts >= tooManyRestarts:
-			return "", fmt.Errorf("container %s was restarted %d times", name, c.Restarts)
+			return "", fmt.Errorf("container %s was restarted %d times%s", name, c.Restarts, p.lastWords(ctx, l, endedBadly))
 		case how == well && !c.runs() && c.ExitCode != 0:
-			return "", fmt.Errorf("container %s %s", name, c.says())
+			return "", fmt.Errorf("container %s %s%s", name, c.says(), p.lastWords(ctx, l, endedBadly))
 		}
 	}
 	if why, _ := p.prober.unready(pod.id()); how == well && why != "" {
@@ -108,10 +108,14 @@ func (s *swap) await(ctx context.Context, steps []step) error {
 				look = func() (string, error) { return s.p.awaitJob(step) }
 			}
 			why, err := look()
+			late := why != "" && time.Since(begun) > step.deadline()
+			if late && step.pod.Job == nil {
+				why += s.p.lastWords(ctx, live[step.pod.id()], started)
+			}
 			switch {
 			case err != nil:
 				return fmt.Errorf("pod %s (%s): %s is not ready: %w", step.pod.Name, step.pod.source(), step.pod.id(), err)
-			case why != "" && time.Since(begun) > step.deadline():
+			case late:
 				return fmt.Errorf("pod %s (%s): %s is not ready after %v: %s", step.pod.Name, step.pod.source(), step.pod.id(), step.deadline(), why)
 			case why != "":
 				still = append(still, step)
