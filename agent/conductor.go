@@ -381,7 +381,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
 		return nil
 	}
-	j := job{Revision: rev, unknown: c.unknown()}
+	j := job{Revision: rev, unknown: c.unknown(), at: c.state.Current.over(c.state.Good)}
 	if !c.preparer.ready(j) {
 		return nil
 	}

@@ -96,6 +96,12 @@ type hooked interface {
 	Failed(t Target, rollout string) error
 }
 
+// A sharing layer needs what programs may hold that Collie doesn't know. Vacant says who does, so that a revision waits
+// before anything of it is switched to.
+type sharing interface {
+	Vacant(ctx context.Context, t Target) error
+}
+
 // errAbsent says that a revision doesn't name a layer: that layer is left alone.
 var errAbsent = errors.New("the revision doesn't name this layer")
 

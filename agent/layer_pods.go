@@ -150,10 +150,20 @@ func (l podsLayer) Failed(t Target, rollout string) error {
 	return l.Podman.Failed(r, rollout)
 }
 
-// forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods.
+// Vacant reports whether something that is no container has a port that a switch to t needs.
+func (l podsLayer) Vacant(ctx context.Context, t Target) error {
+	var r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return err
+	}
+	return l.Podman.Vacant(ctx, r)
+}
+
+// forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods, or where a program that is no
+// container has what a pod needs.
 func forgiveSilence(err error) error {
-	podman, forwarder := new(manifests.SilentError), new(manifests.ForwarderError)
-	if errors.As(err, &podman) || errors.As(err, &forwarder) {
+	podman, forwarder, taken := new(manifests.SilentError), new(manifests.ForwarderError), new(manifests.TakenError)
+	if errors.As(err, &podman) || errors.As(err, &forwarder) || errors.As(err, &taken) {
 		return &TransientError{err}
 	}
 	return err

@@ -57,7 +57,8 @@ func each[T any](n int, items []T, do func(T) error) error {
 // Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
 // What can run beside the pod that it replaces is ready before that stops. Pods that it replaces, or that left, are stopped
 // and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
-// in time, those that were stopped for this run again, and the error says which and why.
+// in time, those that were stopped for this run again, and the error says which and why. A [TakenError] says that a program has a
+// port that a pod needs: that is found before a pod stops, unless it got the port only then.
 func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	p.prober.follow(r)
 	todo, err := p.plan(ctx, r)
@@ -66,6 +67,9 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	}
 	p.healings.forget()
 	if err := todo.mayListen(firstPort); err != nil {
+		return err
+	}
+	if err := p.vacantPorts(todo); err != nil {
 		return err
 	}
 	if err := p.layGround(ctx, r, todo); err != nil {
@@ -351,6 +355,9 @@ func (s *swap) start(ctx context.Context, step step) error {
 		remake = func() error { return s.make(ctx, step) }
 	}
 	if err := s.p.startPod(ctx, id, remake); err != nil {
+		if taken := s.p.becauseTaken(ctx, step.pod, err); taken != nil {
+			return taken
+		}
 		return fail(err)
 	}
 	return nil

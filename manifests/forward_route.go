@@ -65,7 +65,7 @@ func (r report) refused(f *Forwarding) string {
 		}
 		says := fmt.Sprintf("its port %s can't be listened on: %s", clip(d.Listen), clip(d.Error))
 		if _, port, err := splitListen(d.Listen); err == nil {
-			if who := listener("/proc", int(port)); who != "" {
+			if who := listener(int(port)); who != "" {
 				says += ": " + who + " does"
 			}
 		}

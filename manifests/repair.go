@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -356,19 +357,29 @@ func zombie(pid int) bool {
 func listening() func(pid int) []int {
 	ports := sockets()
 	return func(pid int) []int {
-		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		fds, err := os.ReadDir(dir)
-		if err != nil {
-			return nil
-		}
 		var held []int
-		for _, fd := range fds {
-			to, _ := os.Readlink(filepath.Join(dir, fd.Name()))
-			if port, is := ports[to]; is {
+		for link := range links(pid) {
+			if port, is := ports[link]; is {
 				held = append(held, port)
 			}
 		}
 		return held
+	}
+}
+
+// links are what the links of a process to its open files say.
+func links(pid int) iter.Seq[string] {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	return func(yield func(string) bool) {
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			return // it ended, or isn't ours to look at
+		}
+		for _, fd := range fds {
+			if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !yield(to) {
+				return
+			}
+		}
 	}
 }
 
@@ -384,21 +395,8 @@ func openPorts() map[int]bool {
 // sockets are the ports of all sockets that listen, by what a link to one in /proc says.
 func sockets() map[string]int {
 	ports := map[string]int{}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"} {
-		text, err := os.ReadFile(table)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			fields := strings.Fields(line)
-			if len(fields) < 10 || fields[3] != "0A" && fields[3] != "07" {
-				continue
-			}
-			_, hex, _ := strings.Cut(fields[1], ":")
-			if port, err := strconv.ParseUint(hex, 16, 16); err == nil {
-				ports["socket:["+fields[9]+"]"] = int(port)
-			}
-		}
+	for _, s := range readSockets("/proc/net", nil) {
+		ports[s.link()] = int(s.local.Port())
 	}
 	return ports
 }
