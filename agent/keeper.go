@@ -250,6 +250,13 @@ func (k *keeper) look(ctx context.Context) report {
 	return r
 }
 
+// owes reports whether something that waits, as to be healed, isn't well meanwhile.
+func (r report) owes() bool {
+	return slices.ContainsFunc(r.changes, func(c Change) bool {
+		return c.Waits && slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Subject == c.Subject })
+	})
+}
+
 // differs tells whether a switch would change anything.
 func differs(changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits })

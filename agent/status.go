@@ -30,7 +30,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	for _, p := range a.conductor.parts {
 		seen, looked := snap.seen[p.Name]
 		l := api.Layer{Name: p.Name, Changes: seen.changes}
-		l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes)
+		l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes) && !seen.owes()
 		switch {
 		case seen.err != nil:
 			l.Error = seen.err.Error()

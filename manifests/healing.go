@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// healings keeps count of how often each pod had to be healed. Somebody or something may take one down each time: then it is
-// healed later each time, and told.
+// healings keeps count of how often each pod had to be healed, and how often that failed. Somebody or something may take one
+// down each time, or keep it from coming up: then it is healed later each time, and shown.
 //
-//	healed within the last ten minutes   the next time
-//	up to three times                    at once
-//	more often                           10 s after the last, 20 s, … 5 min
+//	within the last ten minutes             the next time
+//	healed, or tried, up to three times     at once
+//	more often                              10 s after the last, 20 s, … 5 min
 //
-// A switch begins anew: it is another's wish.
+// Tries that failed in a row are no heals: they count apart, and their cause is what is wrong with the pod. A Podman that
+// doesn't answer was no try. A switch begins with none: it is another's wish.
 type healings struct {
 	mu sync.Mutex
 	of map[string]*healing // by Podman's name of the pod
@@ -25,8 +26,11 @@ type healings struct {
 
 // A healing is what was done for one pod.
 type healing struct {
-	times []time.Time // within memory, the oldest first
-	found string      // the last time
+	times []time.Time // when it was healed, within memory, the oldest first
+	found string      // how, the last time
+
+	tries []time.Time // since then, that failed
+	cause string      // of the last one's failure
 }
 
 const (
@@ -39,21 +43,36 @@ const (
 
 // wait is how long it is until a pod may be healed again.
 func (h *healing) wait(now time.Time) time.Duration {
-	if h == nil || len(h.times) < healFree {
+	if h == nil {
 		return 0
 	}
-	last := h.times[len(h.times)-1]
+	return max(pause(h.times, now), pause(h.tries, now))
+}
+
+// pause is how long it is until something may be done again that was done at these times.
+func pause(times []time.Time, now time.Time) time.Duration {
+	if len(times) < healFree {
+		return 0
+	}
+	last := times[len(times)-1]
 	if now.Sub(last) > healMemory {
 		return 0
 	}
-	pause := min(healFirst<<min(len(h.times)-healFree, 10), healMost)
+	pause := min(healFirst<<min(len(times)-healFree, 10), healMost)
 	return max(0, last.Add(pause).Sub(now))
 }
 
 // says is the problem of a pod that waits.
 func (h *healing) says(now time.Time) string {
-	return fmt.Sprintf("it had to be healed %d times in %v, by whose doing Collie doesn't know; it is healed again in %v; the last time it was found so: %s",
-		len(h.times), max(time.Second, h.times[len(h.times)-1].Sub(h.times[0]).Round(time.Second)), h.wait(now).Round(time.Second), h.found)
+	took := func(times []time.Time) time.Duration {
+		return max(time.Second, times[len(times)-1].Sub(times[0]).Round(time.Second))
+	}
+	again := h.wait(now).Round(time.Second)
+	if len(h.tries) > 0 {
+		return fmt.Sprintf("it can't be healed: %s; tried %d times in %v, and again in %v", h.cause, len(h.tries), took(h.tries), again)
+	}
+	return fmt.Sprintf("it had to be healed %d times in %v, and Collie doesn't know why; it is healed again in %v; the last time it was found so: %s",
+		len(h.times), took(h.times), again, h.found)
 }
 
 // waits says why a pod isn't healed yet; "": it may be.
@@ -67,20 +86,34 @@ func (h *healings) waits(id string, now time.Time) string {
 	return one.says(now)
 }
 
-// note counts one more.
-func (h *healings) note(id, found string, now time.Time) {
+// note takes what came of healing the pod of a step.
+func (h *healings) note(s step, err error, now time.Time) {
+	if silent := new(SilentError); errors.As(err, &silent) {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.of == nil {
 		h.of = map[string]*healing{}
 	}
-	one := h.of[id]
-	if one == nil || now.Sub(one.times[len(one.times)-1]) > healMemory {
+	one := h.of[s.pod.id()]
+	if one == nil {
 		one = &healing{}
-		h.of[id] = one
+		h.of[s.pod.id()] = one
 	}
-	one.times = append(one.times[max(0, len(one.times)-healCount+1):], now)
-	one.found = found
+	add := func(times []time.Time) []time.Time {
+		if n := len(times); n > 0 && now.Sub(times[n-1]) > healMemory {
+			times = nil
+		}
+		return append(times[max(0, len(times)-healCount+1):], now)
+	}
+	if err != nil {
+		cause, _, _ := strings.Cut(err.Error(), "\n") // what else went wrong follows from it
+		one.tries, one.cause = add(one.tries), clip(strings.TrimPrefix(cause, fmt.Sprintf("pod %s (%s): ", s.pod.Name, s.pod.source())))
+		return
+	}
+	one.times, one.found = add(one.times), strings.Join(s.ill, ", ")
+	one.tries, one.cause = nil, ""
 }
 
 func (h *healings) forget() {
@@ -89,19 +122,15 @@ func (h *healings) forget() {
 	h.of = nil
 }
 
-// due are those of steps that don't wait, and notes that they are healed now.
+// due are those of steps that don't wait.
 func (p *Podman) due(steps []step, now time.Time) []step {
 	return slices.DeleteFunc(steps, func(s step) bool {
-		if s.pod.Job != nil || p.brake.knows(s.live) { // these are tried as their own rules say
-			return false
-		}
-		if p.healings.waits(s.pod.id(), now) != "" {
-			return true
-		}
-		p.healings.note(s.pod.id(), strings.Join(s.ill, ", "), now)
-		return false
+		return p.counted(s) && p.healings.waits(s.pod.id(), now) != ""
 	})
 }
+
+// counted reports whether to heal a pod so is counted. Jobs, and what the brake knows, are tried as their own rules say.
+func (p *Podman) counted(s step) bool { return s.pod.Job == nil && !p.brake.knows(s.live) }
 
 // Heal does what Switch does, for pods of r that aren't as they were: r is where the machine is already. One that had to be
 // healed too often waits, which Problems tells; one that can't be healed keeps no other down, and nothing is undone.
@@ -142,8 +171,17 @@ func (s *swap) heal(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// mend brings one pod back.
+// mend brings one pod back, and counts that.
 func (s *swap) mend(ctx context.Context, step step) error {
+	counted := s.p.counted(step)
+	err := s.bringBack(ctx, step)
+	if counted {
+		s.p.healings.note(step, err, time.Now())
+	}
+	return err
+}
+
+func (s *swap) bringBack(ctx context.Context, step step) error {
 	if err := s.createOne(ctx, step); err != nil {
 		return err
 	}
