@@ -103,7 +103,8 @@ func (v *inventory) keep(rs []Rendered) error {
 	})
 }
 
-// stock is the inventory. If there is none, it is what Podman has of ours.
+// stock is the inventory. If there is none, it is what Podman has of ours. Of the volumes of claims those count then that a pod
+// mounts: of another nobody knows whether the last commit still had its claim, or it was given up long ago.
 func (p *Podman) stock(ctx context.Context) (inventoryState, error) {
 	v := &p.inventory
 	v.mu.Lock()
@@ -120,13 +121,45 @@ func (p *Podman) stock(ctx context.Context) (inventoryState, error) {
 	if err != nil {
 		return state, err
 	}
+	mounted, err := p.mounted(ctx)
+	if err != nil {
+		return state, err
+	}
 	state.Pods = live.Pods
 	for _, volume := range volumes {
-		if volume.Labels[labelObject] == persistentClaim+"/"+volume.Name {
+		switch {
+		case volume.Labels[labelObject] != persistentClaim+"/"+volume.Name:
+		case mounted[volume.Name]:
 			state.Claims = append(state.Claims, volume.Name)
+		default:
+			p.Log.Info("which commit had a claim isn't known any more; its volume stays", "claim", volume.Name)
 		}
 	}
 	return state, nil
+}
+
+// mounted are the volumes that containers of Collie's pods mount, whether these run or not.
+func (p *Podman) mounted(ctx context.Context) (map[string]bool, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, l := range live {
+		if !l.ours() {
+			continue
+		}
+		for _, c := range l.containers {
+			state, err := p.inspectContainer(ctx, c.ID)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range state.volumes {
+				names[name] = true
+			}
+		}
+	}
+	return names, nil
 }
 
 // Unused are the volumes of claims that no kept revision has. Only a person removes them.

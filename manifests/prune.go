@@ -19,6 +19,9 @@ import (
 //	a pod, but its Deployment, replicas: 0 it is stopped and removed, without more words
 //	pods/ itself                           all pods stay
 //
+// What there was is what revisions had that the state names (inventory.go). Where that is lost, it is what Podman has, but
+// not a claim whose volume no pod mounts: that may have been given up long ago.
+//
 // A name in collie.yaml that the revision still has is a mistake: so none waits there for the day on which it does harm.
 
 const persistentClaim = "PersistentVolumeClaim"

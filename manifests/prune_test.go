@@ -218,15 +218,19 @@ func TestTheInventoryOutlivesTheAgent(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "inventory.json")
 	w := newWorld(t)
 	w.must(w.TakeInventory(file))
-	r := w.prepare("1", newPod("a", stays), newPod("b"))
-	r.Claims = []string{"data"}
+	r := w.prepare("1", newPod("a", stays), newPod("b", mounts("data")))
+	r.Claims = []string{"data", "given-up"}
+	t.Cleanup(func() {
+		_ = w.Keep(context.Background(), nil)
+		_ = w.removeVolume(context.Background(), "data")
+		_ = w.removeVolume(context.Background(), "given-up")
+	})
 	w.switchTo(r)
-	t.Cleanup(func() { _ = w.removeVolume(context.Background(), "data") })
 	next := Connect(w.socket)
 	w.must(next.TakeInventory(file))
 	state, err := next.stock(t.Context())
 	w.must(err)
-	if len(state.Pods) != 2 || state.Pods[0].Kube == nil || state.Pods[1].Kube != nil || !slices.Equal(state.Claims, []string{"data"}) {
+	if len(state.Pods) != 2 || state.Pods[0].Kube == nil || state.Pods[1].Kube != nil || !slices.Equal(state.Claims, []string{"data", "given-up"}) {
 		t.Errorf("it knows %+v", state)
 	}
 	info, err := os.Stat(file)
@@ -244,5 +248,38 @@ func TestTheInventoryOutlivesTheAgent(t *testing.T) {
 	w.must(err)
 	if len(state.Pods) != 2 || !state.Pods[0].Options.Stays || state.Pods[1].Options.Stays || !slices.Equal(state.Claims, []string{"data"}) {
 		t.Errorf("of what Podman has it knows %+v", state)
+	}
+
+	// A claim that no commit of this state had refuses none, whether its volume is there or not; one with its pod does.
+	guard := func(m *Manifests) string {
+		if err := lost.Guard(t.Context(), m, nil); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	pods := []*Pod{newPod("a", stays), newPod("b")}
+	if says := guard(&Manifests{Pods: pods, Claims: []*Claim{{Name: "data"}}}); says != "" {
+		t.Errorf("a claim given up long ago refuses it: %s", says)
+	}
+	if says := guard(&Manifests{Pods: pods}); !strings.HasPrefix(says, "it no longer has PersistentVolumeClaim/data\n") {
+		t.Errorf("a claim that a pod mounts may go: %q", says)
+	}
+	w.must(w.stopPod(t.Context(), of(r, "b").id()))
+	if says := guard(&Manifests{Pods: pods}); !strings.HasPrefix(says, "it no longer has PersistentVolumeClaim/data\n") {
+		t.Errorf("a claim that a stopped pod mounts may go: %q", says)
+	}
+
+	// From the next switch on all is known again.
+	w.must(lost.Switch(t.Context(), r))
+	if says := guard(&Manifests{Pods: pods}); !strings.HasPrefix(says, "it no longer has PersistentVolumeClaim/data, PersistentVolumeClaim/given-up\n") {
+		t.Errorf("after a switch: %q", says)
+	}
+}
+
+// mounts has a pod mount the volume of a claim.
+func mounts(claim string) change {
+	return func(_ *Pod, spec, c map[string]any) {
+		spec["volumes"] = []any{map[string]any{"name": "d", "persistentVolumeClaim": map[string]any{"claimName": claim}}}
+		c["volumeMounts"] = []any{map[string]any{"name": "d", "mountPath": "/d"}}
 	}
 }
