@@ -262,7 +262,7 @@ func (c *conductor) begin(set Set, because string) error {
 	if err := c.write(entry); err != nil {
 		return err
 	}
-	c.state.Rollout = r
+	c.state.Rollout, c.state.Moved = r, nil
 	if c.state.Current.Targets == nil {
 		c.state.Current.Targets = map[string]string{}
 	}

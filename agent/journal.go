@@ -61,6 +61,7 @@ type Entry struct {
 
 	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
 	Images  map[string]string   `json:"images,omitempty"`  // digests, by the names that the revision's pods have for them
+	Moved   []string            `json:"moved,omitempty"`   // files of users' own, of a rollout that ends: where each is
 	Items   map[string]string   `json:"items,omitempty"`   // by layer: of system and homes, in the store, where it ended
 }
 
@@ -261,6 +262,7 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 		if e.Because != "" {
 			d.Reason = e.Because
 		}
+		d.Moved = e.Moved
 		d.Generations = map[string]int{}
 		for layer, item := range e.Items {
 			if number := numbers[layer][item]; number > 0 {

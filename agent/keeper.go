@@ -179,6 +179,11 @@ func (k *keeper) obey(life context.Context, o order) {
 			k.target = o.target
 		}
 	}
+	if l, is := k.Layer.(displacing); is && o.rollout == "" && r.err == nil {
+		if err := l.PutBack(ctx); err != nil {
+			k.log.Warn("a user's own files weren't all put back", "layer", k.Name, "err", err)
+		}
+	}
 	if has && r.err == nil {
 		r.err = k.beside(life, func() error { return hooks.After(life, o.target, o.rollout) })
 	}

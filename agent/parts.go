@@ -54,6 +54,7 @@ func (a *Agent) parts() ([]Part, error) {
 		home := &guix.Home{
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: roots,
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Made: in("home." + user + ".made.json"),
+			Backups:  in("home." + user + ".backups.json"),
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
 		}
 		if a.cfg.alone {

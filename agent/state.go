@@ -43,6 +43,8 @@ type State struct {
 	Reboot  *Reboot `json:"reboot,omitempty"`  // the last that the agent asked for
 	Outside string  `json:"outside,omitempty"` // why nothing new is switched to at this hour
 
+	Moved []string `json:"moved,omitempty"` // files of users' own that the last rollout moved: where each is
+
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
 	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
 

@@ -64,6 +64,8 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	if why := s.held(s.Prepared.over(s.Current.over(s.Good))); why == snap.because {
 		status.Held = why
 	}
+	status.Notes = append(status.Notes, movedAside(a.conductor.parts)...)
+	status.Notes = append(status.Notes, s.Moved...)
 	if why := s.inVain(snap.seen["system"].changes); why != "" {
 		status.Notes = append(status.Notes, "system: "+why)
 	}

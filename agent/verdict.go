@@ -131,7 +131,7 @@ func (r *Rollout) made() map[string][]Change {
 func (c *conductor) good() error {
 	r := c.state.Rollout
 	good := c.state.Current.over(c.state.Good)
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good)}); err != nil {
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good), Moved: c.tellMoved()}); err != nil {
 		return err
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
@@ -143,6 +143,7 @@ func (c *conductor) good() error {
 	if err := c.save(); err != nil {
 		return err
 	}
+	c.settleMoved()
 	crash.At("soaking.good")
 	return c.keepAll(nil)
 }
@@ -203,7 +204,7 @@ func (c *conductor) returned(now time.Time) error {
 		return c.returnAgain(now)
 	}
 	c.afterReturn(r)
-	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good)}); err != nil {
+	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}); err != nil {
 		return err
 	}
 	crash.At("returning.done")
@@ -213,6 +214,7 @@ func (c *conductor) returned(now time.Time) error {
 	if err := c.save(); err != nil {
 		return err
 	}
+	c.settleMoved()
 	return c.keepAll(nil)
 }
 
@@ -250,7 +252,7 @@ func (c *conductor) returnAgain(now time.Time) error {
 		return c.save()
 	}
 	why := fmt.Sprintf("revision %s failed, and the return to %s did too: %v", short(r.Failed), short(r.To.Revision), whys)
-	if err := c.write(Entry{Event: evStuck, Revision: r.Failed, Because: why}); err != nil {
+	if err := c.write(Entry{Event: evStuck, Revision: r.Failed, Because: why, Moved: movedAside(c.parts)}); err != nil {
 		return err
 	}
 	c.log.Error("stuck: push a commit that mends it, or mend it by hand and run `collie retry`", "why", why)

@@ -25,6 +25,7 @@ type Home struct {
 	Started  string            // file: from which file each service was started
 	Begun    string            // file: the note of the last switch
 	Made     string            // file: which generations Collie made
+	Backups  string            // file: which of the user's own files Guix moved
 	Self     string            // the agent's own service, if the user's Shepherd runs it
 	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
@@ -217,6 +218,9 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if err := u.ask(ctx, h.Helper, &done, "tidy", u.Home, u.socket()); err != nil {
 		return &untouchedError{err}
 	}
+	if err := h.expectBackups(ctx, u, live); err != nil {
+		return &untouchedError{err}
+	}
 	crash.At("switch.begun")
 	var out outcome
 	if live == "" && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
@@ -231,6 +235,7 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	if n.New { // also if guix failed after that
 		err = errors.Join(err, ledger(h.Made).note(h.profile(), item))
 	}
+	_, _ = h.followBackups(ctx, u) // also if guix failed after it moved something; what can't be seen now is looked for again
 	if err != nil {
 		if now, _ := h.Live(ctx); now != live || now == item {
 			return err

@@ -114,12 +114,16 @@ func (u *User) ask(ctx context.Context, helper []string, answer any, args ...str
 }
 
 func (u *User) askWithin(ctx context.Context, limit time.Duration, helper []string, answer any, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
 	var out, fault bounded
 	cmd := u.command(ctx, helper, args...)
 	cmd.Stdout, cmd.Stderr = &out, &fault
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%s as the user %s: %w", args[0], u.Name, context.Cause(ctx))
+	}
+	if err != nil {
 		return fmt.Errorf("%s as the user %s: %w: %s", args[0], u.Name, err, shorten(strings.TrimSpace(fault.String())))
 	}
 	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
@@ -236,13 +240,28 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
+	case len(args) == 2 && args[0] == "backups":
+		return reply(out)(listBackups(args[1]))
+	case len(args) == 3 && args[0] == "backup":
+		return reply(out)(inBackup(args[1], args[2]))
+	case len(args) == 4 && args[0] == "put-back":
+		return reply(out)(putBack(args[1], args[2], args[3]))
 	case len(args) >= 4 && args[0] == "forget":
 		if err := forgetAs(args[1], args[2], args[3], args[4:]); err != nil {
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})
 	}
-	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `end FAMILIES`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, `forget HOME TREES DIRECTORY NUMBER…`, not %q", args)
+	return fmt.Errorf("as-user is for the agent alone; it knows `connect SOCKET`, `look HOME SOCKET`, `tidy HOME SOCKET`, `end FAMILIES`, `tail LOG`, `generation DIRECTORY ITEM`, `point DIRECTORY NUMBER`, `forget HOME TREES DIRECTORY NUMBER…`, `backups HOME`, `backup HOME FOLDER`, `put-back HOME FOLDER none|links`, not %q", args)
+}
+
+func reply(out io.Writer) func(any, error) error {
+	return func(v any, err error) error {
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(v)
+	}
 }
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.

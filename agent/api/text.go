@@ -158,6 +158,9 @@ func HistoryText(all []Deployment) string {
 		if d.Reason != "" {
 			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, strings.ReplaceAll(plain(d.Reason), "\n", "\n  "))
 		}
+		for _, says := range d.Moved {
+			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, strings.ReplaceAll(plain(says), "\n", " "))
+		}
 	}
 	return b.String()
 }

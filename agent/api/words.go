@@ -342,6 +342,7 @@ type Deployment struct {
 
 	Changes     map[string][]Change `json:"changes,omitempty"`     // what the switch changed, or began to, by layer
 	Images      map[string]string   `json:"images,omitempty"`      // digests of the registries' manifests, by the names that its pods have for them
+	Moved       []string            `json:"moved,omitempty"`       // files of users' own that its switch moved, and where each is
 	Generations map[string]int      `json:"generations,omitempty"` // where it ended, of system and homes, as long as Guix has them
 }
 

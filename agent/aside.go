@@ -1,0 +1,46 @@
+package agent
+
+import "context"
+
+// A displacing layer's switch moves files of a user's own out of the way of what a revision has in their place.
+type displacing interface {
+	// PutBack is for the way back from a revision, after each Switch.
+	PutBack(ctx context.Context) error
+	// MovedAside says what was moved since the last verdict, and where it is now.
+	MovedAside() []string
+	// Settle forgets that, once a verdict has told it.
+	Settle() error
+}
+
+// movedAside is what layers moved since the last verdict, in one line each.
+func movedAside(parts []Part) []string {
+	var all []string
+	for _, p := range parts {
+		if l, is := p.Layer.(displacing); is {
+			for _, says := range l.MovedAside() {
+				all = append(all, p.Name+": "+says)
+			}
+		}
+	}
+	return all
+}
+
+// tellMoved notes, for a rollout that ends, what it moved: the status tells it until the next begins.
+func (c *conductor) tellMoved() []string {
+	c.state.Moved = movedAside(c.parts)
+	for _, says := range c.state.Moved {
+		c.log.Warn("files of a user's own were moved", "says", says)
+	}
+	return c.state.Moved
+}
+
+// settleMoved forgets it in the layers, once journal and state have it.
+func (c *conductor) settleMoved() {
+	for _, p := range c.parts {
+		if l, is := p.Layer.(displacing); is {
+			if err := l.Settle(); err != nil {
+				c.log.Warn("what was moved is told once more, after the next rollout", "layer", p.Name, "err", err)
+			}
+		}
+	}
+}
