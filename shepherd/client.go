@@ -200,7 +200,7 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, action, service s
 	if err := checkName(service); err != nil {
 		return reply{}, &Error{action, service, err.Error(), nil}
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v: %w", limit, context.DeadlineExceeded))
 	defer cancel()
 	for i, a := range arguments {
 		arguments[i] = quote(a)

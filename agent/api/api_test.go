@@ -330,7 +330,7 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestClientWithoutTheRight(t *testing.T) {
-	err := Client{Socket: "/run/s"}.explain(&os.PathError{Op: "connect", Err: os.ErrPermission})
+	err := Client{Socket: "/run/s"}.explain(t.Context(), &os.PathError{Op: "connect", Err: os.ErrPermission})
 	if want := "/run/s is for root and the group collie: connect : permission denied"; err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -79,7 +79,7 @@ func (c Client) Import(ctx context.Context, name string) (i Imported, err error)
 }
 
 func (c Client) do(ctx context.Context, method, path, body string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, fmt.Errorf("no answer within %v", answerLimit))
 	defer cancel()
 	patience := c.Patience
 	if method != "GET" {
@@ -96,7 +96,7 @@ func (c Client) do(ctx context.Context, method, path, body string, into any) err
 	defer answer.Close()
 	text, err := io.ReadAll(io.LimitReader(answer, bodyLimit))
 	if err != nil {
-		return fmt.Errorf("the agent at %s: %w", c.Socket, err)
+		return c.cutShort(ctx, err)
 	}
 	if into == nil {
 		return nil
@@ -118,7 +118,7 @@ func (c Client) ask(ctx context.Context, method, path, body string) (io.ReadClos
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, c.explain(ctx, err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp.Body, nil
@@ -126,7 +126,7 @@ func (c Client) ask(ctx context.Context, method, path, body string) (io.ReadClos
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit))
 	if err != nil {
-		return nil, fmt.Errorf("the agent at %s: %w", c.Socket, err)
+		return nil, c.cutShort(ctx, err)
 	}
 	switch says := string(bytes.TrimSpace(text)); says {
 	case ErrStopping.Error():
@@ -149,8 +149,40 @@ type awayError struct{ error }
 func (e *awayError) Unwrap() error        { return e.error }
 func (e *awayError) Is(target error) bool { return target == errAway }
 
+// cutShort explains an answer that didn't come whole.
+func (c Client) cutShort(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return c.ended(ctx)
+	}
+	return fmt.Errorf("the agent at %s: %w", c.Socket, err)
+}
+
+// An EndedError says that who asked didn't wait for the answer.
+type EndedError struct {
+	says string
+	err  error // of the context
+}
+
+func (e *EndedError) Error() string { return e.says }
+func (e *EndedError) Unwrap() error { return e.err }
+
+// ended says why ctx ended: nobody reads the words that Go has for it.
+func (c Client) ended(ctx context.Context) error {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &EndedError{"asking the agent at " + c.Socket + ": interrupted", ctx.Err()}
+	case errors.Is(cause, context.DeadlineExceeded): // the deadline has no words of its own
+		return &EndedError{"asking the agent at " + c.Socket + ": no answer in time", ctx.Err()}
+	default:
+		return &EndedError{"asking the agent at " + c.Socket + ": " + cause.Error(), ctx.Err()}
+	}
+}
+
 // explain says what to do when nobody answers.
-func (c Client) explain(err error) error {
+func (c Client) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return c.ended(ctx)
+	}
 	if asked := new(url.Error); errors.As(err, &asked) {
 		err = asked.Err // the URL is only ours
 	}
@@ -186,7 +218,7 @@ func (c Client) Poll(ctx context.Context, enough func(Status) bool) (Status, err
 			return last, err
 		}
 		if err := pause(ctx); err != nil {
-			return last, err
+			return last, c.ended(ctx)
 		}
 	}
 }
@@ -206,7 +238,7 @@ func (c Client) PollPlan(ctx context.Context, name string, enough func(Plan) boo
 			return last, err
 		}
 		if err := pause(ctx); err != nil {
-			return last, err
+			return last, c.ended(ctx)
 		}
 	}
 }

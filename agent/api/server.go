@@ -151,7 +151,7 @@ func (d done) Text() string { return string(d) }
 func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
-		if errors.Is(err, ErrStopping) {
+		if errors.Is(err, ErrStopping) || errors.Is(err, context.Canceled) { // by the agent's end; who hung up reads nothing
 			http.Error(w, ErrStopping.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
+	if ended := (*api.EndedError)(nil); ctx.Err() != nil && errors.Is(err, context.Canceled) && !errors.As(err, &ended) {
+		err = errors.New("interrupted")
+	}
 	code := exitFailed
 	if exit := new(exitError); errors.As(err, &exit) {
 		code = exit.code

@@ -59,7 +59,7 @@ func planCmd(c *cli) *cobra.Command {
 
 // waitForPlan asks until it is prepared, or can't be, and tells on the way how far it is.
 func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duration) (api.Plan, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	if _, err := c.agent.SyncPatiently(ctx); err != nil { // it may have been pushed just now
 		return api.Plan{}, err
@@ -77,6 +77,9 @@ func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duratio
 	})
 	if errors.Is(err, context.DeadlineExceeded) && p.Preparing != nil {
 		return p, fmt.Errorf("not prepared yet: it %s", p.Preparing.Text())
+	}
+	if errors.Is(err, context.Canceled) && p.Preparing != nil {
+		return p, fmt.Errorf("interrupted: not prepared yet: it %s", p.Preparing.Text())
 	}
 	return p, err
 }

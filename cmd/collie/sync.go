@@ -29,7 +29,7 @@ func syncCmd(c *cli) *cobra.Command {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
 				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal tells it", accept)}
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %v", timeout))
 			defer cancel()
 			sync := c.agent.Sync
 			switch {
@@ -87,8 +87,10 @@ func (c *cli) wait(ctx context.Context) error {
 	})
 	m.end()
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case s.Phase != "" && errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), s.Going())
+	case s.Phase != "" && errors.Is(err, context.Canceled):
+		return fmt.Errorf("interrupted: no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), s.Going())
 	case err != nil:
 		return err
 	case s.Phase == "stuck":
