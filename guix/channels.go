@@ -3,7 +3,6 @@ package guix
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"example.org/collie/agent/statefile"
 )
 
 // Which guix builds a tree, the first that there is:
@@ -286,7 +287,7 @@ func (s *System) CheckForward(ctx context.Context, tree string, watch Watch) err
 			return err
 		}
 		moves = s.learn(known, moves, out.text)
-		if err := writeJSON(s.Channels, known); err != nil {
+		if err := statefile.WriteJSON(s.Channels, known); err != nil {
 			return err
 		}
 	}
@@ -328,9 +329,9 @@ const (
 
 // relations is what is known of commits: what "FROM TO" is.
 func (s *System) relations() map[string]string {
-	known := map[string]string{}
-	if data, err := os.ReadFile(s.Channels); err == nil {
-		_ = json.Unmarshal(data, &known) // what isn't known is asked again
+	known, err := statefile.Load[map[string]string](s.Channels)
+	if err != nil || known == nil {
+		return map[string]string{} // what isn't known is asked again
 	}
 	return known
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
 
@@ -253,7 +254,7 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 		}
 	}
 	n.Done = true
-	return writeJSON(h.Begun, n)
+	return statefile.WriteJSON(h.Begun, n)
 }
 
 // generation makes a home live that is in the store, forward or back: `guix home reconfigure' would evaluate it once more,

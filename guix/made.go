@@ -2,7 +2,6 @@ package guix
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"example.org/collie/agent/statefile"
 )
 
 // A ledger is a file that says which generations we made: numbers by item. Only these are ever removed. What it doesn't
@@ -20,16 +21,12 @@ import (
 type ledger string
 
 func (l ledger) read() (map[string]int, error) {
-	made := map[string]int{}
-	data, err := os.ReadFile(string(l))
-	if errors.Is(err, fs.ErrNotExist) {
-		return made, nil
-	}
+	made, err := statefile.Load[map[string]int](string(l)) // where it makes no sense none is known to be
 	if err != nil {
 		return nil, fmt.Errorf("reading which generations are Collie's: %w", err)
 	}
-	if json.Unmarshal(data, &made) != nil { // then none is known to be
-		clear(made)
+	if made == nil {
+		made = map[string]int{}
 	}
 	return made, nil
 }
@@ -45,7 +42,7 @@ func (l ledger) note(p profile, item string) error {
 		return err
 	}
 	made[item] = number
-	return writeJSON(string(l), made)
+	return statefile.WriteJSON(string(l), made)
 }
 
 // expired are the generations of p that we made and that name none of the items; what is gone is forgotten.
@@ -68,7 +65,7 @@ func (l ledger) expired(p profile, items ...string) ([]int, error) {
 		}
 	}
 	if len(made) < known {
-		err = writeJSON(string(l), made)
+		err = statefile.WriteJSON(string(l), made)
 	}
 	slices.Sort(numbers)
 	return numbers, err

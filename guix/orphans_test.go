@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
 
@@ -220,7 +221,7 @@ func TestOrphansEndBeforeTheNextShepherd(t *testing.T) {
 	was.Start = "1"
 	orphan, mine := spawned(t, "exec sleep 1000", nil), spawned(t, "exec sleep 1000", nil)
 	kept := started{Family: family{was, []child{{Service: "bell", Process: identify(orphan)}}}}
-	if err := writeJSON(h.Started, kept); err != nil {
+	if err := statefile.WriteJSON(h.Started, kept); err != nil {
 		t.Fatal(err)
 	}
 	changes, err := h.Diff(t.Context(), a)

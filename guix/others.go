@@ -3,7 +3,6 @@ package guix
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"example.org/collie/agent/statefile"
 )
 
 // An Other is a guix that someone else runs and that changes what Collie changes too. Guix has no lock for that, and two
@@ -165,8 +166,7 @@ func (r *Runner) sessions() []int {
 	var all []int
 	notes, _ := filepath.Glob(filepath.Join(r.Logs, "*.running"))
 	for _, note := range notes {
-		var of running
-		if text, err := os.ReadFile(note); err == nil && json.Unmarshal(text, &of) == nil {
+		if of, err := statefile.Read[running](note); err == nil {
 			all = append(all, of.Process.PID)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.org/collie/agent/statefile"
 )
 
 // The command lines are as they were seen in the lab, or are how Guix's own packages make them.
@@ -82,7 +84,7 @@ func TestOthersAreNotOurs(t *testing.T) {
 	proc.add(t, 21, 20, 0, `guile \ /usr/bin/guix system reconfigure ours-too.scm`)
 	proc.add(t, 30, 30, 1000, `guile \ /usr/bin/guix home reconfigure home.scm`)
 	proc.add(t, 40, 40, 1000, `guile \ /usr/bin/guix system reconfigure in-vain.scm`)
-	if err := writeJSON(filepath.Join(logs, "a.log.running"), running{Process: process{PID: 20}}); err != nil {
+	if err := statefile.WriteJSON(filepath.Join(logs, "a.log.running"), running{Process: process{PID: 20}}); err != nil {
 		t.Fatal(err)
 	}
 	r := &Runner{Logs: logs, proc: string(proc)}

@@ -2,7 +2,6 @@ package guix
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/statefile"
 )
 
 const (
@@ -146,7 +146,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	}
 	note := log.Name() + ".running"
 	until, _ := ctx.Deadline()
-	err = writeJSON(note, running{What: a.what, Process: identify(cmd.Process.Pid), Until: until, Build: a.build})
+	err = statefile.WriteJSON(note, running{What: a.what, Process: identify(cmd.Process.Pid), Until: until, Build: a.build})
 	if err == nil {
 		_, err = open.WriteString("go\n")
 	}
@@ -271,18 +271,14 @@ func (p process) alive() bool { return p.PID > 1 && p.Start != "" && identify(p.
 func (r *Runner) Await(ctx context.Context) error {
 	notes, _ := filepath.Glob(filepath.Join(r.Logs, "*.running"))
 	for _, note := range notes {
-		var left running
-		data, err := os.ReadFile(note)
-		if err == nil {
-			err = json.Unmarshal(data, &left)
-		}
+		left, err := statefile.Read[running](note)
 		if err != nil {
 			left = running{} // cut short as it was written: guix was never told to start
 		}
 		if err := left.await(ctx); err != nil {
 			return fmt.Errorf("waiting for the guix of %s, process %d: %w", strings.TrimSuffix(note, ".running"), left.Process.PID, err)
 		}
-		if err := os.Remove(note); err != nil {
+		if err := os.RemoveAll(note); err != nil {
 			return fmt.Errorf("forgetting a guix that has ended: %w", err)
 		}
 	}
@@ -350,41 +346,6 @@ func readClean(log string) (string, error) {
 		return "", fmt.Errorf("reading what guix said: %w", err)
 	}
 	return clean(string(text)), nil
-}
-
-// writeJSON replaces file by what says v, whole or not at all.
-func writeJSON(file string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return writeFile(file, data)
-}
-
-func writeFile(file string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return syncFolder(filepath.Dir(file))
-}
-
-// syncFolder has the names in dir outlive a power cut.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func or(d, otherwise time.Duration) time.Duration {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/collie/agent/statefile"
 )
 
 // eventually waits for what another process does.
@@ -164,7 +166,7 @@ func (m *machine) leave(t *testing.T, build bool, script string, until time.Dura
 		t.Fatal("not alive")
 	}
 	m.write("var/lib/collie/logs/x.log", "")
-	if err := writeJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", id, time.Now().Add(until), build}); err != nil {
+	if err := statefile.WriteJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", id, time.Now().Add(until), build}); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -209,7 +211,7 @@ func TestAwaitLeavesStrangersAlone(t *testing.T) {
 	other := stranger
 	other.Start = "1"
 	m.write("var/lib/collie/logs/y.log.running", "{cut short")
-	if err := writeJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", other, time.Time{}, true}); err != nil {
+	if err := statefile.WriteJSON(m.path("var/lib/collie/logs/x.log.running"), running{"x", other, time.Time{}, true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.runner().Await(t.Context()); err != nil {

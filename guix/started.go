@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
 
@@ -124,15 +124,10 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 	return now, nil
 }
 
+// readStarted reads what is kept; of a file that makes no sense, as if there were none.
 func readStarted(file string) (started, error) {
-	var kept started
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(text, &kept)
-	}
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-		kept = started{} // as if there were none: an agent that stops here for ever helps nobody
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	kept, err := statefile.Load[started](file)
+	if err != nil {
 		return started{}, fmt.Errorf("reading from which files services were started: %w", err)
 	}
 	return kept, nil
@@ -166,7 +161,7 @@ func (k started) unfinished() []Change {
 // save makes k what is kept.
 func (s *services) save(k started) error {
 	slices.SortFunc(k.Services, func(a, b startedService) int { return strings.Compare(a.Name, b.Name) })
-	if err := writeJSON(s.started, k); err != nil {
+	if err := statefile.WriteJSON(s.started, k); err != nil {
 		return fmt.Errorf("keeping from which files services were started: %w", err)
 	}
 	return s.keepFiles(k)

@@ -2,7 +2,6 @@ package guix
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
 
@@ -53,7 +53,7 @@ func remember(files ...string) func() error {
 			if texts[i] == nil {
 				faults = append(faults, forget(file))
 			} else {
-				faults = append(faults, writeFile(file, texts[i]))
+				faults = append(faults, statefile.Write(file, texts[i]))
 			}
 		}
 		return errors.Join(faults...)
@@ -104,12 +104,11 @@ type note struct {
 
 // readNote is the note of the last switch, of none if there is no file.
 func readNote(file string) note {
-	data, err := os.ReadFile(file)
+	n, err := statefile.Read[note](file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return note{Done: true}
 	}
-	var n note
-	if err != nil || json.Unmarshal(data, &n) != nil {
+	if err != nil {
 		return note{Item: "?"} // of a switch that isn't known to be done
 	}
 	return n
@@ -121,7 +120,7 @@ func begin(file string, first note) (note, error) {
 	if n.Done || n.Item != first.Item {
 		n = first
 	}
-	return n, writeJSON(file, n)
+	return n, statefile.WriteJSON(file, n)
 }
 
 // changes says what the note of a switch means for what is live.

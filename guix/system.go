@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
 
@@ -253,7 +254,7 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 		}
 	}
 	n.Done = true
-	return writeJSON(s.Begun, n)
+	return statefile.WriteJSON(s.Begun, n)
 }
 
 // forward makes what tree describes live, evaluating it again.
@@ -317,7 +318,7 @@ func (s *System) bootLoader(ctx context.Context, item string) error {
 	} else {
 		n.Boot = ""
 	}
-	return writeJSON(s.Begun, n)
+	return statefile.WriteJSON(s.Begun, n)
 }
 
 // activated looks whether all is where it should be: that guix ended with 0 doesn't say so.

@@ -72,6 +72,9 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err := p.vacantPorts(todo); err != nil {
 		return err
 	}
+	if err := p.inventory.take(r, todo.adopts()); err != nil {
+		return err
+	}
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
@@ -88,11 +91,8 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	return p.settleJobs(ctx, r)
 }
 
-// layGround notes what will be made, makes the volumes that outlive pods, and clears away what an earlier try left.
+// layGround makes the volumes that outlive pods, and clears away what an earlier try left.
 func (p *Podman) layGround(ctx context.Context, r Rendered, todo plan) error {
-	if err := p.inventory.take(r, todo.adopts()); err != nil {
-		return err
-	}
 	for _, claim := range r.Claims {
 		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
 			return err

@@ -141,6 +141,12 @@ func (p *Podman) Heal(ctx context.Context, r Rendered) error {
 		return err
 	}
 	todo.steps = p.due(todo.steps, time.Now())
+	if err := p.inventory.take(r, todo.adopts()); err != nil {
+		if len(todo.adopts()) > 0 {
+			return err // nobody would know whose place they took
+		}
+		p.Log.Warn("healing without an inventory on disk", "err", err) // what is healed is in the state
+	}
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"sync"
+
+	"example.org/collie/agent/statefile"
 )
 
 // An inventory is what a revision is compared with before it may remove something, and what can't be read off Podman: it is
@@ -33,15 +36,26 @@ func (p *Podman) TakeInventory(file string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.file = file
-	there, err := readKept(file, &v.state)
-	if !there && err == nil {
+	state, err := statefile.Read[inventoryState](file)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		v.state = inventoryState{}
-		return fmt.Errorf("the inventory of pods (%s) makes no sense, and what Podman has takes its place: %w", file, err)
+		err = fmt.Errorf("the inventory of pods is set aside, and what Podman has takes its place: %w", err)
+		_, failed := statefile.SetAside(file)
+		return errors.Join(err, failed)
 	}
-	v.known = true
+	v.state, v.known = state, true
+	return nil
+}
+
+// Check says what of an inventory makes no sense.
+func (s inventoryState) Check() error {
+	for _, pod := range s.Pods {
+		if pod.Name == "" {
+			return errors.New("it has a pod without a name")
+		}
+	}
 	return nil
 }
 
@@ -61,7 +75,7 @@ func (v *inventory) change(do func(s *inventoryState)) error {
 		return nil
 	}
 	if v.file != "" {
-		if err := writeKept(v.file, data); err != nil {
+		if err := statefile.Write(v.file, data); err != nil {
 			return fmt.Errorf("writing the inventory of pods: %w", err)
 		}
 	}

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"example.org/collie/agent/statefile"
 )
 
 // A ledger holds what Podman can't tell of Jobs: that one ran whose pod is gone, how often it was tried, what it wrote.
@@ -43,23 +45,45 @@ func (p *Podman) Remember(file string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.file = file
-	var state ledgerState
-	there, err := readKept(file, &state)
-	if !there {
-		return err
-	}
-	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Runs)), func(r *run) bool { return r == nil || r.Pod.Job == nil }) {
-		err = errors.New("has a run of no Job")
-	}
-	if err == nil && slices.ContainsFunc(slices.Collect(maps.Values(state.Crons)), func(c *cronJob) bool { return c == nil || c.Pod.Job == nil || c.Pod.Cron == nil }) {
-		err = errors.New("has a CronJob without its schedule")
+	state, err := statefile.Read[ledgerState](file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("what is known of Jobs (%s) is set aside: %w", file, err), os.Rename(file, file+".broken"))
+		_, failed := statefile.SetAside(file)
+		return errors.Join(fmt.Errorf("what is known of Jobs is set aside: %w", err), failed)
 	}
 	maps.Copy(j.state.Runs, state.Runs)
 	maps.Copy(j.state.Crons, state.Crons)
 	return nil
+}
+
+// Check says what of a ledger makes no sense.
+func (s ledgerState) Check() error {
+	for _, r := range s.Runs {
+		if r == nil || r.Pod.Job == nil {
+			return errors.New("it has a run of no Job")
+		}
+	}
+	for _, c := range s.Crons {
+		if c == nil || c.Pod.Job == nil || c.Pod.Cron == nil {
+			return errors.New("it has a CronJob without its schedule")
+		}
+	}
+	return nil
+}
+
+// WriteAgain writes what is known of Jobs, and the inventory, as their files were removed.
+func (p *Podman) WriteAgain() error {
+	j, v := p.jobs, &p.inventory
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.known || v.file == "" {
+		return j.save()
+	}
+	return errors.Join(j.save(), statefile.WriteJSON(v.file, v.state))
 }
 
 // save writes the ledger down, whole or not at all. The caller holds mu.
@@ -75,7 +99,7 @@ func (j *ledger) save() error {
 	if err != nil {
 		return fmt.Errorf("writing down what is known of Jobs: %w", err)
 	}
-	if err := writeKept(j.file, data); err != nil {
+	if err := statefile.Write(j.file, data); err != nil {
 		return fmt.Errorf("writing %s: %w", j.file, err)
 	}
 	return nil

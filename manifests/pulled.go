@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"example.org/collie/agent/statefile"
 )
 
 // A record is what Collie knows of the images that it pulled: others are never removed, and images bear no labels of ours.
@@ -21,9 +23,9 @@ type record struct {
 var recordLock sync.Mutex
 
 func (p *Podman) readRecord() (record, error) {
-	r := record{Pulled: map[string][]string{}}
-	if _, err := readKept(p.Rules.Record, &r); err != nil {
-		return r, fmt.Errorf("record of images: %w; remove %s, and what it names stays", err, p.Rules.Record)
+	r, err := statefile.Load[record](p.Rules.Record) // of one that makes no sense, the images stay
+	if err != nil {
+		return r, fmt.Errorf("record of images: %w", err)
 	}
 	if r.Pulled == nil {
 		r.Pulled = map[string][]string{}
@@ -36,7 +38,7 @@ func (p *Podman) writeRecord(r record) error {
 	if err != nil {
 		return fmt.Errorf("record of images: %w", err)
 	}
-	if err := writeKept(p.Rules.Record, text); err != nil {
+	if err := statefile.Write(p.Rules.Record, text); err != nil {
 		return fmt.Errorf("record of images: %w", err)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
+
+	"example.org/collie/agent/statefile"
 )
 
 // What a machine has in its folder of keys.
@@ -126,18 +128,10 @@ func kept(file string, content func() ([]byte, error)) ([]byte, error) {
 	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(file)); err != nil {
+	if err := statefile.SyncDir(filepath.Dir(file)); err != nil {
 		return nil, err
 	}
 	return readOwn(file)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // readOwn reads a file that nobody else may read.

@@ -19,6 +19,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"example.org/collie/agent/statefile"
 )
 
 // A clone is a bare repository with nothing but objects and one ref, that of the accepted commit.
@@ -60,10 +62,10 @@ func (c *clone) make() error {
 		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n",
 	} {
 		path := filepath.Join(c.dir, name)
-		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() < 1<<20 {
 			continue
 		}
-		if err := writeFile(path, []byte(text), 0o600); err != nil {
+		if err := statefile.Write(path, []byte(text)); err != nil {
 			return err
 		}
 	}
@@ -156,7 +158,7 @@ func (c *clone) accepted() plumbing.Hash {
 }
 
 func (c *clone) accept(id plumbing.Hash) error {
-	return writeFile(filepath.Join(c.dir, acceptedRef), []byte(id.String()+"\n"), 0o600)
+	return statefile.Write(filepath.Join(c.dir, acceptedRef), []byte(id.String()+"\n"))
 }
 
 func (c *clone) revision(id plumbing.Hash) (Revision, error) {
@@ -297,35 +299,4 @@ func plain(s string) string {
 		kept = append(kept, r)
 	}
 	return string(kept)
-}
-
-// writeFile replaces path, so that it has the old content or the new one, whatever happens.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone by then, unless something failed
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/statefile"
 )
 
 // Export writes the files of fsys to a folder in into that is named by their paths, modes and content, and returns it. The
@@ -196,7 +198,7 @@ func write(fsys fs.FS, paths []placed, into, name string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(into)
+	return statefile.SyncDir(into)
 }
 
 // syncAll is one wait for all files, where an fsync of each takes seconds for some thousand.

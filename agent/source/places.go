@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -85,6 +88,9 @@ func (s *Source) patient() []*place {
 //
 // If every place answered and none has the accepted commit any more, it was taken back everywhere: that is refused too.
 func (s *Source) poll(ctx context.Context, order []*place) (Revision, *place, error) {
+	if err := s.remake(); err != nil {
+		return Revision{}, nil, fmt.Errorf("making the clone in %s again: %w", s.clone.dir, err)
+	}
 	if s.suspect.Swap(false) {
 		s.whole = plumbing.ZeroHash
 		for _, p := range s.places {
@@ -222,4 +228,21 @@ func (s *Source) take(ctx context.Context, p *place, want plumbing.Hash, note fu
 		}
 	}
 	return s.accept(want)
+}
+
+// remake makes the clone again if somebody removed it: what was accepted is known here.
+func (s *Source) remake() error {
+	if _, err := os.Stat(filepath.Join(s.clone.dir, "HEAD")); !errors.Is(err, fs.ErrNotExist) {
+		return nil // whatever else is wrong is found where it is read
+	}
+	s.log.Warn("the clone was removed, and is made again", "dir", s.clone.dir)
+	if err := s.clone.make(); err != nil {
+		return err
+	}
+	s.suspect.Store(true)
+	last, known := s.Accepted()
+	if !known {
+		return nil
+	}
+	return s.clone.accept(plumbing.NewHash(last.ID))
 }
