@@ -167,6 +167,9 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 	if err != nil {
 		return Target{}, err
 	}
+	if err := l.CheckServices(ctx, item, "system.scm"); err != nil {
+		return Target{}, blame(err)
+	}
 	leaves, err := mayLeave(ctx, l.System, rev.Files, item, "system", "system.scm")
 	if err != nil {
 		return Target{}, err
@@ -261,6 +264,9 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	})
 	if err != nil {
 		return Target{}, err
+	}
+	if err := l.CheckServices(ctx, item, file); err != nil {
+		return Target{}, blame(err)
 	}
 	var leaves bool
 	if l.Self != "" {

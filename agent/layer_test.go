@@ -17,6 +17,7 @@ import (
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
+	"example.org/collie/shepherd"
 )
 
 // A workshop is a folder with a guix that refuses whatever it is asked, and roots of what was made before.
@@ -102,6 +103,11 @@ func (w *workshop) services(item string, names ...string) {
 	}
 }
 
+// system is one whose Shepherd doesn't run.
+func (w *workshop) system() *guix.System {
+	return &guix.System{Runner: w.runner, Roots: w.roots, Self: "collie", Shepherd: shepherd.At(filepath.Join(w.t.TempDir(), "none"))}
+}
+
 func revisionOf(tree string, files ...string) Revision {
 	all := fstest.MapFS{}
 	for _, f := range files {
@@ -117,7 +123,7 @@ func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 	tree := w.folder("trees/t1")
 	item := w.made("system", tree, "aaaa-system")
 	w.services(item, "collie")
-	l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots, Self: "collie"}, &settler{runner: w.runner}, w.builder()}
+	l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
 	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
 		t.Errorf("without system.scm: %v, want it left alone", err)
 	}
@@ -393,7 +399,7 @@ func TestLeavingIsAskedFor(t *testing.T) {
 		w := newWorkshop(t)
 		tree := w.folder("trees/t1")
 		w.services(w.made("system", tree, "aaaa-system"), row.services)
-		l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots, Self: "collie"}, &settler{runner: w.runner}, w.builder()}
+		l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
 		rev := revisionOf(tree, "system.scm")
 		rev.Files.repository.(fstest.MapFS)["collie.yaml"] = &fstest.MapFile{Data: []byte(row.leave)}
 		_, err := l.Prepare(t.Context(), rev, quiet)

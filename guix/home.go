@@ -185,7 +185,10 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	switch {
 	case len(changes) == 0:
 		return services.make(ctx, live, item, h.Begun, nil)
-	case seen.Shepherd:
+	case seen.Shepherd: // Guix loads all services into it, both ways
+		if err := services.checkClashes(ctx, item, h.File); err != nil {
+			return err
+		}
 		return services.make(ctx, live, item, h.Begun, activate)
 	}
 	putBack := remember(h.Begun)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,16 +46,20 @@ func (s *services) hangs(live shepherd.Service) bool {
 // activationTime is more than an activation takes, which begins with the links that tell what is live.
 const activationTime = 20 * time.Second
 
-// A hangError ends a guix that waits for a service.
+// A hangError ends a guix that waits for a service; which one may not be known.
 type hangError struct{ service string }
 
 func (e *hangError) Error() string {
+	if e.service == "" {
+		return "Shepherd doesn't answer it, and nothing happens to any service"
+	}
 	return "the service " + e.service + " hangs, and it waits for that"
 }
 
 // attended runs a guix that switches to item and then waits for services: it starts what is new, and stops what left.
-// It is ended if one of them hangs by then, as all else is done.
-func (s *services) attended(ctx context.Context, item string, guix func(context.Context) (outcome, error)) (outcome, error) {
+// It is ended if one of them hangs by then, as all else is done. So it is if it speaks with Shepherd and nothing happens to
+// any service for as long: Shepherd 1.0.9 may never answer although the service is neither starting nor stopping.
+func (s *services) attended(ctx context.Context, item string, speaks func() bool, guix func(context.Context) (outcome, error)) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	begun, switched := time.Now().Truncate(time.Second), time.Time{}
 	keeps := func(live shepherd.Service) bool { // what hung before may do so, too: but guix comes to it only after the activation
@@ -64,6 +69,7 @@ func (s *services) attended(ctx context.Context, item string, guix func(context.
 	watch.Go(func() {
 		tick := time.NewTicker(min(time.Second, s.limit()))
 		defer tick.Stop()
+		last, quiet := "", time.Time{}
 		for {
 			select {
 			case <-ctx.Done():
@@ -77,8 +83,17 @@ func (s *services) attended(ctx context.Context, item string, guix func(context.
 				switched = time.Now()
 			}
 			all, err := s.shepherd.Services(ctx)
-			if i := slices.IndexFunc(all, keeps); err == nil && i >= 0 {
+			if err != nil {
+				continue
+			}
+			if i := slices.IndexFunc(all, keeps); i >= 0 {
 				cancel(&hangError{all[i].Name})
+			}
+			if now := states(all); now != last {
+				last, quiet = now, time.Now()
+			}
+			if time.Since(quiet) > max(s.limit(), activationTime) && speaks() {
+				cancel(&hangError{})
 			}
 		}
 	})
@@ -89,4 +104,13 @@ func (s *services) attended(ctx context.Context, item string, guix func(context.
 		return out, nil
 	}
 	return out, err
+}
+
+// states changes whenever something happens to a service.
+func states(all []shepherd.Service) string {
+	var b strings.Builder
+	for _, live := range all {
+		fmt.Fprintln(&b, live.Name, live.Status, live.PID, live.Since.Unix(), live.Pending, live.Enabled)
+	}
+	return b.String()
 }

@@ -11,6 +11,7 @@ import (
 type program struct {
 	provides, requires []string
 	oneShot            bool
+	plain              bool // names and requirements are lists of symbols, not what some code makes
 	form               form // (service '(NAME …) #:requirement '(…) …)
 }
 
@@ -51,8 +52,20 @@ func readProgram(text string) (program, bool) {
 	if !ok {
 		names = f.list[1]
 	}
-	requires, _ := f.keyword("requirement")
+	requires, asked := f.keyword("requirement")
 	oneShot, _ := f.keyword("one-shot?")
 	p := program{provides: names.atoms(), requires: requires.atoms(), oneShot: oneShot.bare().atom == "#t", form: f}
+	p.plain = names.symbols() && (requires.symbols() || !asked)
 	return p, len(p.provides) > 0 && !slices.Contains(p.provides, "")
+}
+
+// symbols reports whether f is a quoted list of symbols: (quote (a b)), '(a b).
+func (f form) symbols() bool {
+	if !f.quoted && f.head() != "quote" {
+		return false
+	}
+	f = f.bare()
+	return f.isList && !slices.ContainsFunc(f.list, func(item form) bool {
+		return item.isList || item.str || item.quoted || strings.HasPrefix(item.atom, "#")
+	})
 }

@@ -153,7 +153,7 @@ func (c *convergence) stop(ctx context.Context, one shepherd.Service) error {
 	return nil
 }
 
-// start starts a service, unless it would wait for one that hangs.
+// start starts a service, unless that would never end, or would wait for one that hangs.
 func (c *convergence) start(ctx context.Context, one shepherd.Service) error {
 	name := one.Name
 	if i := slices.IndexFunc(c.files, func(f ServiceFile) bool { return f.Starts && f.defines(one) }); i >= 0 {
@@ -162,6 +162,13 @@ func (c *convergence) start(ctx context.Context, one shepherd.Service) error {
 	if i := slices.IndexFunc(one.Requires, func(name string) bool { return c.hung[name] }); i >= 0 {
 		c.giveUp(one)
 		return &shepherd.Error{Action: "start", Service: name, Says: "it requires " + one.Requires[i] + ", which hangs"}
+	}
+	all, err := c.shepherd.Services(ctx)
+	if err != nil {
+		return err
+	}
+	if says := unstartable(all, name); says != "" {
+		return &shepherd.Error{Action: "start", Service: name, Says: says}
 	}
 	one.Name = name
 	return c.bounded(ctx, one, "start", c.shepherd.Start)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -330,6 +331,18 @@ func ownHome() string {
 		return home
 	}
 	return "/root" // a service has none
+}
+
+// said reports whether something like that is in the newest log of its kind.
+func (r *Runner) said(what string, like *regexp.Regexp) bool {
+	logs, _ := Logs(r.Logs) // without one, nothing was said
+	for _, log := range slices.Backward(logs) {
+		if log.What == what {
+			text, _ := readClean(log.File)
+			return like.MatchString(text)
+		}
+	}
+	return false
 }
 
 func readClean(log string) (string, error) {

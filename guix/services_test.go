@@ -29,6 +29,7 @@ type pretence struct {
 	clock    int64
 	pid      int
 	log      []string // what was done: "start web one"
+	endless  []string // services whose start would never have ended
 }
 
 type define struct {
@@ -43,6 +44,7 @@ type define struct {
 	slow     bool // to start, until somebody waits for it
 	lateStop bool // its stop never ends
 	lateUp   bool // nor does its start
+	mute     bool // to start it is never answered, and it stays stopped
 }
 
 func (d define) name() string { return d.provides[0] }
@@ -101,18 +103,38 @@ func (p *pretence) takes(d define) {
 	p.services = append(p.services, &pretended{define: d, status: "stopped"})
 }
 
-// start is nil for a service that runs, "#f" for one that doesn't, and else what was raised.
-func (p *pretence) starts(s *pretended) string {
-	if s.status == "running" {
-		return ""
+// start is nil for a service that runs, "#f" for one that doesn't, and else what was raised. What a service requires is
+// started first, also if it runs itself.
+func (p *pretence) starts(s *pretended, by ...*pretended) string {
+	if slices.Contains(by, s) {
+		p.endless = append(p.endless, s.name())
+		return "hangs"
 	}
 	for _, name := range s.requires {
-		if on := p.find(name); on == nil || p.starts(on) != "" {
+		on := p.find(name)
+		switch {
+		case on == nil && len(by) > 0:
+			p.endless = append(p.endless, s.name())
+			return "hangs"
+		case on == nil:
+			return "misc-error"
+		}
+		switch p.starts(on, append(by, s)...) {
+		case "":
+		case "hangs":
+			return "hangs"
+		default:
 			return "#f"
 		}
 	}
+	if s.status == "running" {
+		return ""
+	}
 	if s.disabled {
 		return "#f"
+	}
+	if s.mute {
+		return "hangs"
 	}
 	if s.status != "starting" {
 		p.log = append(p.log, "start "+s.name()+" "+s.body())
@@ -350,6 +372,8 @@ func (g *guest) system(item string, definitions ...string) {
 				d.lateStop = true
 			case w == "!late-start":
 				d.lateUp = true
+			case w == "!mute":
+				d.mute = true
 			case w == "!broken":
 				d.provides = nil
 			case w[0] == '<':

@@ -259,13 +259,18 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 
 // forward makes what tree describes live, evaluating it again.
 func (s *System) forward(ctx context.Context, live, item, tree string) (outcome, error) {
+	if err := s.services().checkClashes(ctx, item, "system.scm"); err != nil { // other services may run than when it was prepared
+		return outcome{}, err
+	}
 	crash.At("switch.begun")
 	args := []string{"system", "reconfigure"}
 	if len(s.channelChanges(live, item)) > 0 { // CheckForward has judged them, and a return mustn't be refused
 		args = append(args, "--allow-downgrades")
 	}
-	out, err := s.services().attended(ctx, item, func(ctx context.Context) (outcome, error) {
-		return s.Runner.run(ctx, attempt{what: "system-reconfigure", command: guixOf(s.Guix),
+	const what = "system-reconfigure"
+	speaks := func() bool { return s.Runner.said(what, shepherdSays) } // by then the boot loader is set up
+	out, err := s.services().attended(ctx, item, speaks, func(ctx context.Context) (outcome, error) {
+		return s.Runner.run(ctx, attempt{what: what, command: guixOf(s.Guix),
 			args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
 	})
 	if err == nil && out.code != 0 {
@@ -273,6 +278,8 @@ func (s *System) forward(ctx context.Context, live, item, tree string) (outcome,
 	}
 	return out, err
 }
+
+var shepherdSays = regexp.MustCompile(`(?m)^shepherd: `)
 
 // back makes a system live that is in the store, by guix or, if that can't, by hand: guix needs its daemon, and perhaps
 // the network to set up the boot loader, both of which the system that is left may have broken. Then it says what
