@@ -166,12 +166,13 @@ func (c *clone) revision(id plumbing.Hash) (Revision, error) {
 	if err != nil {
 		return Revision{}, err
 	}
-	author := plain(commit.Author.Name)
+	coded := string(commit.Encoding)
+	author := words(commit.Author.Name, coded)
 	if author == "" {
-		author = plain(commit.Author.Email)
+		author = words(commit.Author.Email, coded)
 	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(commit.Message), "\n")
-	return Revision{ID: id.String(), Author: author, Subject: plain(subject), Time: commit.Committer.When.UTC()}, nil
+	return Revision{ID: id.String(), Author: author, Subject: words(subject, coded), Time: commit.Committer.When.UTC()}, nil
 }
 
 func (c *clone) has(id plumbing.Hash) bool { return c.storage().HasEncodedObject(id) == nil }
@@ -290,7 +291,7 @@ func plain(s string) string {
 		if r == '\n' || r == '\t' {
 			r = ' '
 		}
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+		if !unicode.IsPrint(r) {
 			continue
 		}
 		if len(kept) == 200 {
