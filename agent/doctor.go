@@ -26,6 +26,8 @@ type Finding struct {
 	Level string `json:"level"` // ok, warn, fail
 	Says  string `json:"says"`
 	Do    string `json:"do,omitempty"` // what to do about it
+
+	NeedsRoot bool `json:"needsRoot,omitempty"` // nothing was seen, for want of rights
 }
 
 // What a Finding says of the machine.
@@ -68,6 +70,7 @@ type machine struct {
 	runtime string // folder of the control socket, and of Podman's
 	dir     string // where a test has its /etc, /run and /var
 	root    uint32 // who root is in a test
+	me      uint32 // who looks
 	now     time.Time
 	user    func() (guix.User, error) // who runs the pods
 	status  func(ctx context.Context) (api.Status, error)
@@ -89,18 +92,29 @@ type check struct {
 // An illness is an error with what to do about it.
 type illness struct {
 	level, says, do string
+	cause           error // if there is one
 }
 
 func (e *illness) Error() string { return e.says }
+func (e *illness) Unwrap() error { return e.cause }
 
 // ill is what keeps Collie from working.
 func ill(do, format string, args ...any) error {
-	return &illness{levelFail, fmt.Sprintf(format, args...), do}
+	return &illness{levelFail, fmt.Sprintf(format, args...), do, causeIn(args)}
 }
 
 // risk is what Collie works without, but not well.
 func risk(do, format string, args ...any) error {
-	return &illness{levelWarn, fmt.Sprintf(format, args...), do}
+	return &illness{levelWarn, fmt.Sprintf(format, args...), do, causeIn(args)}
+}
+
+func causeIn(args []any) error {
+	for _, a := range args {
+		if err, is := a.(error); is {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkTime is for one check.
@@ -108,15 +122,30 @@ const checkTime = 15 * time.Second
 
 // Examine looks at the machine that the configuration in file is for.
 func Examine(ctx context.Context, file, runtime string, status func(context.Context) (api.Status, error)) Diagnosis {
-	cfg, err := ReadConfig(file)
-	if err != nil {
-		return Diagnosis{find("configuration", "", &illness{levelFail, err.Error(), "mend the fields of collie-configuration, and reconfigure"})}
-	}
-	m := &machine{cfg: cfg, runtime: runtime, dir: "/", now: time.Now(), status: status, space: func(dir string) (s unix.Statfs_t, err error) {
+	m := &machine{runtime: runtime, dir: "/", me: uint32(os.Geteuid()), now: time.Now(), status: status, space: func(dir string) (s unix.Statfs_t, err error) {
 		return s, unix.Statfs(dir, &s)
 	}}
-	m.user = func() (guix.User, error) { return guix.Find(cfg.User) }
-	return append(Diagnosis{find("configuration", file, nil)}, m.examine(ctx, checks)...)
+	var err error
+	if m.cfg, err = ReadConfig(file); err != nil {
+		return Diagnosis{m.find("configuration", "", ill("mend the fields of collie-configuration, and reconfigure", "%s", err))}
+	}
+	m.user = func() (guix.User, error) { return guix.Find(m.cfg.User) }
+	return append(Diagnosis{m.find("configuration", file, nil)}, m.examine(ctx, checks)...).withRights()
+}
+
+// withRights begins with how much wasn't seen for want of rights, if anything was.
+func (d Diagnosis) withRights() Diagnosis {
+	unseen := 0
+	for _, f := range d {
+		if f.NeedsRoot {
+			unseen++
+		}
+	}
+	if unseen == 0 {
+		return d
+	}
+	first := Finding{Check: "rights", Level: levelWarn, Says: fmt.Sprintf("%d of %d checks need root, and saw nothing", unseen, len(d)), Do: "run `collie doctor` as root"}
+	return append(Diagnosis{first}, d...)
 }
 
 // examine makes all checks that the machine needs, beside each other: some wait for the network.
@@ -126,10 +155,10 @@ func (m *machine) examine(ctx context.Context, checks []check) Diagnosis {
 	var looking sync.WaitGroup
 	for i, c := range checks {
 		looking.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, checkTime)
+			ctx, cancel := context.WithTimeoutCause(ctx, checkTime, fmt.Errorf("no answer within %v", checkTime))
 			defer cancel()
 			says, err := c.look(ctx, m)
-			found[i] = find(c.name, says, err)
+			found[i] = m.find(c.name, says, err)
 		})
 	}
 	looking.Wait()
@@ -137,15 +166,15 @@ func (m *machine) examine(ctx context.Context, checks []check) Diagnosis {
 }
 
 // find makes a finding of what a check says.
-func find(name, says string, err error) Finding {
+func (m *machine) find(name, says string, err error) Finding {
 	f := Finding{Check: name, Level: levelOK, Says: says}
 	known := (*illness)(nil)
 	switch {
 	case err == nil:
+	case errors.Is(err, fs.ErrPermission) && m.me != m.root:
+		f.Level, f.Says, f.NeedsRoot = levelWarn, "needs root: "+err.Error(), true
 	case errors.As(err, &known):
 		f.Level, f.Says, f.Do = known.level, known.says, known.do
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		f.Level, f.Says, f.Do = levelWarn, "can't be seen: "+err.Error(), "run `collie doctor` as root"
 	default:
 		f.Level, f.Says = levelFail, err.Error()
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -139,6 +140,9 @@ func checkKey(_ context.Context, m *machine) (string, error) {
 }
 
 func checkRepository(ctx context.Context, m *machine) (string, error) {
+	if owner := m.cfg.Source.Owner; owner != "" && m.me != m.root && !m.is(owner) {
+		return "", fmt.Errorf("git runs as the repository's owner, %s: %w", owner, fs.ErrPermission)
+	}
 	all, err := source.Check(ctx, m.sourceConfig())
 	if err != nil {
 		return "", err
@@ -159,6 +163,12 @@ func checkRepository(ctx context.Context, m *machine) (string, error) {
 		return "", risk("", "%s", strings.Join(not, "\n"))
 	}
 	return strings.Join(well, ", "), nil
+}
+
+// is tells whether a user of that name looks.
+func (m *machine) is(name string) bool {
+	u, err := user.Lookup(name)
+	return err == nil && u.Uid == strconv.Itoa(int(m.me))
 }
 
 func (m *machine) sourceConfig() source.Config {
@@ -467,8 +477,12 @@ func checkLinger(_ context.Context, m *machine) (string, error) {
 	}
 	dirs := []string{"/var/lib/elogind/linger", "/var/lib/systemd/linger"}
 	for _, dir := range dirs {
-		if _, err := os.Lstat(m.at(dir, u.Name)); err == nil {
+		_, err := os.Lstat(m.at(dir, u.Name))
+		switch {
+		case err == nil:
 			return filepath.Join(dir, u.Name), nil
+		case errors.Is(err, fs.ErrPermission):
+			return "", err
 		}
 	}
 	file := filepath.Join(dirs[0], u.Name)
@@ -489,7 +503,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 // checkVolumes tells of volumes whose claim left the repository: nobody but a person removes them.
 func checkVolumes(ctx context.Context, m *machine) (string, error) {
 	p := manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
-	if err := p.TakeInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
+	if err := p.ReadInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
 		return "", risk("the agent writes another at its next switch", "%s", err)
 	}
 	unused, err := p.Unused(ctx)

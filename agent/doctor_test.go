@@ -49,7 +49,7 @@ func newPatient(t *testing.T) *patient {
 		p.uid = 1234
 	}
 	p.machine = machine{
-		runtime: "/run/collie", dir: dir, root: uint32(os.Getuid()), now: time.Now(),
+		runtime: "/run/collie", dir: dir, root: uint32(os.Getuid()), me: uint32(os.Getuid()), now: time.Now(),
 		user: func() (guix.User, error) {
 			return guix.User{Name: "ann", UID: uint32(p.uid), GID: uint32(os.Getgid()), Home: "/home/ann", Runtime: "/run/user/ann"}, nil
 		},
@@ -407,5 +407,52 @@ func TestDiagnosisIsTold(t *testing.T) {
 	found := Examine(t.Context(), filepath.Join(t.TempDir(), "none.yaml"), "/run/none", nil)
 	if len(found) != 1 || !found.Ill() || found[0].Check != "configuration" {
 		t.Errorf("without a configuration: %+v", found)
+	}
+}
+
+// Without root what can't be seen is no failure, and the first line says so.
+func TestDoctorWithoutRights(t *testing.T) {
+	denied := &os.PathError{Op: "connect", Path: "/run/x", Err: os.ErrPermission}
+	looks := func(err error) check {
+		return check{"x", nil, func(context.Context, *machine) (string, error) { return "fine", err }}
+	}
+	all := []check{
+		looks(nil),
+		looks(denied),
+		looks(ill("start it", "asking: %s", fmt.Errorf("podman: %w", denied))),
+		looks(risk("start it", "%s", denied)),
+		looks(ill("start it", "it is dead: %s", errors.New("connection refused"))),
+	}
+	p := newPatient(t)
+	p.me = p.root + 1
+	got := p.examine(t.Context(), all).withRights()
+	var levels []string
+	for _, f := range got {
+		levels = append(levels, f.Level)
+	}
+	if want := "warn ok warn warn warn fail"; strings.Join(levels, " ") != want {
+		t.Errorf("levels %q, want %s", levels, want)
+	}
+	if first := got[0]; first.Check != "rights" || first.Says != "3 of 5 checks need root, and saw nothing" || first.Do != "run `collie doctor` as root" {
+		t.Errorf("first: %+v", first)
+	}
+	for _, f := range got[2:5] {
+		if !f.NeedsRoot || !strings.HasPrefix(f.Says, "needs root: ") || f.Do != "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	p.me = p.root
+	if got := p.examine(t.Context(), all).withRights(); got[0].Check == "rights" || got[1].Level != levelFail {
+		t.Errorf("as root: %+v", got)
+	}
+}
+
+// It changes nothing, however little sense a file makes.
+func TestDoctorLeavesABrokenInventory(t *testing.T) {
+	p := newPatient(t)
+	p.write("/var/lib/collie/inventory.json", `{"pods": [{}]}`, 0o600)
+	p.examine(t.Context(), checks)
+	if all, _ := filepath.Glob(p.at("/var/lib/collie/*.broken")); len(all) > 0 {
+		t.Errorf("set aside: %q", all)
 	}
 }

@@ -32,18 +32,28 @@ type inventoryState struct {
 // TakeInventory keeps the inventory in file, and reads what is there. The error says if that makes no sense: then what
 // Podman has takes its place.
 func (p *Podman) TakeInventory(file string) error {
+	p.inventory.mu.Lock()
+	p.inventory.file = file
+	p.inventory.mu.Unlock()
+	err := p.ReadInventory(file)
+	if senseless := new(statefile.SenselessError); errors.As(err, &senseless) {
+		_, failed := statefile.SetAside(file)
+		return errors.Join(fmt.Errorf("%w; it is set aside, and what Podman has takes its place", err), failed)
+	}
+	return err
+}
+
+// ReadInventory reads the inventory for somebody who only looks.
+func (p *Podman) ReadInventory(file string) error {
 	v := &p.inventory
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.file = file
 	state, err := statefile.Read[inventoryState](file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		err = fmt.Errorf("the inventory of pods is set aside, and what Podman has takes its place: %w", err)
-		_, failed := statefile.SetAside(file)
-		return errors.Join(err, failed)
+		return fmt.Errorf("the inventory of pods: %w", err)
 	}
 	v.state, v.known = state, true
 	return nil
