@@ -52,6 +52,12 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if err != nil {
 		return Target{}, err
 	}
+	for i, note := range all.Notes {
+		if i == toldMistakes {
+			break
+		}
+		l.Log.Info("a note", "revision", rev.ID, "says", note.String())
+	}
 	cfg, err := readRepositoryConfig(rev.Files)
 	if err != nil {
 		return Target{}, &BadError{Err: err}

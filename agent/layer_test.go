@@ -499,6 +499,35 @@ func TestValidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("good", nil, nil)
+	own := []string{"#web.yaml#", ".#notes.txt", ".#web.yaml", ".web.yaml", ".web.yaml.swp", "web.swp", "web.yaml~"}
+	for _, name := range own {
+		if !strings.HasPrefix(name, ".#") {
+			write("pods/"+name, "no: {manifest")
+		} else if err := os.Symlink("ann@guest.7:1", filepath.Join(dir, "pods", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left []string
+	for _, name := range own {
+		left = append(left, "pods/"+name+":1: is left out: ")
+	}
+	check("editors' files", left, nil)
+	for _, name := range own {
+		if err := os.Remove(filepath.Join(dir, "pods", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("pods/a\nb.yaml", goodPod)
+	write("new\x1bs/system.scm", "")
+	check("names that no file may have", nil, []string{`"new\x1bs" has a control character`, `"pods/a\nb.yaml" has a control character`})
+	if err := errors.Join(os.Remove(filepath.Join(dir, "pods/a\nb.yaml")), os.RemoveAll(filepath.Join(dir, "new\x1bs"))); err != nil {
+		t.Fatal(err)
+	}
+	write("pods/db.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: b}\n")
+	check("a Secret that no pod uses", []string{"pods/db.yaml:3: metadata.name: no pod uses this Secret", "pods/db.yaml:1: this Secret can be read by all who see the repository"}, nil)
+	if err := os.Remove(filepath.Join(dir, "pods/db.yaml")); err != nil {
+		t.Fatal(err)
+	}
 	write("pods/web.yaml", goodPod+"  nodeSelector: {disk: fast}\n")
 	check("with what has no meaning here", []string{"pods/web.yaml:9: spec.nodeSelector: "}, nil)
 	write("pods/web.yaml", goodPod)

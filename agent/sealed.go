@@ -232,7 +232,7 @@ func closed(files view) (p manifests.Private) {
 	return p
 }
 
-// sealedNotes tell of encrypted Secrets what isn't wrong, but good to know.
+// sealedNotes tell of Secrets, encrypted or not, what isn't wrong, but good to know.
 func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
 	names, _ := files.sealed()
 	services, _ := files.secretFiles()
@@ -242,14 +242,8 @@ func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
 	if r, err := files.recipients(); err == nil && len(r.Keys) == 1 {
 		notes = append(notes, files.at(recipientsFile)+": there is one key: who loses it loses all that is encrypted; add an operator's")
 	}
-	told := map[string]bool{}
-	for _, pod := range all.Pods {
-		for _, s := range pod.Secrets {
-			if at := fmt.Sprintf("%s:%d", s.File, s.Line); !told[at] {
-				told[at] = true
-				notes = append(notes, at+": this Secret can be read by all who see the repository; `collie secret encrypt` makes a file of it that not all can read")
-			}
-		}
+	for _, plain := range all.Plain {
+		notes = append(notes, fmt.Sprintf("%s:%d: this Secret can be read by all who see the repository; `collie secret encrypt` makes a file of it that not all can read", plain.File, plain.Line))
 	}
 	return notes
 }

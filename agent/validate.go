@@ -3,10 +3,10 @@ package agent
 import (
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
 )
@@ -14,6 +14,9 @@ import (
 // Validate checks a repository's files as far as that can be done without Guix and Podman, as host sees them, or as each
 // host does that has a folder. It returns notes, and all mistakes, in the order of files and lines.
 func Validate(repository fs.FS, host string) (notes, mistakes []string) {
+	if mistakes := names(repository); len(mistakes) > 0 {
+		return nil, mistakes // with such a name nothing else of a revision is looked at
+	}
 	hosts := []string{host}
 	if host == "" {
 		named, err := hostsOf(repository)
@@ -34,6 +37,37 @@ func Validate(repository fs.FS, host string) (notes, mistakes []string) {
 		notes, mistakes = append(notes, n...), append(mistakes, m...)
 	}
 	return distinct(notes), distinct(mistakes)
+}
+
+// names finds what no file of a revision may be called.
+func names(repository fs.FS) (mistakes []string) {
+	err := fs.WalkDir(repository, ".", func(at string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case at == ".":
+			return nil
+		case e.Name() == ".git": // a file where the work tree is beside another
+			return skip(e)
+		}
+		if wrong := source.CheckName(at); wrong != nil {
+			mistakes = append(mistakes, wrong.Error())
+			return skip(e)
+		}
+		return nil
+	})
+	if err != nil {
+		mistakes = append(mistakes, err.Error())
+	}
+	return mistakes
+}
+
+// skip skips what is in a folder.
+func skip(e fs.DirEntry) error {
+	if e.IsDir() {
+		return fs.SkipDir
+	}
+	return nil
 }
 
 // distinct tells once what several hosts have in common.
@@ -92,9 +126,8 @@ func validate(files view) (notes, mistakes []string) {
 
 // links names what git would deliver as no plain file, and Collie would refuse.
 func links(files view) (mistakes []string) {
-	isManifest := func(path string) bool {
-		inPods := func(dir string) bool { return strings.HasPrefix(path, dir+"/") }
-		return slices.ContainsFunc(files.pods(), inPods) && slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(path))
+	inPods := func(path string) bool {
+		return slices.ContainsFunc(files.pods(), func(dir string) bool { return strings.HasPrefix(path, dir+"/") })
 	}
 	err := fs.WalkDir(files.repository, ".", func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -102,7 +135,7 @@ func links(files view) (mistakes []string) {
 			return err
 		case e.IsDir() && (e.Name() == ".git" || files.others(path)):
 			return fs.SkipDir
-		case isManifest(path): // read, and refused, below
+		case inPods(path): // read, and refused or left out, below
 		case e.Type()&fs.ModeSymlink != 0:
 			mistakes = append(mistakes, path+": is a symbolic link: put the file itself in its place")
 		case !e.IsDir() && !e.Type().IsRegular():

@@ -58,6 +58,11 @@ func (c *checker) bind() *Manifests {
 			c.note(o.doc.at("metadata.name"), "no pod uses this %s", o.doc.kind)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(b.secrets)) {
+		if s := b.secrets[name].object; !c.sealed[s.File] {
+			m.Plain = append(m.Plain, s)
+		}
+	}
 	m.Claims = slices.Collect(maps.Values(b.claims))
 	slices.SortFunc(m.Pods, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })
 	slices.SortFunc(m.Stopped, func(x, y *Pod) int { return strings.Compare(x.Name, y.Name) })

@@ -18,6 +18,8 @@ type Manifests struct {
 	Stopped []*Pod   // by name: they are there, but with no replica
 	Claims  []*Claim // by name
 	Notes   []Note   // by file and line
+
+	Plain []*Object // Secrets that aren't encrypted in the repository, whether a pod uses them or not
 }
 
 // A Pod is what a Pod, a Deployment or a Job asks for.
@@ -108,7 +110,7 @@ const (
 	mostBytes   = 16 << 20 // bytes of all files
 )
 
-// Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one. If the files are at fault, its
+// Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one, but for editors' own files. If the files are at fault, its
 // error is of type [Errors] and holds all mistakes, by file and line.
 func Load(fsys fs.FS, dirs ...string) (*Manifests, error) { return LoadWith(Private{}, fsys, dirs...) }
 
@@ -162,6 +164,10 @@ func LoadWith(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
 // readFile returns what a manifest holds. It is empty for a file that is none, and for one that isn't read: then c knows why.
 func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, error) {
 	p := place{file: name, line: 1}
+	if ofEditor(path.Base(name)) {
+		c.note(p, "is left out: that is how editors name files of their own")
+		return nil, nil
+	}
 	if !entry.Type().IsRegular() {
 		c.torn = true
 		c.wrong(p, "put the file itself there", "is not a plain file, but %s", fileType(entry.Type()))
@@ -190,6 +196,13 @@ func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, 
 		return nil, nil
 	}
 	return data, nil
+}
+
+// ofEditor reports whether a file is what an editor, or a file manager, leaves beside those that a person writes: locks,
+// copies, what isn't saved yet.
+func ofEditor(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#") ||
+		slices.Contains([]string{".swp", ".swo", ".swx"}, path.Ext(name))
 }
 
 func fileType(mode fs.FileMode) string {

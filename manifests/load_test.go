@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -159,6 +160,27 @@ func TestExamples(t *testing.T) {
 		}
 		if err != nil || len(m.Pods) == 0 {
 			t.Errorf("%s: %v", example.Name(), err)
+		}
+	}
+}
+
+// What an editor leaves beside a manifest is none: a lock is a link that leads nowhere, a copy has pods of the same names.
+func TestFilesOfEditorsAreLeftOut(t *testing.T) {
+	pod := []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: c, image: \"i:1\"}]}\n")
+	files := fstest.MapFS{"pods/web.yaml": {Data: pod}}
+	for _, name := range []string{".#web.yaml", ".web.yaml.swp", ".web.yaml", "web.yaml~", "#web.yaml#", "web.swo", "sub/.#web.yaml"} {
+		files["pods/"+name] = &fstest.MapFile{Data: pod}
+		if strings.Contains(name, ".#") {
+			files["pods/"+name] = &fstest.MapFile{Mode: fs.ModeSymlink, Data: []byte("ann@guest.7:1")}
+		}
+	}
+	m := load(t, files)
+	if len(m.Pods) != 1 || len(m.Notes) != 7 {
+		t.Errorf("%d pods, notes %v", len(m.Pods), m.Notes)
+	}
+	for _, name := range []string{"web.yaml", "a.b.yaml", "#.yaml", "~web.yaml", "web#.yaml", "#"} {
+		if ofEditor(name) {
+			t.Errorf("%s is left out", name)
 		}
 	}
 }

@@ -95,8 +95,8 @@ func (e *TreeError) Error() string {
 }
 
 func (t *tree) add(at string, e object.TreeEntry) error {
-	if says := badName(e.Name); says != "" {
-		return &TreeError{strconv.Quote(at), says}
+	if err := CheckName(at); err != nil {
+		return err
 	}
 	if t.nodes[at] != nil {
 		return &TreeError{strconv.Quote(at), "is there twice"}
@@ -118,6 +118,14 @@ func (t *tree) add(at string, e object.TreeEntry) error {
 	parent := t.nodes[path.Dir(at)]
 	i, _ := slices.BinarySearchFunc(parent.files, n.name, func(f *node, name string) int { return strings.Compare(f.name, name) })
 	parent.files = slices.Insert(parent.files, i, n) // git sorts folders as if their name ended in a slash
+	return nil
+}
+
+// CheckName finds, as a [TreeError], what is wrong with the last name of a path in a revision.
+func CheckName(at string) error {
+	if says := badName(at[strings.LastIndexByte(at, '/')+1:]); says != "" {
+		return &TreeError{strconv.Quote(at), says}
+	}
 	return nil
 }
 
