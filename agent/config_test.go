@@ -148,7 +148,7 @@ func TestConfigMistakes(t *testing.T) {
 			"c.yaml:2: services.file-system-/data: to stop it takes the machine down: write never or reboot, or leave it out\n" +
 				"c.yaml:2: services.user-processes: to stop it takes the machine down: write never or reboot, or leave it out"},
 		{"a policy for the agent", good + "services: {collie: never}\n", "c.yaml:2: services.collie: Collie replaces itself at a quiet point: leave it out"},
-		{"no service's name", good + "services: {'a b': never}\n", `c.yaml:2: services.a b: "a b" is no service's name`},
+		{"no service's name", good + "services: {\"a\\tb\": never}\n", "c.yaml:2: services.a\tb: \"a\\tb\" is no service's name"},
 		{"a list of services", good + "services: [web]\n", `c.yaml:2: "" isn't the kind of value this key takes`},
 		{"no time for a service", good + "serviceTimeout: 0s\n", "c.yaml:2: serviceTimeout: between 1s and 30m"},
 		{"no time for others", good + "othersTimeout: 25h\n", "c.yaml:2: othersTimeout: between 1s and 24h"},

@@ -1,7 +1,6 @@
 package guix
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +82,6 @@ func readBounded(file string) ([]byte, error) {
 var (
 	shepherdConf   = regexp.MustCompile(`/gnu/store/[0-9a-z]{32}-shepherd\.conf`)
 	definition     = regexp.MustCompile(`"(/gnu/store/[0-9a-z]{32}-shepherd-([0-9A-Za-z+._?=-]{1,211})\.(?:go|scm))"`)
-	servicesToRun  = regexp.MustCompile(`\(services-to-start (?:\(quote |')(\([^()"]*\))`)
 	notInFileNames = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
 )
 
@@ -93,12 +91,15 @@ func serviceFiles(conf string) ([]ServiceFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration of Shepherd: %w", err)
 	}
-	text = bytes.Join(bytes.Fields(text), []byte(" "))
-	list := servicesToRun.FindSubmatch(text)
-	if list == nil {
+	forms, err := readStore(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s can't be read: %w", conf, err)
+	}
+	list, ok := seek(forms, "services-to-start")
+	if !ok || len(list.list) != 2 || !list.list[1].symbols() {
 		return nil, fmt.Errorf("%s doesn't say which services are started: is it a Guix newer than 1.5?", conf)
 	}
-	starts := strings.Fields(strings.Trim(string(list[1]), "()"))
+	starts := list.list[1].atoms()
 	var files []ServiceFile
 	for _, match := range definition.FindAllSubmatch(text, -1) {
 		f := ServiceFile{Name: string(match[2]), File: string(match[1])}

@@ -1,7 +1,10 @@
 package guix
 
 import (
+	"compress/gzip"
 	"errors"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +64,41 @@ func TestMistakes(t *testing.T) {
 		if got := mistakes(all); !slices.Equal(got, row.want) {
 			t.Errorf("%s:\n got %q\nwant %q", row.name, got, row.want)
 		}
+	}
+}
+
+// All services of a system with some of everything that Guix 1.5 has are understood, and there is no mistake in them.
+// Each file was written by `guix repl', behind a line of what the service provides and requires, and whether it is a one-shot.
+func TestProgramsOfGuix(t *testing.T) {
+	packed, err := os.Open("testdata/services/programs.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []defined
+	for _, one := range strings.Split("\n"+string(text), "\n;;; ")[1:] {
+		head, file, _ := strings.Cut(one, "\n")
+		want, err := readStore(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		provides, requires, oneShot := want[0].list[0].atoms(), want[0].list[1].atoms(), want[0].list[2].atom == "#t"
+		p, ok := readProgram(file)
+		if !ok || !p.plain || !slices.Equal(p.provides, provides) || !slices.Equal(p.requires, requires) || p.oneShot != oneShot {
+			t.Errorf("%s was read as %v %v %v, plain %v, %v", head, p.provides, p.requires, p.oneShot, p.plain, ok)
+		}
+		all = append(all, defined{shepherd.Service{Name: provides[0], Provides: provides, Requires: requires}, true})
+	}
+	if says := mistakes(all); len(says) > 0 || len(all) < 50 {
+		t.Errorf("%d services, mistakes %q", len(all), says)
 	}
 }
 

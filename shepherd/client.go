@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -206,7 +208,7 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, action, service s
 		arguments[i] = quote(a)
 	}
 	request := fmt.Sprintf(`(shepherd-command (version 0) (action %s) (service %s) (arguments (%s)) (directory "/"))`,
-		action, service, strings.Join(arguments, " "))
+		action, quoteSymbol(service), strings.Join(arguments, " "))
 	text, err := c.exchange(ctx, request)
 	if err != nil {
 		return reply{}, fmt.Errorf("shepherd: %s %s: %w", action, service, err)
@@ -339,12 +341,10 @@ func fill(format string, values []any) string {
 	}
 }
 
-// A repetition with a bound of hundreds would take hundreds of times the memory.
-var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+._/:@%=*!?~-]*$`)
-
-// IsName tells whether a service may be called so. Names aren't quoted in a request, so only those pass that Scheme reads
-// as one symbol: file-system-/mnt/data, term-tty1.
-func IsName(name string) bool { return len(name) <= 255 && plainName.MatchString(name) }
+// IsName reports whether a service may be called so: as a mount point may be, file-system-/mnt/My Größe.
+func IsName(name string) bool {
+	return name != "" && len(name) <= 255 && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
 
 func checkName(name string) error {
 	if !IsName(name) {

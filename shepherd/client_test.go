@@ -226,12 +226,29 @@ func TestRequestsAreWhatHerdWrites(t *testing.T) {
 	}
 }
 
+// A name is sent as one symbol, whatever it is: that of a mount point's service has what the mount point has.
+func TestAnyNameIsOneSymbol(t *testing.T) {
+	for name, want := range map[string]string{
+		"web": "web", "file-system-/mnt/data": "file-system-/mnt/data", "file-system-/mnt/My Größe": "#{file-system-/mnt/My Größe}#",
+		"a)": "#{a)}#", `a"b;'c`: `#{a"b;'c}#`, "}#": `#{\x7d;#}#`, `a\x41;`: `#{a\x5c;x41;}#`, "#f": "#{#f}#", "1": "#{1}#", "+i": "#{+i}#", ".": "#{.}#",
+	} {
+		f := &fake{}
+		_ = f.listen(t).Stop(t.Context(), name)
+		if got := `(shepherd-command (version 0) (action stop) (service ` + want + `) (arguments ()) (directory "/"))`; !slices.Equal(f.requests, []string{got}) {
+			t.Errorf("%s: got %q", name, f.requests)
+		}
+		if datum, err := read([]byte(want)); err != nil || datum != symbol(name) {
+			t.Errorf("%s was read as %q, %v", want, datum, err)
+		}
+	}
+}
+
 func TestNothingButNamesIsSent(t *testing.T) {
 	c := &Client{Dial: func(context.Context) (io.ReadWriteCloser, error) {
 		t.Error("it was sent")
 		return nil, errors.New("no")
 	}}
-	for _, name := range []string{"", "a b", "a)", "(a", `a"b`, "a;b", "'a", "#f", "1", "-1", ".", "a\nb", "ä", "a|b", strings.Repeat("a", 300)} {
+	for _, name := range []string{"", "a\nb", "a\x00", "a\x1b", "a\u200b", "\xff", strings.Repeat("a", 300)} {
 		if err := c.Start(t.Context(), name); err == nil {
 			t.Errorf("start %q passed", name)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -328,6 +329,17 @@ func write(datum any) string {
 		return "(" + writeAll(d.items) + " . " + write(d.tail) + ")"
 	}
 	return fmt.Sprint(datum)
+}
+
+// plainSymbol is what is a symbol for each Scheme, without braces.
+var plainSymbol = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+._/:@%=*!?~-]*$`)
+
+// quoteSymbol writes a symbol so that no name can be taken for anything else.
+func quoteSymbol(name string) string {
+	if plainSymbol.MatchString(name) {
+		return name
+	}
+	return "#{" + symbolEscape.Replace(name) + "}#"
 }
 
 func writeSymbol(name symbol) string {
