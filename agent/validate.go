@@ -50,7 +50,7 @@ func names(repository fs.FS) (mistakes []string) {
 		case e.Name() == ".git": // a file where the work tree is beside another
 			return skip(e)
 		}
-		if wrong := source.CheckName(at); wrong != nil {
+		if wrong := source.CheckName(at, e.Name()); wrong != nil {
 			mistakes = append(mistakes, wrong.Error())
 			return skip(e)
 		}

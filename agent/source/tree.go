@@ -95,7 +95,7 @@ func (e *TreeError) Error() string {
 }
 
 func (t *tree) add(at string, e object.TreeEntry) error {
-	if err := CheckName(at); err != nil {
+	if err := CheckName(at, e.Name); err != nil {
 		return err
 	}
 	if t.nodes[at] != nil {
@@ -121,9 +121,10 @@ func (t *tree) add(at string, e object.TreeEntry) error {
 	return nil
 }
 
-// CheckName finds, as a [TreeError], what is wrong with the last name of a path in a revision.
-func CheckName(at string) error {
-	if says := badName(at[strings.LastIndexByte(at, '/')+1:]); says != "" {
+// CheckName finds, as a [TreeError], what is wrong with the name of what is at a path in a revision. (In git's trees a name
+// may hold a slash.)
+func CheckName(at, name string) error {
+	if says := badName(name); says != "" {
 		return &TreeError{strconv.Quote(at), says}
 	}
 	return nil
