@@ -40,6 +40,7 @@ type conductor struct {
 	blind    bool              // soaking: a layer can't be looked at
 	due      time.Time         // since when the agent is to end for its own service
 	retryAt  time.Time         // returning: when what refused is asked again
+	revival  revival           // returning, and all layers did: of what should run
 	next     time.Time         // when to look again, though nothing was heard
 	untidy   bool              // something may be there that no set needs
 	restsAt  time.Time         // when memory is given back
@@ -172,6 +173,9 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	if err := c.prepareNewest(ctx, now); err != nil {
 		return err
 	}
+	if err := c.completes(); err != nil {
+		return err
+	}
 	if c.busy != "" {
 		return nil // its keeper will report
 	}
@@ -194,21 +198,22 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 	if c.state.Stuck != nil || set.Revision == "" {
 		return c.quiet(now)
 	}
-	if layer, ok := c.behind(set, now); ok {
+	if late := c.behind(set, now); len(late) > 0 {
 		if p := c.state.phase(); p == idle || p == soaking {
 			if clear, err := c.clear(set, now); !clear {
 				return err
 			}
 		}
-		return c.switchTo(layer, set, because)
+		return c.switchTo(late, set, because)
 	}
 	c.asked = time.Time{}
 	return c.judge(set, because, now)
 }
 
-// behind is the first layer, in order, that isn't at its target in set.
-func (c *conductor) behind(set Set, now time.Time) (string, bool) {
+// behind are the layers, in order, that aren't at their targets in set.
+func (c *conductor) behind(set Set, now time.Time) []Part {
 	r := c.state.Rollout
+	var late []Part
 	for _, p := range c.sequence(set) {
 		id, named := set.Targets[p.Name]
 		if !named || c.state.Current.Targets[p.Name] == id {
@@ -217,23 +222,30 @@ func (c *conductor) behind(set Set, now time.Time) (string, bool) {
 		if r != nil && r.Phase == returning && (r.Refused[p.Name] != "" || now.Before(c.retryAt)) {
 			continue
 		}
-		return p.Name, true
+		late = append(late, p)
 	}
-	return "", false
+	return late
 }
 
-// switchTo orders one layer to its target; the intent is on disk before.
-func (c *conductor) switchTo(layer string, set Set, because string) error {
-	target, err := c.target(layer, set.Targets[layer])
-	if err != nil {
-		return c.forget(set, layer, err)
+// switchTo orders the first of the layers that are late to its target, once those after it let go; the intent is on disk before.
+func (c *conductor) switchTo(late []Part, set Set, because string) error {
+	targets := make([]Target, len(late))
+	for i, p := range late {
+		var err error
+		if targets[i], err = c.target(p.Name, set.Targets[p.Name]); err != nil {
+			return c.forget(set, p.Name, err)
+		}
 	}
-	c.held[target.ID] = target
 	if r := c.state.Rollout; r == nil || r.Phase == soaking {
 		if err := c.begin(set, because); err != nil {
 			return err
 		}
 	}
+	if i := c.holder(late); i > 0 {
+		return c.release(late, targets, i)
+	}
+	layer, target := late[0].Name, targets[0]
+	c.held[target.ID] = target
 	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer, Because: c.takeBack(layer, target.ID)}); err != nil {
 		return err
 	}
@@ -254,6 +266,7 @@ func (c *conductor) begin(set Set, because string) error {
 	ev := evSwitching
 	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
 		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evReturning
+		c.revival = revival{}
 	}
 	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
 	if r.Phase == returning {
@@ -328,6 +341,9 @@ func (c *conductor) keep(layer string, only []Target) error {
 		o.since = r.Since
 		if r.Phase == soaking && !c.well.IsZero() {
 			o.since = c.well // what died in the switch, and was started again, shows now whether it stays
+		}
+		if r.Phase == returning && !c.revival.round.IsZero() {
+			o.since, o.revival, o.revision = c.revival.round, c.revival.round, r.whose()
 		}
 	}
 	if id := c.state.Current.Targets[layer]; id != "" {
@@ -499,6 +515,9 @@ func (c *conductor) adopt(live map[string]Target) error {
 
 // note takes a keeper's report.
 func (c *conductor) note(r report) error {
+	if r.released {
+		return c.noteReleased(r)
+	}
 	if !r.switched {
 		if c.busy != r.layer && c.state.Current.Targets[r.layer] == r.target {
 			c.seen[r.layer] = r
@@ -521,13 +540,7 @@ func (c *conductor) note(r report) error {
 		return c.save()
 	}
 	if ro.Phase == returning {
-		if ro.Refused == nil {
-			ro.Refused, ro.Blamed = map[string]string{}, false
-		}
-		ro.Refused[r.layer] = r.err.Error()
-		if passing := new(TransientError); !errors.As(r.err, &passing) {
-			ro.Blamed = true
-		}
+		c.refuse(r)
 		return c.save()
 	}
 	return c.fail(r.err.Error(), r.err)

@@ -46,6 +46,9 @@ const (
 	evReboot    event = "reboot"     // of the machine
 	evLeft      event = "left"       // Collie goes from this machine
 	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
+
+	evReleasing  event = "releasing"  // a layer is to stop what another may take the place of
+	evIncomplete event = "incomplete" // returned, and not all of good is well
 )
 
 // An Entry says what is about to happen, and why.
@@ -331,11 +334,13 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			end(e, "good")
 			deploying = ""
 		case evReturned:
-			outcome := "returned"
-			if e.Because != "" { // of some layers it isn't known what good was
-				outcome = "incomplete"
+			end(e, "returned")
+			deploying = ""
+		case evIncomplete:
+			if d := open[e.Revision]; d != nil && d.Reason != "" {
+				e.Because = d.Reason + "; " + e.Because
 			}
-			end(e, outcome)
+			end(e, "incomplete")
 			deploying = ""
 		case evStuck:
 			end(e, "stuck")

@@ -24,6 +24,8 @@ type keeper struct {
 	since  time.Time
 	every  time.Duration
 
+	revival time.Time // the last order to start again what should run
+
 	next   time.Time // healing that failed is put off till then
 	failed int       // how often in a row
 	woken  bool      // something was told since the last look
@@ -34,6 +36,8 @@ type keeper struct {
 // An order tells a keeper what to switch to, or what to keep.
 type order struct {
 	switchTo bool          // else the layer is at target already
+	before   []taker       // not nil: let go, for these, of what target doesn't have
+	revival  time.Time     // not zero: start again what should run of target, and name the looks after that so
 	target   Target        // the zero Target: leave the layer alone
 	revision string        // whose rollout it is, also on the way back from it
 	rollout  string        // which; empty: it is on the way back
@@ -48,6 +52,9 @@ type report struct {
 	layer    string
 	target   string // ID
 	switched bool   // the answer to an order to switch; err tells how it went
+	released bool   // the answer to an order to let go
+	left     Target // what is kept since then
+	revival  time.Time
 	at       time.Time
 	own      Change   // what is due for the agent's own service, if the layer has that
 	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
@@ -158,8 +165,13 @@ func (k *keeper) obey(life context.Context, o order) {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
 		}
 	}
-	if !o.switchTo {
+	switch {
+	case o.before != nil:
+		k.letGo(life, o)
+		return
+	case !o.switchTo:
 		k.target = o.target
+		k.revive(ctx, o)
 		return
 	}
 	r := report{layer: k.Name, target: o.target.ID, switched: true, at: time.Now()}
@@ -214,7 +226,7 @@ func (k *keeper) beside(ctx context.Context, do func() error) error {
 func (k *keeper) look(ctx context.Context) report {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	r := report{layer: k.Name, target: k.target.ID, at: time.Now()}
+	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival}
 	if l, has := k.Layer.(selfKeeper); has {
 		var unseen error
 		if r.own, unseen = l.Own(ctx, k.target); unseen != nil {

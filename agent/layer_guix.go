@@ -214,6 +214,14 @@ func (l systemLayer) Switch(ctx context.Context, t Target) error {
 	return forgive(inRepository(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
+func (l systemLayer) Revive(ctx context.Context, t Target) error {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return err
+	}
+	return l.System.Revive(ctx, item.Item)
+}
+
 func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
 	var item guixItem
 	if err := decode(t, &item); err != nil {
@@ -357,6 +365,27 @@ func (l homeLayer) Switch(ctx context.Context, t Target) error {
 		return err
 	}
 	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
+}
+
+// Release stops services of the home that leave it. What is left is no home that could be kept.
+func (l homeLayer) Release(ctx context.Context, now, t Target) (Target, error) {
+	var item guixItem
+	if err := decode(t, &item); err != nil {
+		return Target{}, err
+	}
+	stopped, err := l.Home.Release(ctx, item.Item)
+	if err != nil || stopped {
+		return Target{}, forgive(err)
+	}
+	return now, nil
+}
+
+func (l homeLayer) Revive(ctx context.Context, t Target) error {
+	var item guixItem
+	if err := decode(t, &item); err != nil || l.stillNone(ctx, item) {
+		return err
+	}
+	return l.Home.Revive(ctx, item.Item)
 }
 
 // Stopped tells whether all that is wrong is that the user's Shepherd doesn't run, which else only a login would start, and

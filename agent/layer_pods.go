@@ -132,6 +132,31 @@ func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, 
 	return forgiveSilence(what(ctx, r))
 }
 
+func (l podsLayer) Release(ctx context.Context, now, t Target) (Target, error) {
+	var is, r manifests.Rendered
+	if err := decode(t, &r); err != nil {
+		return Target{}, err
+	}
+	if now.ID != "" {
+		if err := decode(now, &is); err != nil {
+			return Target{}, err
+		}
+	}
+	stopped, err := l.Podman.Release(ctx, r)
+	if err != nil {
+		return Target{}, forgiveSilence(err)
+	}
+	if now.ID == "" || len(stopped) == 0 {
+		return now, nil
+	}
+	left := is.Without(stopped)
+	return encode("pods", "pods-left-"+left.ID(), now.Revision, left)
+}
+
+func (l podsLayer) Revive(ctx context.Context, t Target) error {
+	return l.do(ctx, t, l.Podman.Revive)
+}
+
 func (l podsLayer) Before(ctx context.Context, t Target, rollout string) error {
 	var r manifests.Rendered
 	if err := decode(t, &r); err != nil {

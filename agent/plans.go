@@ -105,7 +105,7 @@ func (c *conductor) prepareProposal(ctx context.Context, now time.Time) {
 		return
 	}
 	set, _ := wanted(c.state, now)
-	if _, begins := c.behind(set, now); begins {
+	if len(c.behind(set, now)) > 0 {
 		return
 	}
 	name, next := toPrepare(c.state.Plans, now)

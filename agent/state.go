@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -35,6 +36,8 @@ type State struct {
 	AtOnce    string          `json:"atOnce,omitempty"`   // the revision that needs no open window
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
+
+	Incomplete *Incomplete `json:"incomplete,omitempty"` // good isn't well since a return
 
 	Plans map[string]Proposal `json:"plans,omitempty"` // by name
 	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
@@ -113,6 +116,7 @@ type Rollout struct {
 	Attempts int                 `json:"attempts,omitempty"` // returning: how often it was tried
 	Refused  map[string]string   `json:"refused,omitempty"`  // returning: layers that wouldn't, with the reason
 	Blamed   bool                `json:"blamed,omitempty"`   // returning: for one of them the cause doesn't go away by itself
+	Released map[string]bool     `json:"released,omitempty"` // layers that let go of what others may take
 }
 
 // Bad is why a revision isn't tried again.
@@ -158,6 +162,22 @@ type Stuck struct {
 	At       time.Time `json:"at"`
 }
 
+// Incomplete is a return after which not all of good is well. It ends as soon as that is well.
+type Incomplete struct {
+	Revision string    `json:"revision"` // that failed
+	Good     string    `json:"good"`
+	Ill      []Problem `json:"ill"`
+	At       time.Time `json:"at"`
+}
+
+func (i *Incomplete) String() string {
+	var says []string
+	for _, p := range i.Ill {
+		says = append(says, p.String())
+	}
+	return fmt.Sprintf("the roll-back from revision %s to %s is incomplete: %s", short(i.Revision), short(i.Good), strings.Join(says, "; "))
+}
+
 // clone copies what the conductor goes on changing.
 func (s State) clone() State {
 	s.Prepared, s.Current, s.Good, s.Bad = s.Prepared.clone(), s.Current.clone(), s.Good.clone(), maps.Clone(s.Bad)
@@ -167,7 +187,7 @@ func (s State) clone() State {
 	s.Lost = maps.Clone(s.Lost)
 	if s.Rollout != nil {
 		r := *s.Rollout
-		r.To, r.Changes, r.Refused = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused)
+		r.To, r.Changes, r.Refused, r.Released = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused), maps.Clone(r.Released)
 		s.Rollout = &r
 	}
 	return s

@@ -53,7 +53,7 @@ func fullState() State {
 			Phase: returning, To: set("a", "pods-a"), Because: "the last good: died", Failed: "b", Since: at,
 			Before: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, Attempts: 1,
 			Changes: map[string][]Change{"pods": {{Does: "replace", Subject: "pod web", Says: "image", Waits: true}}},
-			Refused: map[string]string{"pods": "no"},
+			Refused: map[string]string{"pods": "no"}, Released: map[string]bool{"pods": true},
 		},
 		Bad:       map[string]Bad{"b": {Reason: "died", At: at}},
 		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}},
@@ -74,6 +74,8 @@ func fullState() State {
 		Moved:     []string{"home:podman: podman's own ~/.bashrc was put back"},
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
 		Collected: at,
+
+		Incomplete: &Incomplete{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},
 	}
 }
 

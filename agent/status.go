@@ -71,6 +71,10 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	status.Problems = append(status.Problems, snap.writing.problem(a.store.dir)...)
 	status.Problems = append(status.Problems, s.lostSays()...)
+	if s.Incomplete != nil {
+		status.Incomplete = s.Incomplete.String()
+		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: status.Incomplete})
+	}
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"example.org/collie/agent/crash"
@@ -108,7 +109,7 @@ func (r *Rollout) counts(p Problem) bool {
 	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject && !c.Waits }) {
 		return true
 	}
-	return !p.Apart && !slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
+	return !p.Apart && !r.illBefore(p)
 }
 
 // made is what the rollout changed, for the history: of each layer not more than a person would read.
@@ -173,6 +174,7 @@ func (c *conductor) returnFor(failed, reason string) error {
 	}
 	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
 	c.state.Current.Revision = c.state.Good.Revision
+	c.revival = revival{}
 	crash.At("returning.begun")
 	return c.save()
 }
@@ -203,14 +205,31 @@ func (c *conductor) returned(now time.Time) error {
 	if len(r.Refused) > 0 {
 		return c.returnAgain(now)
 	}
+	ill, over, err := c.recovered(now)
+	if err != nil || !over {
+		return err
+	}
 	c.afterReturn(r)
-	if err := c.write(Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}); err != nil {
+	done := Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}
+	c.state.Incomplete = nil
+	if len(ill) > 0 {
+		c.state.Incomplete = &Incomplete{Revision: r.Failed, Good: c.state.Good.Revision, Ill: ill, At: now}
+		done.Because = strings.TrimPrefix(done.Because+"; "+c.state.Incomplete.String(), "; ")
+	}
+	if done.Because != "" {
+		done.Event = evIncomplete
+	}
+	if err := c.write(done); err != nil {
 		return err
 	}
 	crash.At("returning.done")
 	c.state.Rollout = nil
 	c.untidy = true
-	c.log.Info("returned", "to", c.state.Good.Revision)
+	if done.Event == evIncomplete {
+		c.log.Error("the roll-back is incomplete", "to", c.state.Good.Revision, "why", done.Because)
+	} else {
+		c.log.Info("returned", "to", c.state.Good.Revision)
+	}
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -246,7 +265,7 @@ func (c *conductor) returnAgain(now time.Time) error {
 	r.Attempts++
 	if r.Attempts < returnAttempts || !r.Blamed {
 		c.log.Warn("a layer didn't return; it is tried again", "reasons", whys)
-		r.Refused = nil
+		r.Refused, r.Released = nil, nil
 		c.retryAt = now.Add(min(time.Duration(r.Attempts)*5*time.Second, retryMost))
 		c.wakeAt(c.retryAt)
 		return c.save()

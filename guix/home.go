@@ -84,7 +84,14 @@ func (h *Home) Live(context.Context) (string, error) {
 func (h *Home) Diff(ctx context.Context, item string) ([]Change, error) {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
-		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, nil
+		files, err := homeDefinitions(item)
+		changes := []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}
+		for _, f := range files {
+			if f.Starts {
+				changes = append(changes, Change{"start", "service " + f.Name, "new"})
+			}
+		}
+		return changes, err
 	}
 	if err != nil {
 		return nil, err

@@ -89,6 +89,15 @@ func (b *brake) count(c container, now time.Time) {
 	}
 }
 
+// forget lets all start again at once, as often as new ones.
+func (b *brake) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.of {
+		one.holds, one.until, one.stop = 0, time.Time{}, false
+	}
+}
+
 func (b *brake) mailbox() chan struct{} {
 	if b.due == nil {
 		b.due = make(chan struct{}, 1)

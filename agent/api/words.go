@@ -79,6 +79,8 @@ type Status struct {
 	Others    []Other    `json:"others,omitempty"`
 	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open
 	Notes     []string   `json:"notes,omitempty"`
+
+	Incomplete string `json:"incomplete,omitempty"` // what isn't well since the last roll-back
 }
 
 // Preparing is the preparation in flight, or the one that waits to be tried again.
@@ -336,7 +338,7 @@ type Deployment struct {
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"duration"` // nanoseconds, from the start of its preparation to its outcome
 	Layers   []string      `json:"layers"`   // those that were switched
-	Outcome  string        `json:"outcome"`  // good, bad, returned, superseded, stuck, accepted, underway; of what no commit did: drift, healing, healed, reboot
+	Outcome  string        `json:"outcome"`  // good, bad, returned, incomplete, superseded, stuck, accepted, underway; of what no commit did: drift, healing, healed, reboot
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
 

@@ -96,7 +96,11 @@ func (c *cli) wait(ctx context.Context) error {
 	case s.Phase == "stuck":
 		return errors.New(s.Wanted.Because)
 	case bad != nil:
-		return &exitError{exitBad, fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)}
+		err := fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)
+		if s.Incomplete != "" {
+			err = fmt.Errorf("%w\n%s", err, s.Incomplete)
+		}
+		return &exitError{exitBad, err}
 	case !isGood(s):
 		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
 	}
