@@ -118,7 +118,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 	c := &conductor{
 		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
-		keepers: map[string]*keeper{}, seen: map[string]report{}, held: map[string]Target{}, absent: map[string]bool{},
+		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
 		garbage:  garbage{results: make(chan error, 1)},

@@ -40,7 +40,6 @@ type conductor struct {
 	blind    bool              // soaking: a layer can't be looked at
 	due      time.Time         // since when the agent is to end for its own service
 	retryAt  time.Time         // returning: when what refused is asked again
-	revival  revival           // returning, and all layers did: of what should run
 	next     time.Time         // when to look again, though nothing was heard
 	untidy   bool              // something may be there that no set needs
 	restsAt  time.Time         // when memory is given back
@@ -61,6 +60,11 @@ type conductor struct {
 	present  func() (again bool, err error) // makes the state folder again, if somebody removed it
 	images   time.Duration                  // between two questions whether a tag has moved; 0: that isn't asked
 	asksAt   time.Time                      // when the next is due
+
+	revival revival              // returning, and all layers did: of what should run
+	unseen  map[string]time.Time // since when a layer can't be looked at
+	ill     map[string][]Problem // of each layer, when it was last seen
+	dark    time.Time            // soaking: since when not all layers can be looked at
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -255,6 +259,8 @@ func (c *conductor) switchTo(late []Part, set Set, because string) error {
 	}
 	c.busy = layer
 	c.seen[layer] = report{layer: layer}
+	delete(c.ill, layer)
+	delete(c.unseen, layer)
 	r := c.state.Rollout
 	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), rollout: r.forward(), since: r.Since, every: c.pace(layer)})
 	return nil
@@ -513,6 +519,18 @@ func (c *conductor) adopt(live map[string]Target) error {
 	return c.keepAll(nil)
 }
 
+// see takes what a keeper saw, or couldn't.
+func (c *conductor) see(r report) {
+	c.seen[r.layer] = r
+	switch {
+	case r.err == nil:
+		c.ill[r.layer] = r.problems
+		delete(c.unseen, r.layer)
+	case c.unseen[r.layer].IsZero():
+		c.unseen[r.layer] = r.at
+	}
+}
+
 // note takes a keeper's report.
 func (c *conductor) note(r report) error {
 	if r.released {
@@ -520,7 +538,7 @@ func (c *conductor) note(r report) error {
 	}
 	if !r.switched {
 		if c.busy != r.layer && c.state.Current.Targets[r.layer] == r.target {
-			c.seen[r.layer] = r
+			c.see(r)
 			return c.noteDrift(r)
 		}
 		return nil

@@ -44,7 +44,7 @@ func (c *conductor) soakNow(now time.Time) error {
 		return err
 	}
 	r.Phase = soaking
-	c.well, c.soaking = now, now
+	c.well, c.soaking, c.dark = now, now, time.Time{}
 	crash.At("soaking.begun")
 	if err := c.save(); err != nil {
 		return err
@@ -56,10 +56,10 @@ func (c *conductor) soakNow(now time.Time) error {
 func (c *conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
 	if c.well.IsZero() { // a restart: the soak begins anew
-		c.well, c.soaking = now, now
+		c.well, c.soaking, c.dark = now, now, time.Time{}
 		return c.keepAll(nil)
 	}
-	last, blind := now, false
+	last, unseen, passing := now, false, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
 		if !current || !c.judges(p.Name, id) {
@@ -71,10 +71,11 @@ func (c *conductor) verdict(now time.Time) error {
 			continue
 		}
 		if seen.err != nil {
-			if now.Sub(r.Since) > c.patience() {
-				return c.fail(p.Name+" could not be looked at: "+seen.err.Error(), nil)
+			if since := c.unseen[p.Name]; now.Sub(since) > c.patience() {
+				err := fmt.Errorf("%s could not be looked at for %v: %w", p.Name, now.Sub(since).Round(time.Second), seen.err)
+				return c.fail(err.Error(), &TransientError{err})
 			}
-			blind = true
+			unseen = true
 			continue
 		}
 		_, drifted := c.state.Drift[p.Name]
@@ -84,14 +85,20 @@ func (c *conductor) verdict(now time.Time) error {
 			case !problem.Passing || now.Sub(c.soaking) > c.patience():
 				return c.fail(problem.String(), nil)
 			default:
-				blind = true
+				passing = true
 			}
 		}
 		if seen.at.Before(last) {
 			last = seen.at
 		}
 	}
-	if blind || c.blind { // the soak begins anew with the first looks that all succeed
+	switch { // what nobody could see doesn't count against a problem that may pass
+	case unseen && c.dark.IsZero():
+		c.dark = now
+	case !unseen && !c.dark.IsZero():
+		c.soaking, c.dark = c.soaking.Add(now.Sub(c.dark)), time.Time{}
+	}
+	if blind := unseen || passing; blind || c.blind { // the soak begins anew with the first looks that all succeed
 		c.well, c.blind = now, blind
 	}
 	if last.Sub(c.well) < c.soak {
@@ -101,7 +108,7 @@ func (c *conductor) verdict(now time.Time) error {
 	return c.good()
 }
 
-// patience is how long during a soak the live state may stay unknown, or a problem that may pass.
+// patience is how long during a soak the live state may stay unknown, from the moment on that it is, or a problem that may pass.
 func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
 
 // counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
@@ -280,11 +287,11 @@ func (c *conductor) returnAgain(now time.Time) error {
 	return c.save()
 }
 
-// problems are those of the last looks, in one line each.
+// problems are those of the last looks that succeeded, in one line each.
 func (c *conductor) problems() []Problem {
 	var all []Problem
 	for _, p := range c.parts {
-		for _, problem := range c.seen[p.Name].problems {
+		for _, problem := range c.ill[p.Name] {
 			problem.Details = nil
 			all = append(all, problem)
 		}

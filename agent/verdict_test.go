@@ -71,25 +71,33 @@ func (w *world) startWith(system Layer) (ended chan error) {
 	return ended
 }
 
-// While a layer can't be looked at, the soak doesn't count; in the end that is the revision's fault.
+// While a layer can't be looked at, the soak doesn't count. How long that may last is counted from the moment on that it can't,
+// and nobody is to blame for it: the revision is tried again.
 func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
+	patience := 5*testSoak + time.Minute
 	for _, row := range []struct {
 		name  string
+		takes time.Duration // how long the switch takes
+		after time.Duration // of soaking before it can't be looked at
 		blind time.Duration
 		good  bool
 	}{
-		{"for a while", 2 * time.Minute, true},
-		{"for good", time.Hour, false},
+		{"at once, for a while", 0, 0, 2 * time.Minute, true},
+		{"after a long switch", 85 * time.Second, 10 * time.Second, 31 * time.Second, true},
+		{"after a switch that is longer than the patience", patience + time.Minute, 10 * time.Second, 31 * time.Second, true},
+		{"for almost as long as may be", time.Minute, 10 * time.Second, patience - 4*time.Second, true},
+		{"for longer", time.Minute, 10 * time.Second, patience + 10*time.Second, false},
+		{"for good", 0, 0, time.Hour, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				var mu sync.Mutex
-				var until time.Time
+				var from, until time.Time
 				w.startStrange(func(t Target) ([]Change, error) {
 					mu.Lock()
 					defer mu.Unlock()
-					if t.Revision == "b" && time.Now().Before(until) {
+					if now := time.Now(); t.Revision == "b" && !now.Before(from) && now.Before(until) {
 						return nil, errors.New("Shepherd doesn't answer")
 					}
 					return nil, nil
@@ -98,11 +106,21 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 				w.push("a", "system=1", "home=1", "pods=1")
 				pass(time.Minute)
 				w.good("a")
-				mu.Lock()
-				until = time.Now().Add(row.blind)
-				mu.Unlock()
+				w.layers[2].set(func(l *fakeLayer) {
+					l.onSwitch = func(when string) {
+						if when == "within" {
+							time.Sleep(row.takes)
+						}
+					}
+				})
 				w.push("b", "system=2", "home=2", "pods=2")
-				pass(row.blind)
+				pass(3*time.Second + row.takes) // each layer takes a second
+				w.layers[2].set(func(l *fakeLayer) { l.onSwitch = nil })
+				mu.Lock()
+				from = time.Now().Add(row.after)
+				until = from.Add(row.blind)
+				mu.Unlock()
+				pass(row.after + row.blind)
 				if row.good {
 					pass(testSoak - time.Second)
 					if s := w.state(); s.phase() != soaking {
@@ -113,14 +131,80 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 					w.good("b")
 					return
 				}
-				w.is("1", "1", "1")
+				pass(20 * time.Second)
 				w.good("a")
-				if b := w.state().Bad["b"]; b.Reason != "system could not be looked at: Shepherd doesn't answer" {
-					t.Errorf("bad: %+v", b)
+				if b, bad := w.state().Bad["b"]; bad {
+					t.Errorf("bad, though nobody saw anything: %+v", b)
+				}
+				if l := w.state().Later; l == nil || l.Revision != "b" || !strings.Contains(l.Why, "system could not be looked at for ") || !strings.HasSuffix(l.Why, ": Shepherd doesn't answer") {
+					t.Errorf("later: %+v", l)
 				}
 			})
 		})
 	}
+}
+
+// What nobody could see isn't counted against a problem that may pass: it has its time from when it could be seen.
+func TestAProblemThatMayPassAfterBlindness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		var until time.Time
+		w.startStrange(func(Target) ([]Change, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if time.Now().Before(until) {
+				return nil, errors.New("Shepherd doesn't answer")
+			}
+			return nil, nil
+		})
+		defer w.stop()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.push("b", "system=2", "home=1", "pods=2")
+		pass(5 * time.Second)
+		mu.Lock()
+		until = time.Now().Add(200 * time.Second)
+		mu.Unlock()
+		pass(200 * time.Second)
+		w.layers[2].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "pods", Says: "isn't ready yet", Passing: true}} })
+		pass(3 * time.Minute)
+		if s := w.state(); s.phase() != soaking {
+			t.Errorf("%s while a problem may pass", s.phase())
+		}
+		w.layers[2].set(func(l *fakeLayer) { l.always = nil })
+		pass(time.Minute)
+		w.good("b")
+	})
+}
+
+// What was ill when it could last be seen isn't held against a revision that begins while it can't be.
+func TestAProblemBeforeBlindnessDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		blind := false
+		w.startStrange(func(t Target) ([]Change, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if blind && t.Revision == "a" {
+				return nil, errors.New("Shepherd doesn't answer")
+			}
+			return nil, nil
+		})
+		defer w.stop()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[0].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "service old", Says: "stopped"}} })
+		pass(time.Minute)
+		mu.Lock()
+		blind = true
+		mu.Unlock()
+		pass(time.Minute)
+		w.push("b", "system=2", "home=1", "pods=1")
+		pass(2 * time.Minute)
+		w.good("b")
+	})
 }
 
 // A problem that may pass keeps a revision from being good, but not for ever.
