@@ -64,6 +64,9 @@ type conductor struct {
 	revival revival              // returning, and all layers did: of what should run
 	unseen  map[string]time.Time // since when a layer can't be looked at
 	ill     map[string][]Problem // of each layer, when it was last seen
+	tidied  bool                 // since the last rollout began, or beside it
+	tidying map[string][]Target  // layers that have yet to drop all but these,
+	epoch   int                  // unless something was prepared since
 	dark    time.Time            // soaking: since when not all layers can be looked at
 
 	mu       sync.Mutex // guards the copy that status reads
@@ -169,7 +172,7 @@ func (c *conductor) resume() error {
 		c.log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
 	}
 	c.hold()
-	return c.keepAll(nil)
+	return c.keepAll()
 }
 
 // step takes the next step towards what is wanted, or none.
@@ -274,6 +277,11 @@ func (c *conductor) begin(set Set, because string) error {
 		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evReturning
 		c.revival = revival{}
 	}
+	was := c.state.Rollout
+	cuts := was != nil && r.Phase == switching
+	if cuts { // what came with a revision that isn't judged counts against this one
+		r.Before = was.Before
+	}
 	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
 	if r.Phase == returning {
 		entry.Revision = r.Failed
@@ -282,6 +290,10 @@ func (c *conductor) begin(set Set, because string) error {
 		return err
 	}
 	c.state.Rollout, c.state.Moved = r, nil
+	if cuts {
+		c.state.Cut++
+	}
+	c.untidy, c.tidied, c.tidying = c.untidy || len(c.tidying) > 0, false, nil
 	if c.state.Current.Targets == nil {
 		c.state.Current.Targets = map[string]string{}
 	}
@@ -290,9 +302,16 @@ func (c *conductor) begin(set Set, because string) error {
 	return nil
 }
 
+// owesTidying reports whether a soak that newer revisions don't cut short has yet to be used for tidying: a stream of commits
+// leaves no other time for that. Nothing is prepared until it is done.
+func (c *conductor) owesTidying() bool {
+	return c.state.finishes() && (c.untidy && !c.tidied || len(c.tidying) > 0)
+}
+
 // tidy drops, once nothing is underway, what no set needs that could be switched to.
 func (c *conductor) tidy() error {
-	if !c.untidy || c.state.Rollout != nil || c.state.Stuck != nil || c.preparer.busy() {
+	inSoak := c.state.finishes() && !c.tidied
+	if !c.untidy || c.state.Rollout != nil && !inSoak || c.state.Stuck != nil || c.preparer.busy() {
 		return nil
 	}
 	sets := append(c.state.proposed(), c.state.Current, c.state.Good)
@@ -312,9 +331,10 @@ func (c *conductor) tidy() error {
 		c.drop(all)
 	}
 	c.hold()
-	c.untidy = false
+	c.untidy, c.tidied = false, true
+	c.tidying, c.epoch = only, c.preparer.count()
 	c.restsAt = time.Now().Add(restsAfter)
-	return c.keepAll(only)
+	return c.keepAll()
 }
 
 // rest gives back, once what came after the last work is over, the memory that it took.
@@ -332,17 +352,17 @@ func (c *conductor) rest(now time.Time) {
 }
 
 // keepAll tells all keepers what to keep, and which targets are still needed, if that is known.
-func (c *conductor) keepAll(only map[string][]Target) error {
+func (c *conductor) keepAll() error {
 	for _, p := range c.parts {
-		if err := c.keep(p.Name, only[p.Name]); err != nil {
+		if err := c.keep(p.Name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *conductor) keep(layer string, only []Target) error {
-	o := order{every: c.pace(layer), only: only, epoch: c.preparer.count()}
+func (c *conductor) keep(layer string) error {
+	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 		if r.Phase == soaking && !c.well.IsZero() {
@@ -396,6 +416,9 @@ func (c *conductor) newest(rev source.Revision) {
 // prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
 func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	rev := c.state.Newest
+	if c.owesTidying() {
+		return nil
+	}
 	if rev.ID == "" || commitOf(c.state.Prepared.Revision) == rev.ID || c.state.bad(rev.ID) != nil {
 		c.prepareAgain(ctx, now)
 		return nil
@@ -516,7 +539,7 @@ func (c *conductor) adopt(live map[string]Target) error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	return c.keepAll(nil)
+	return c.keepAll()
 }
 
 // see takes what a keeper saw, or couldn't.
@@ -533,7 +556,11 @@ func (c *conductor) see(r report) {
 
 // note takes a keeper's report.
 func (c *conductor) note(r report) error {
-	if r.released {
+	switch {
+	case r.tidied:
+		delete(c.tidying, r.layer)
+		return nil
+	case r.released:
 		return c.noteReleased(r)
 	}
 	if !r.switched {

@@ -36,6 +36,7 @@ type fakeLayer struct {
 	ill      map[string]time.Duration // this value has a problem so long after it was switched to
 	always   []Problem
 	block    chan struct{} // preparing waits for it
+	slow     time.Duration // so long it prepares
 	kept     [][]string
 	tag      string // where the value "tag" leads
 	came     bool   // what the value "missing" lacks
@@ -54,8 +55,13 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	}
 	l.mu.Lock()
 	l.prepares++
-	block := l.block
+	block, slow := l.block, l.slow
 	l.mu.Unlock()
+	select {
+	case <-time.After(slow):
+	case <-ctx.Done():
+		return Target{}, ctx.Err()
+	}
 	if block != nil {
 		select {
 		case <-block:

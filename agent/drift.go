@@ -144,7 +144,7 @@ func (c *conductor) takeBack(layer, id string) string {
 func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	if c.asked.IsZero() {
 		c.asked = now
-		return false, c.keepAll(nil)
+		return false, c.keepAll()
 	}
 	for _, p := range c.parts {
 		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
@@ -155,7 +155,7 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	others := c.others()
 	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
 		c.waiting, c.asked = time.Time{}, now
-		return false, c.keepAll(nil)
+		return false, c.keepAll()
 	}
 	if len(others) == 0 {
 		c.asked = time.Time{}

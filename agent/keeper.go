@@ -52,6 +52,7 @@ type report struct {
 	layer    string
 	target   string // ID
 	switched bool   // the answer to an order to switch; err tells how it went
+	tidied   bool   // the answer to an order to drop what isn't needed
 	released bool   // the answer to an order to let go
 	left     Target // what is kept since then
 	revival  time.Time
@@ -164,6 +165,7 @@ func (k *keeper) obey(life context.Context, o order) {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
 		}
+		k.reports <- report{layer: k.Name, tidied: true}
 	}
 	switch {
 	case o.before != nil:

@@ -84,7 +84,7 @@ func (c *conductor) reviveAll(now time.Time) (over bool, err error) {
 			continue // nothing was deployed to it
 		}
 		none = false
-		if err := c.keep(p.Name, nil); err != nil {
+		if err := c.keep(p.Name); err != nil {
 			return false, err
 		}
 	}

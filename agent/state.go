@@ -38,6 +38,7 @@ type State struct {
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 
 	Incomplete *Incomplete `json:"incomplete,omitempty"` // good isn't well since a return
+	Cut        int         `json:"cut,omitempty"`        // soaks in a row that a newer revision cut short
 
 	Plans map[string]Proposal `json:"plans,omitempty"` // by name
 	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
@@ -191,6 +192,14 @@ func (s State) clone() State {
 		s.Rollout = &r
 	}
 	return s
+}
+
+// mostCut soaks in a row are cut short by a newer revision. The next one isn't, so that a stream of commits starves no verdict.
+const mostCut = 2
+
+// finishes reports whether a soak is one that no newer revision cuts short.
+func (s *State) finishes() bool {
+	return s.Rollout != nil && s.Rollout.Phase == soaking && s.Cut >= mostCut
 }
 
 func (s *State) phase() phase {

@@ -75,6 +75,7 @@ func fullState() State {
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
 		Collected: at,
 
+		Cut:        1,
 		Incomplete: &Incomplete{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},
 	}
 }

@@ -49,7 +49,7 @@ func (c *conductor) soakNow(now time.Time) error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	return c.keepAll(nil)
+	return c.keepAll()
 }
 
 // verdict looks whether all was well for the soak: then the revision is good. A problem that counts ends it.
@@ -57,7 +57,7 @@ func (c *conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
 	if c.well.IsZero() { // a restart: the soak begins anew
 		c.well, c.soaking, c.dark = now, now, time.Time{}
-		return c.keepAll(nil)
+		return c.keepAll()
 	}
 	last, unseen, passing := now, false, false
 	for _, p := range c.parts {
@@ -145,7 +145,7 @@ func (c *conductor) good() error {
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
 	c.state.Good = good
 	c.state.Rollout, c.state.Lost = nil, nil
-	c.state.Later = nil
+	c.state.Later, c.state.Cut = nil, 0
 	c.log.Info("good", "revision", c.state.Good.Revision)
 	c.untidy = true
 	if err := c.save(); err != nil {
@@ -153,7 +153,7 @@ func (c *conductor) good() error {
 	}
 	c.settleMoved()
 	crash.At("soaking.good")
-	return c.keepAll(nil)
+	return c.keepAll()
 }
 
 // fail ends a rollout badly: the revision is remembered, unless the failure was nobody's fault, and every layer returns.
@@ -181,6 +181,7 @@ func (c *conductor) returnFor(failed, reason string) error {
 	}
 	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
 	c.state.Current.Revision = c.state.Good.Revision
+	c.state.Cut = 0
 	c.revival = revival{}
 	crash.At("returning.begun")
 	return c.save()
@@ -241,7 +242,7 @@ func (c *conductor) returned(now time.Time) error {
 		return err
 	}
 	c.settleMoved()
-	return c.keepAll(nil)
+	return c.keepAll()
 }
 
 // afterReturn lets layers do what the commit has for its failure. Whatever becomes of that, the return is done.

@@ -15,6 +15,8 @@ func wanted(s State, now time.Time) (Set, string) {
 		return s.Good, "the last good: " + s.bad(s.Current.Revision).Reason
 	case s.Suspended != nil:
 		return s.Current, "suspended" + colon(s.Suspended.Why)
+	case s.finishes():
+		return s.Rollout.To, "its soak ends first, as newer revisions cut short the two before"
 	case s.Prepared.Revision == "":
 		return s.Current, "nothing newer could be prepared"
 	case s.bad(s.Prepared.Revision) != nil:

@@ -108,6 +108,14 @@ func TestWanted(t *testing.T) {
 		{"it soaks as it closes", State{Prepared: b, Current: b, Good: a, Outside: "outside", Rollout: rollout(soaking, b, "push")}, b, "the newest that could be prepared"},
 		{"the way back needs none", State{Prepared: b, Current: b, Good: a, Bad: badness("b"), Outside: "outside"}, a, "the last good: b died"},
 
+		// Commits that come faster than a soak.
+		{"one soak was cut short", State{Prepared: c, Current: b, Good: a, Rollout: rollout(soaking, b, ""), Cut: 1}, c, "the newest that could be prepared"},
+		{"two were, so this one ends", State{Prepared: c, Current: b, Good: a, Rollout: rollout(soaking, b, ""), Cut: 2}, b, "its soak ends first, as newer revisions cut short the two before"},
+		{"the same while it is switched to", State{Prepared: c, Current: a, Good: a, Rollout: rollout(switching, b, "push"), Cut: 2}, b, "push"},
+		{"it turned out bad", State{Prepared: c, Current: b, Good: a, Bad: badness("b"), Rollout: rollout(soaking, b, ""), Cut: 2}, a, "the last good: b died"},
+		{"it is over", State{Prepared: c, Current: b, Good: b, Cut: 2}, c, "the newest that could be prepared"},
+		{"suspended, it ends too", State{Prepared: c, Current: b, Good: a, Rollout: rollout(soaking, b, ""), Suspended: aside(""), Cut: 2}, b, "suspended"},
+
 		// Stuck beats everything.
 		{"stuck", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Stuck: &Stuck{Why: "home won't"}}, set("a", "s1"), "stuck: home won't"},
 		{"stuck and suspended", State{Prepared: b, Current: a, Good: a, Suspended: aside("x"), Stuck: &Stuck{Why: "home won't"}}, a, "stuck: home won't"},
