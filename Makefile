@@ -1,4 +1,4 @@
-# make build      bin/collie: one static program
+# make build      bin/collie: one static program, as Guix's package builds it
 # make docs       write the pages in docs/ anew that come from the code
 # make demo       a guest in the lab: push, break, roll back, revert
 # make lint       what vet, staticcheck and gofmt say
@@ -27,8 +27,19 @@ units = $$(go list ./... | grep -v '/guix/lab$$')
 
 help: ; @sed -n 's/^# make /make /p' Makefile
 
+# Guix's go-build-system builds in GOPATH mode, without go.mod, from vendored libraries, and with the newest Go that Guix
+# has. Go behaves differently then, so that program is the one that everything here uses and tests.
+guix_go := go1.25.3
+gopath := $(CURDIR)/bin/gopath
+checkout := $(gopath)/src/example.org/collie
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/collie ./cmd/collie
+	@rm -rf $(checkout) && mkdir -p $(checkout)
+	@git ls-files -z --cached --others --exclude-standard | \
+	    tar --null -T - -c | tar -C $(checkout) -x
+	@go mod vendor -o $(checkout)/vendor
+	goroot=$$(cd / && GOTOOLCHAIN=$(guix_go) go env GOROOT) && cd $(checkout) && GO111MODULE=off GOTOOLCHAIN=local GOFLAGS= \
+	    GOPATH=$(gopath) CGO_ENABLED=0 $$goroot/bin/go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+	    -o $(CURDIR)/bin/collie example.org/collie/cmd/collie
 
 # Each is compared with the code by a test, and what comes from Scheme with what Guix says of it in the lab.
 docs:

@@ -324,7 +324,7 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if g, err := user.LookupGroup("collie"); err == nil && !a.cfg.alone {
+	if g, err := user.LookupGroup("collie"); err == nil && !a.cfg.alone && os.Geteuid() == 0 { // others can't give a file to a group
 		gid, _ := strconv.Atoi(g.Gid)
 		if err := os.Chown(path, -1, gid); err != nil {
 			a.log.Warn("the group collie can't use the control socket", "err", err)

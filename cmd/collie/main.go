@@ -1,3 +1,5 @@
+//go:debug default=go1.25
+
 // Command collie is the agent and what people use to talk with it: one file for each subcommand.
 package main
 

@@ -52,6 +52,13 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POD_USER", user)
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "guix-system" {
+				return false, fmt.Errorf("no condition %q", name)
+			}
+			_, err := os.Stat(configurationFile)
+			return err == nil, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"activate": activate,
 			"agent":    serveAgent,
