@@ -82,6 +82,8 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"checkout":    l.checkout,
 			"pods":        pods,
 			"tour":        l.tour,
+			"vendored":    l.vendored,
+			"built-alike": l.builtAlike,
 		},
 	})
 }

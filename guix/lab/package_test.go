@@ -1,43 +1,74 @@
 package lab
 
 import (
+	"debug/buildinfo"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
-	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// oldestGo is the newest that Guix 1.5 has, with which its package is built.
-const oldestGo = "go1.25.3"
+// What `make build` made: the program that the guests run, and the libraries that it was made of.
+const (
+	program = "../../bin/collie"
+	vendor  = "../../bin/gopath/src/example.org/collie/vendor"
+)
 
-// TestPackage builds Collie as Guix's go-build-system does for the package in guix/modules/collie/packages.scm: in GOPATH
-// mode, from the vendored libraries that `make dist' makes, with Guix's Go.
-func TestPackage(t *testing.T) {
-	if os.Getenv("COLLIE_LAB") == "" {
-		t.Skip("COLLIE_LAB isn't set: this builds everything from source")
+// vendored DIR: put the libraries into the sources in DIR, as `make dist` does, and the Go that built bin/collie into the
+// guest, in the place where the forged package of it leads.
+func (l *lab) vendored(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: vendored DIR")
 	}
-	t.Parallel()
-	path := t.TempDir()
-	tree := filepath.Join(path, "src", "example.org", "collie")
-	in := func(dir string, env []string, command string) string {
-		cmd := exec.CommandContext(t.Context(), "sh", "-ec", command, tree)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", command, err, out)
+	root, err := goroot()
+	ts.Check(err)
+	ts.Check(l.put(guestOf(ts), vendor, args[0]))
+	ts.Check(l.run("in", guestOf(ts), "mkdir", "/usr/lib/go"))
+	ts.Check(l.put(guestOf(ts), root+"/*", "/usr/lib/go"))
+	ts.Check(l.run("in", guestOf(ts), "ln", "-s", "/usr/lib/go/bin/go", "/usr/bin/go"))
+}
+
+// goroot is where the Go is that built bin/collie.
+func goroot() (string, error) {
+	built, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "env", "GOROOT")
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), "GOTOOLCHAIN="+built.GoVersion)
+	out, err := cmd.Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// built-alike PROGRAM: what Guix built in the guest behaves as bin/collie does, and as what `go build` makes of the module:
+// the same Go, the same settings, and none of Go's former behaviours, which GOPATH mode falls back to.
+func (l *lab) builtAlike(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: built-alike PROGRAM")
+	}
+	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guestOf(ts), "pid")), " ")
+	guix, err := buildinfo.ReadFile("/proc/" + pid + "/root" + args[0])
+	ts.Check(err)
+	lab, err := buildinfo.ReadFile(program)
+	ts.Check(err)
+	module := filepath.Join(ts.MkAbs("."), "collie")
+	if out, err := exec.Command("go", "build", "-o", module, "../../cmd/collie").CombinedOutput(); err != nil {
+		ts.Fatalf("go build: %v\n%s", err, out)
+	}
+	direct, err := buildinfo.ReadFile(module)
+	ts.Check(err)
+	if guix.GoVersion != lab.GoVersion || !slices.Equal(guix.Settings, lab.Settings) {
+		ts.Fatalf("Guix built with %s and %v, but `make build` with %s and %v", guix.GoVersion, guix.Settings, lab.GoVersion, lab.Settings)
+	}
+	for _, build := range []*debug.BuildInfo{guix, lab, direct} {
+		for _, setting := range build.Settings {
+			if setting.Key == "DefaultGODEBUG" && (build != direct || strings.Contains(setting.Value, "httpmuxgo121=")) {
+				ts.Fatalf("built with %s, it falls back to %s", build.GoVersion, setting.Value)
+			}
 		}
-		return string(out)
-	}
-	in("../..", nil, `mkdir -p "$0"; git ls-files -z --cached --others --exclude-standard | tar --null -T - -c | tar -C "$0" -x`)
-	in(tree, nil, "make dist")
-	// In GOPATH mode Go takes no other toolchain: ask for that one's own program.
-	oldest := []string{"GOTOOLCHAIN=" + oldestGo}
-	in(path, oldest, "go version") // says what it downloads
-	root := strings.TrimSpace(in(path, oldest, "go env GOROOT"))
-	gopath := []string{"GO111MODULE=off", "GOTOOLCHAIN=local", "GOPATH=" + path, "GOFLAGS=", "CGO_ENABLED=0"}
-	in(tree, gopath, root+"/bin/go install -trimpath -ldflags '-s -w -X main.version=0.1.0' example.org/collie/cmd/collie")
-	if said := in(path, nil, "bin/collie version; go version bin/collie"); said != "collie 0.1.0\nbin/collie: "+oldestGo+"\n" {
-		t.Errorf("what was built says: %s", said)
 	}
 }
