@@ -71,8 +71,12 @@ func (a *Agent) servePushes(ctx context.Context) {
 func (a *Agent) pushed(ctx context.Context, ref, commit string) (api.Pushed, error) {
 	branch, _ := strings.CutPrefix(ref, "refs/heads/")
 	name, isPlan := source.PlanOf(branch)
-	if branch == ref || !isPlan && branch != a.cfg.Source.Branch {
-		return api.Pushed{Done: true}, nil // it is nothing to us
+	switch {
+	case branch == ref:
+		return api.Pushed{Done: true}, nil // a tag is nothing to us
+	case !isPlan && branch != a.cfg.Source.Branch:
+		return api.Pushed{Says: "Branch " + branch + " isn't followed: this machine follows " + a.cfg.Source.Branch +
+			". Of a branch plan/NAME it shows what it would change.\n", Done: true}, nil
 	}
 	known := func(s State) bool {
 		return isPlan && s.Plans[name].Revision.ID == commit || !isPlan && s.Newest.ID == commit

@@ -28,8 +28,11 @@ func TestWhatAPushShows(t *testing.T) {
 		}
 		shows("while suspended", "refs/heads/main", "a", true, "Revision a is seen, and waits: suspended: disks.\n")
 		shows("a repository that can't be read", "refs/heads/main", "b", true, "collie: repository ")
-		for _, ref := range []string{"refs/heads/other", "refs/tags/plan/try", "main", "", "refs/heads/planned"} {
+		for _, ref := range []string{"refs/tags/plan/try", "main", ""} {
 			shows("what is nothing to us: "+ref, ref, "a", true, "")
+		}
+		for _, branch := range []string{"other", "planned", "Main", "main/x"} {
+			shows("a branch that isn't followed", "refs/heads/"+branch, "a", true, "Branch "+branch+" isn't followed: this machine follows main. ")
 		}
 
 		block := make(chan struct{})

@@ -78,7 +78,10 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
 	}
-	for id, b := range s.Bad {
+	for id, b := range s.Bad { // of what a later commit took back the history tells
+		if commitOf(id) != s.Newest.ID {
+			continue
+		}
 		status.Bad = append(status.Bad, api.Bad{Revision: id, Reason: b.Reason, At: b.At})
 	}
 	slices.SortFunc(status.Bad, func(x, y api.Bad) int { return y.At.Compare(x.At) })

@@ -101,6 +101,9 @@ func TestStatusTellsAllOfARollout(t *testing.T) {
 
 		w.push("b", "system=bad b", "home=1", "pods=1")
 		pass(time.Second)
+		if s = w.status(t, a); len(s.Bad) != 1 || s.Bad[0].Revision != "b" || s.Bad[0].Reason != "system:1: bad b" || s.Bad[0].At.IsZero() {
+			t.Errorf("bad: %+v", s.Bad)
+		}
 		w.push("c", "system=unreachable", "home=1", "pods=1")
 		pass(time.Second)
 		w.layers[0].mu.Lock()
@@ -108,8 +111,8 @@ func TestStatusTellsAllOfARollout(t *testing.T) {
 		w.layers[0].mu.Unlock()
 		pass(40 * time.Second)
 		s = w.status(t, a)
-		if len(s.Bad) != 1 || s.Bad[0].Revision != "b" || s.Bad[0].Reason != "system:1: bad b" || s.Bad[0].At.IsZero() {
-			t.Errorf("bad: %+v", s.Bad)
+		if len(s.Bad) != 0 {
+			t.Errorf("bad, though a newer commit came: %+v", s.Bad)
 		}
 		if p := s.Preparing; p == nil || p.Revision != "c" || p.Error != "unreachable" || !p.Retry.After(time.Now()) {
 			t.Errorf("tried again: %+v", p)
@@ -140,6 +143,40 @@ func TestStatusComesThoughPodmanDoesNot(t *testing.T) {
 		pass(time.Minute)
 		if s := w.status(t, a); !slices.Equal(s.Notes, []string{"home: revision b doesn't name it; it is left alone", "pods: revision b doesn't name it; it is left alone"}) {
 			t.Errorf("layers that a revision doesn't name: notes %q", s.Notes)
+		}
+	})
+}
+
+// What a later commit took back is in the history alone.
+func TestStatusTellsMistakesOfTheNewestOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[2].set(func(l *fakeLayer) { l.ill["2"] = 0 })
+		for _, step := range []struct {
+			commit, system, pods string
+			bad                  []string
+		}{
+			{"b", "bad", "1", []string{"b"}},
+			{"c", "1", "2", []string{"c"}}, // in the soak
+			{"d", "bad", "bad", []string{"d"}},
+			{"e", "1", "1", nil},
+			{"f", "bad", "1", []string{"f"}},
+			{"g", "3", "1", nil},
+		} {
+			w.push(step.commit, "system="+step.system, "home=1", "pods="+step.pods)
+			pass(2 * time.Minute)
+			var bad []string
+			for _, b := range w.status(t, a).Bad {
+				bad = append(bad, b.Revision)
+			}
+			if !slices.Equal(bad, step.bad) {
+				t.Errorf("after %s the status has %q as bad, want %q", step.commit, bad, step.bad)
+			}
+		}
+		if all := w.state().Bad; len(all) != 4 {
+			t.Errorf("it forgot some: %v", all)
 		}
 	})
 }

@@ -74,7 +74,7 @@ type Status struct {
 	Pods      []Pod      `json:"pods"`
 	Jobs      []Job      `json:"jobs,omitempty"`
 	CronJobs  []CronJob  `json:"cronJobs,omitempty"`
-	Bad       []Bad      `json:"bad"`
+	Bad       []Bad      `json:"bad"` // the newest, if it is
 	Problems  []Problem  `json:"problems"`
 	Others    []Other    `json:"others,omitempty"`
 	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open

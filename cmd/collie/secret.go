@@ -227,6 +227,9 @@ func seal(file string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
 	return replaceFiles(map[string][]byte{file: encrypted})
 }
 
