@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -226,7 +227,7 @@ func (k *keeper) beside(ctx context.Context, do func() error) error {
 
 // look compares live with the target, heals what the layer heals, and says what isn't well.
 func (k *keeper) look(ctx context.Context) report {
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %v", lookLimit))
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival}
 	if l, has := k.Layer.(selfKeeper); has {

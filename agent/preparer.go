@@ -83,7 +83,7 @@ func (p *preparer) ready(j job) bool {
 func (p *preparer) start(ctx context.Context, j job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ctx, p.cancel = context.WithTimeout(ctx, prepareLimit)
+	ctx, p.cancel = context.WithTimeoutCause(ctx, prepareLimit, fmt.Errorf("it took longer than %v", prepareLimit))
 	p.underway, p.since, p.progress = &j, time.Now(), progress{}
 	p.epoch++
 	p.done.Go(func() {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -212,5 +213,29 @@ func TestThreadsThatEnterNetworksEnd(t *testing.T) {
 			t.Fatalf("%d threads, and %d before", threads(), before)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Nobody reads Go's words for a deadline in a status.
+func TestASilentPodmanIsToldInWordsOfOurs(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/_ping") {
+			w.Header().Set("Libpod-API-Version", "5.8.6")
+			return
+		}
+		<-silent
+	})}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	defer close(silent)
+	_, err = Connect(socket).ask(t.Context(), request{method: http.MethodGet, endpoint: "/pods/json", timeout: 50 * time.Millisecond}, nil)
+	if want := "doesn't answer: no answer within 50ms"; err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v, want …%s", err, want)
 	}
 }

@@ -94,12 +94,12 @@ func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	if p.conn != nil {
 		return p.conn, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, quick)
+	ctx, cancel := withLimit(ctx, quick)
 	defer cancel()
 	uri := url.URL{Scheme: "unix", Path: p.socket}
 	connected, err := bindings.NewConnection(ctx, uri.String())
 	if err != nil {
-		return nil, p.silent(err)
+		return nil, p.silent(ctx, err)
 	}
 	if v := bindings.ServiceVersion(connected); v.Major < 4 || v.Major == 4 && v.Minor < 8 {
 		return nil, fmt.Errorf("the Podman at %s is version %s: Collie needs 4.8 or newer", p.socket, v)
@@ -125,8 +125,16 @@ func (e *SilentError) Error() string {
 
 func (e *SilentError) Unwrap() error { return e.Err }
 
+// withLimit is a context with a deadline that a person can read.
+func withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
+}
+
 // silent drops the wrapping of HTTP, which tells a user nothing.
-func (p *Podman) silent(err error) error {
+func (p *Podman) silent(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &SilentError{p.socket, context.Cause(ctx)}
+	}
 	var of *url.Error
 	if errors.As(err, &of) {
 		err = of.Err
@@ -206,7 +214,7 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	if r.timeout == 0 {
 		r.timeout = quick
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := withLimit(ctx, r.timeout)
 	defer cancel()
 	ctx = context.WithValue(ctx, lostKey{}, new(error))
 
@@ -227,7 +235,7 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	}
 	resp, err := conn.DoRequest(ctx, body, r.method, r.endpoint, r.query, header, r.names...)
 	if err != nil {
-		return false, p.silent(err)
+		return false, p.silent(ctx, err)
 	}
 	defer resp.Body.Close()
 	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)

@@ -535,3 +535,36 @@ func TestNamesInJSON(t *testing.T) {
 	}
 	golden(t, "status.golden.json", string(b)+"\n")
 }
+
+// A request that takes longer than a stop may is cut off, and makes the stop no failure.
+func TestStopWithARequestThatHangs(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, never := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- Serve(ctx, []net.Listener{l}, Agent{Status: func(context.Context) (Status, error) {
+			close(asked)
+			<-never
+			return Status{}, nil
+		}}, slog.New(slog.DiscardHandler))
+	}()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := Client{Socket: l.Addr().String()}.Status(t.Context())
+		answered <- err
+	}()
+	<-asked
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("the stop failed: %v", err)
+	}
+	if err := <-answered; !Away(err) {
+		t.Errorf("who asked is told %v", err)
+	}
+}

@@ -80,7 +80,11 @@ func answerOn(ctx context.Context, listeners []net.Listener, handler http.Handle
 	}
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err = errors.Join(err, server.Shutdown(shutdown))
+	cut := server.Shutdown(shutdown)
+	if errors.Is(cut, context.DeadlineExceeded) {
+		cut = server.Close() // who still waits is told that the agent ended
+	}
+	err = errors.Join(err, cut)
 	for range open {
 		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
 			err = errors.Join(err, e)

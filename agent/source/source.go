@@ -236,7 +236,11 @@ func (s *Source) try(ctx context.Context, p *place) (Revision, error) {
 		return Revision{}, err
 	}
 	if err == nil && p == s.places[0] { // a mirror may not have the plans
-		if err := s.readPlans(ctx, p); err != nil {
+		err := s.readPlans(ctx, p)
+		if err != nil && ctx.Err() != nil {
+			return rev, nil
+		}
+		if err != nil {
 			s.log.Warn("a plan isn't read for now", "error", err)
 			return rev, nil // and asked for again by the next poll
 		}
