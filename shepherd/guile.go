@@ -59,10 +59,10 @@ func SymbolName(written string) string {
 		if !found {
 			return b.String()
 		}
-		digits, rest, closed := strings.Cut(after, ";")
+		digits, _, closed := strings.Cut(after[:min(len(after), 8)], ";")
 		if closed && isHex(digits) {
 			b.WriteRune(codePoint(digits, 16))
-			written = rest
+			written = after[len(digits)+1:]
 			continue
 		}
 		b.WriteString(`\x`)
