@@ -179,7 +179,7 @@ func (m *machine) find(name, says string, err error) Finding {
 		f.Level, f.Says = levelFail, err.Error()
 	}
 	f.Says = strings.Map(func(r rune) rune { // what servers say is in it
-		if unicode.IsControl(r) && r != '\n' {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

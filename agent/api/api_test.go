@@ -64,7 +64,7 @@ func full() Status {
 			{Layer: "pods", Subject: "pod api", Says: "exited with 1"},
 			{Layer: "system", Subject: "service web", Says: "stopped: disabled: no more", Details: []string{"listening", "\x1b[1mno more"}},
 			{Layer: "system", Subject: "service db", Says: "stopped: the only line", Details: []string{"the only line"}},
-			{Subject: "collie", Says: "it said \x1b[31mred\x1b[0m\r and\ta tab\x00"},
+			{Subject: "collie", Says: "it said \x1b[31mred\x1b[0m\u202e\r and\ta tab\x00"},
 		},
 		Notes: []string{"pods: Podman doesn't answer"},
 	}

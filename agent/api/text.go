@@ -127,7 +127,7 @@ func clean(text string) string {
 		switch {
 		case r == '\t':
 			return ' '
-		case r != '\n' && unicode.IsControl(r):
+		case r != '\n' && unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r): // the latter turn around what follows
 			return -1
 		}
 		return r
