@@ -11,7 +11,7 @@
   #:use-module (ice-9 match)
   #:export (machine booted-with rebooting without-collie home daemon polling serving soaking keeping windows yielding))
 
-(define guest (load "/share/guest.scm"))
+(define guest (delay (load "/share/guest.scm")))       ;homes need none
 
 (define* (daemon name command #:key (requirement '()))
   "Return a Shepherd service that runs the shell's COMMAND."
@@ -31,10 +31,10 @@
 (define* (machine #:key (daemons '()) (etc '()) (collie identity))
   "Return the guest with DAEMONS, the files ETC in /etc, and Collie's configuration as the procedure COLLIE returns it."
   (operating-system
-    (inherit guest)
+    (inherit (force guest))
     (services (cons* (simple-service 'daemons shepherd-root-service-type daemons)
                      (simple-service 'texts etc-service-type (texts etc))
-                     (modify-services (operating-system-user-services guest)
+                     (modify-services (operating-system-user-services (force guest))
                        (collie-service-type config => (collie config)))))))
 
 (define (booted-with arguments os)
@@ -50,12 +50,12 @@
 (define* (without-collie #:key (daemons '()))
   "Return the guest with DAEMONS, and the pod user, as one has them before Collie."
   (operating-system
-    (inherit guest)
+    (inherit (force guest))
     (groups (cons (user-group (name "podman")) %base-groups))
     (users (cons (user-account (name "podman") (group "podman") (supplementary-groups '("cgroup")))
-                 (operating-system-users guest)))
+                 (operating-system-users (force guest))))
     (services (cons (simple-service 'daemons shepherd-root-service-type daemons)
-                    (modify-services (operating-system-user-services guest)
+                    (modify-services (operating-system-user-services (force guest))
                       (delete collie-service-type))))))
 
 (define* (home #:key (daemons '()) (files '()))
