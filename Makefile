@@ -11,7 +11,7 @@
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
 # make vm-test    the guest as a virtual machine: push, reboot, power cut, WireGuard; in QEMU, with KVM=1 if /dev/kvm works
-# make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one
+# make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one, MISCHIEF chooses some
 # make fuzz       each fuzz target for FUZZTIME (5s)
 # make clean      remove bin/
 .DEFAULT_GOAL := help

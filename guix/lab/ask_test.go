@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -9,12 +11,20 @@ import (
 
 // client puts the program ask into the guest's /usr/bin: asking and asked there run it.
 func (l *lab) client(ts *testscript.TestScript, _ bool, _ []string) {
-	program := ts.MkAbs("ask")
-	build := exec.Command("go", "build", "-o", program, "./testdata/ask")
+	ts.Check(l.bring(guestOf(ts), "ask"))
+}
+
+// bring puts a program of testdata into the guest's /usr/bin.
+func (l *lab) bring(guest, program string) error {
+	pid, err := os.ReadFile(l.file(guest, "pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(pid), " ")
+	build := exec.Command("go", "build", "-o", "/proc/"+first+"/root/usr/bin/"+program, "./testdata/"+program)
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		ts.Fatalf("go build: %v\n%s", err, out)
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guestOf(ts), "pid")), " ")
-	ts.Check(exec.Command("cp", program, "/proc/"+pid+"/root/usr/bin/ask").Run())
+	return nil
 }

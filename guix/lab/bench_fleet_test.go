@@ -66,10 +66,8 @@ func (g *bench) asked(name string) (asked, failed int, gap time.Duration) {
 
 // gaps compares for how long a port is closed while its pod is replaced, and counts what fails where it is forwarded.
 func (g *bench) gaps() {
-	build := exec.Command("go", "build", "-o", filepath.Join(g.root, "usr/bin/ask"), "./testdata/ask")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		g.Fatalf("go build: %v\n%s", err, out)
+	if err := g.lab.bring(g.name, "ask"); err != nil {
+		g.Fatal(err)
 	}
 	hand := func(version int, more string) {
 		text := strings.NewReplacer("name: web\nspec", "name: hand\nspec", "hostPort: 8080", "hostPort: 8090").Replace(pod(version))
