@@ -47,6 +47,7 @@ type podLister interface {
 	Pods(ctx context.Context, t Target) ([]api.Pod, error)
 	Jobs(t Target) ([]api.Job, []api.CronJob, error)
 	Import(ctx context.Context, name string) (string, error)
+	WriteAgain() error
 }
 
 const treesDir = "trees"
@@ -118,7 +119,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 	c := &conductor{
 		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
-		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{},
+		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, aside: map[string]bool{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
 		garbage:  garbage{results: make(chan error, 1)},
@@ -249,7 +250,11 @@ func (a *Agent) present() (again bool, err error) {
 	if err := a.lockState(); err != nil {
 		return false, err
 	}
-	return true, old.Close()
+	err = old.Close()
+	if a.pods != nil {
+		err = errors.Join(err, a.pods.WriteAgain())
+	}
+	return true, err
 }
 
 // lockState makes this the only agent of its state folder.

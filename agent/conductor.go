@@ -56,6 +56,7 @@ type conductor struct {
 	held     map[string]Target              // by ID: of current and good, should their files be lost
 	checked  time.Time                      // when those were last looked for
 	absent   map[string]bool                // layers of which there was nothing to take as it is
+	aside    map[string]bool                // files of the state that were set aside, as the log says
 	recordAt time.Time                      // when it is tried again to take the machine as it is
 	present  func() (again bool, err error) // makes the state folder again, if somebody removed it
 	images   time.Duration                  // between two questions whether a tag has moved; 0: that isn't asked
@@ -362,7 +363,7 @@ func (c *conductor) keepAll() error {
 }
 
 func (c *conductor) keep(layer string) error {
-	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch}
+	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 		if r.Phase == soaking && !c.well.IsZero() {

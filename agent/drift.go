@@ -19,7 +19,7 @@ import (
 //	an older commit is tried again by itself     that waits
 //	a commit that leaves the layer alone         it is left
 //	a commit that changes the layer              that wins; plan, log and journal say what it takes back
-//	`collie retry`                               the newest commit wins
+//	`collie retry`                               the newest commit wins; where that is deployed already, the layer is switched back
 //	whatever, with `drift: heal`                 the layer is switched back at once
 //
 // What isn't well in such a layer is held against no revision.
@@ -27,6 +27,8 @@ type Drift struct {
 	api.Drift
 	Live   string `json:"live"`   // the ID that a target of what is live has
 	Newest string `json:"newest"` // the newest revision when it happened: a later one wins
+
+	Retried bool `json:"retried,omitempty"` // somebody asked to take it back, though no revision is to be switched to
 }
 
 // A movable layer can be switched by others, who leave it so.
@@ -74,12 +76,20 @@ func (c *conductor) noteDrift(r report) error {
 	switch {
 	case c.keepers[r.layer].Heals:
 		return c.noteHealing(r)
+	case r.healing != "" && !r.healed:
+		return c.noteHealing(r)
 	case r.err != nil || r.drift == nil && !known:
 		return nil
 	case r.drift == nil:
 		c.log.Info("as deployed again", "layer", r.layer)
+		if err := c.noteHealing(r); err != nil {
+			return err
+		}
 		delete(c.state.Drift, r.layer)
-		return c.save()
+		if err := c.save(); err != nil {
+			return err
+		}
+		return c.keep(r.layer)
 	case known && was.Live == r.drift.Live && was.Since.Equal(r.drift.Since):
 		return nil
 	}
@@ -95,7 +105,10 @@ func (c *conductor) noteDrift(r report) error {
 	if err := c.write(Entry{Event: evDrift, Revision: c.state.Current.Revision, Layer: r.layer, Because: d.String()}); err != nil {
 		return err
 	}
-	return c.save()
+	if err := c.save(); err != nil || !was.Retried {
+		return err
+	}
+	return c.keep(r.layer) // nobody asked to take this one back
 }
 
 // noteHealing writes down that a layer is switched back, or was.
@@ -111,12 +124,20 @@ func (c *conductor) noteHealing(r report) error {
 	return c.write(e)
 }
 
-// overrule lets what waits win over what others did.
+// overrule lets what waits win over what others did. A layer for which nothing waits is switched back.
 func (s *State) overrule() {
 	for layer, d := range s.Drift {
-		d.Newest = ""
+		d.Newest, d.Retried = "", !s.waits(layer)
 		s.Drift[layer] = d
 	}
+}
+
+// waits reports whether what was prepared last changes a layer, and is yet to be switched to.
+func (s *State) waits(layer string) bool {
+	if s.Prepared.Revision == "" || s.bad(s.Prepared.Revision) != nil {
+		return false
+	}
+	return s.Prepared.over(s.Current.over(s.Good)).Targets[layer] != s.Current.Targets[layer]
 }
 
 // takesBack is what a switch of a layer would take back of what someone else did.
@@ -125,7 +146,11 @@ func (s *State) takesBack(layer, id string) []Change {
 	if !known || id == d.Live || id == s.Current.Targets[layer] {
 		return []Change{}
 	}
-	return []Change{{Does: "take back", Subject: layer, Says: "it is " + d.String()}}
+	return []Change{d.takeBack(layer)}
+}
+
+func (d Drift) takeBack(layer string) Change {
+	return Change{Does: "take back", Subject: layer, Says: "it is " + d.String()}
 }
 
 // takeBack tells that a switch of a layer takes back what someone else did, if it does.

@@ -246,3 +246,60 @@ func TestRolloutWaitsForOthers(t *testing.T) {
 		w.good("b")
 	})
 }
+
+// `collie retry' takes back what someone else did, though the newest commit is deployed: the plan shows it, and the history.
+func TestRetryTakesBackWhatSomeoneElseDid(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		worse bool // a bad commit came after the deployed one
+		again bool // the agent is started again between request and switch
+	}{
+		{"the newest is deployed", false, false},
+		{"the newest is bad", true, false},
+		{"a restart comes between", false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				if row.worse {
+					w.push("b", "system=1", "home=1", "pods=bad")
+					pass(time.Minute)
+				}
+				w.repair("repaired")
+				pass(time.Hour)
+				w.is("repaired", "1", "1")
+				plan := w.plan(w.agentOf(t), "")
+				if !plan.Pending() || len(plan.Layers) != 1 || plan.Layers[0].Changes[0].Does != "take back" || !strings.Contains(plan.Because, "collie retry") {
+					t.Errorf("the plan is %+v", plan)
+				}
+				if row.again {
+					w.layers[0].set(func(l *fakeLayer) { l.refuse["1"] = errors.New("no") })
+				}
+				if err := w.c.ask(t.Context(), w.c.retry); err != nil {
+					t.Fatal(err)
+				}
+				pass(5 * time.Second)
+				if row.again {
+					w.stop()
+					w.layers[0].set(func(l *fakeLayer) { delete(l.refuse, "1") })
+					w.start()
+				}
+				pass(5 * time.Minute)
+				w.is("1", "1", "1")
+				w.good("a")
+				s := w.state()
+				if len(s.Drift) > 0 || !row.worse && len(s.Bad) > 0 {
+					t.Errorf("drift %+v, bad %+v", s.Drift, s.Bad)
+				}
+				h := w.history()
+				if i := slices.IndexFunc(h, func(d api.Deployment) bool { return d.Outcome == "healed" }); i < 0 || !strings.Contains(h[i].Reason, "someone else") {
+					t.Errorf("history: %+v", h)
+				}
+				w.repair("repaired")
+				pass(time.Hour)
+				w.is("repaired", "1", "1") // the request was for the one before
+			})
+		})
+	}
+}

@@ -27,6 +27,7 @@ type keeper struct {
 
 	revival time.Time // the last order to start again what should run
 
+	heals  bool      // as ordered: drift is undone at once
 	next   time.Time // healing that failed is put off till then
 	failed int       // how often in a row
 	woken  bool      // something was told since the last look
@@ -44,6 +45,7 @@ type order struct {
 	rollout  string        // which; empty: it is on the way back
 	since    time.Time     // from when on problems count; zero: the last minutes
 	every    time.Duration // between two looks
+	heal     bool          // switch the layer back, though drift in it is only reported
 	only     []Target      // not nil: drop what none of these needs,
 	epoch    int           // unless something is being prepared since then, whose targets aren't known
 }
@@ -161,7 +163,7 @@ func (k *keeper) sees(busy busyLayer) bool {
 
 func (k *keeper) obey(life context.Context, o order) {
 	ctx := context.WithoutCancel(life)
-	k.since, k.every = o.since, o.every
+	k.since, k.every, k.heals = o.since, o.every, o.heal
 	if o.only != nil {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
@@ -252,7 +254,7 @@ func (k *keeper) look(ctx context.Context) report {
 		// In a rollout it is the revision's fault, unless this life of the agent, and thus perhaps the machine, only begins.
 		stopped = stopped && (k.since.IsZero() || !k.looked)
 		// What no revision named yet is whoever's it is.
-		if stopped || k.Heals && (r.drift == nil || k.target.Revision != baseline) {
+		if stopped || k.heals && k.target.Revision != baseline || k.Heals && (r.drift == nil || k.target.Revision != baseline) {
 			k.heal(ctx, &r)
 		}
 	}

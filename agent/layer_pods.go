@@ -213,12 +213,17 @@ func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 	return all, err
 }
 
+// Keep removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been
+// theirs.
 func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
 	var all []manifests.Rendered
 	for _, t := range ts {
 		var r manifests.Rendered
 		if err := decode(t, &r); err != nil {
 			return err
+		}
+		if t.Revision == baseline && len(r.Pods) > 0 {
+			return nil
 		}
 		all = append(all, r)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/collie/agent/statefile"
 )
 
 // What the state says can be lost, while the agent runs or between two lives: a target's file, the state, the whole folder.
@@ -76,6 +78,12 @@ func (c *conductor) checkFiles(now time.Time) error {
 		return nil
 	}
 	c.checked = now
+	for _, file := range statefile.Aside(c.store.dir) {
+		if !c.aside[file] {
+			c.log.Error("a file of the state made no sense and was set aside", "file", file)
+			c.aside[file] = true
+		}
+	}
 	for _, set := range c.holding() {
 		for layer, id := range set.Targets {
 			_, _ = c.target(layer, id) // it is logged; what can't be read is dealt with where it is needed

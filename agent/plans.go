@@ -170,12 +170,34 @@ func (a *Agent) plan(ctx context.Context, name string) (api.Plan, error) {
 		plan.Plans = append(plan.Plans, s.Plans[name].summary(name, a.conductor.preparer))
 	}
 	if s.Prepared.Revision == "" || s.Prepared.Revision == s.Current.Revision || s.bad(s.Prepared.Revision) != nil {
-		return plan, nil
+		err := a.planBack(ctx, s, &plan)
+		return plan, err
 	}
 	plan.Revision, plan.Because = s.Prepared.Revision, snap.because
 	var err error
 	plan.Layers, err = a.changes(ctx, s.Prepared.Targets)
 	return plan, err
+}
+
+// planBack adds what `collie retry` would take back of what someone else did.
+func (a *Agent) planBack(ctx context.Context, s State, plan *api.Plan) error {
+	targets := map[string]string{}
+	for layer := range s.Drift {
+		id := s.Current.Targets[layer]
+		if t, err := a.store.target(layer, id); err == nil && t.Revision != baseline {
+			targets[layer] = id
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	plan.Revision, plan.Because = s.Current.Revision, "`collie retry` takes back what someone else did"
+	layers, err := a.changes(ctx, targets)
+	for i, l := range layers {
+		layers[i].Changes = slices.Insert(l.Changes, 0, s.Drift[l.Name].takeBack(l.Name))
+	}
+	plan.Layers = layers
+	return err
 }
 
 func (a *Agent) proposal(ctx context.Context, s State, name string) (api.Plan, error) {

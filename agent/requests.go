@@ -70,7 +70,17 @@ func (c *conductor) retry() error {
 	c.state.Later, c.state.Stuck, c.state.Reboot = nil, nil, nil
 	c.retryProposals()
 	c.state.overrule()
-	return c.save()
+	if err := c.save(); err != nil {
+		return err
+	}
+	for layer, d := range c.state.Drift {
+		if d.Retried && c.busy == "" {
+			if err := c.keep(layer); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // mayBuild lets all of the newest revision be built here, instead of waiting for substitutes.

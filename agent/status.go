@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/statefile"
 )
 
 // status tells what the conductor last knew. It asks Podman for the pods, and nobody else.
@@ -71,6 +73,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	status.Problems = append(status.Problems, snap.writing.problem(a.store.dir)...)
 	status.Problems = append(status.Problems, s.lostSays()...)
+	for _, file := range a.setAside() {
+		status.Notes = append(status.Notes, "state: "+file+" made no sense and was set aside: the disk may be at fault; remove the file once you have looked at it")
+	}
 	if s.Incomplete != nil {
 		status.Incomplete = s.Incomplete.String()
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: status.Incomplete})
@@ -144,4 +149,9 @@ func (p *preparer) status(s State) *api.Preparing {
 		return &api.Preparing{Revision: s.Newest.ID, Since: p.since, Progress: Progress{Item: "waits for its turn"}}
 	}
 	return nil
+}
+
+// setAside are the files of the state that made no sense.
+func (a *Agent) setAside() []string {
+	return slices.Concat(statefile.Aside(a.store.dir), statefile.Aside(filepath.Join(a.store.dir, keysDir)))
 }

@@ -35,6 +35,8 @@ func (p fakePods) Pods(_ context.Context, t Target) ([]api.Pod, error) {
 	return []api.Pod{{Name: "web", Ready: true, Revision: t.Revision}}, p.err
 }
 
+func (fakePods) WriteAgain() error { return nil }
+
 func (fakePods) Import(context.Context, string) (string, error) { return "", nil }
 
 func (p fakePods) Jobs(Target) ([]api.Job, []api.CronJob, error) {

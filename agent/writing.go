@@ -118,6 +118,9 @@ func (c *conductor) unwritten(err error) {
 func (c *conductor) written() {
 	if c.writing.failed > 0 {
 		c.log.Info("the state can be written again", "dir", c.store.dir, "after", time.Since(c.writing.since))
+		c.well = time.Time{} // a soak begins again, with new looks: those of the time between say what the disk did
+		clear(c.seen)
+		clear(c.unseen)
 	}
 	c.writing = writing{}
 }

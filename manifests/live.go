@@ -468,24 +468,47 @@ func (todo plan) changes() []Change {
 	return changes
 }
 
-// Live returns Collie's pods that run, or did until the machine stopped, as a baseline: it can be kept, started and
-// stopped, but not made again.
+// Live returns Collie's pods as a baseline: it can be kept, started and stopped, but not made again. It has the pods that run,
+// or did until the machine stopped, and those that died, as nobody else knows that they should run. Of several with the name
+// of one object, of which none runs, it has the one that ran last.
 func (p *Podman) Live(ctx context.Context) (Rendered, error) {
 	live, err := p.observe(ctx)
 	if err != nil {
 		return Rendered{}, err
 	}
 	var r Rendered
-	for _, name := range slices.Sorted(maps.Keys(live)) {
-		l := live[name]
-		if !l.ours() || !l.runs() && !slices.ContainsFunc(l.containers, container.cutOff) {
-			continue
-		}
+	dead, alive := map[string]*livePod{}, map[string]bool{}
+	add := func(l *livePod) {
 		if pod, ok := l.rendered(); ok {
 			r.Pods = append(r.Pods, pod)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		l := live[name]
+		switch object := l.object(); {
+		case !l.ours():
+		case l.runs() || slices.ContainsFunc(l.containers, container.cutOff):
+			alive[object] = true
+			add(l)
+		case l.died() && (dead[object] == nil || l.startedAt() > dead[object].startedAt()):
+			dead[object] = l
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(dead)) {
+		if !alive[object] {
+			add(dead[object])
+		}
+	}
 	return r, nil
+}
+
+// died reports whether a pod ran, and should still do so.
+func (l *livePod) died() bool {
+	if l.startedAt() == 0 || l.isRun() || strings.HasPrefix(l.labels[labelObject], "Job/") {
+		return false
+	}
+	always := cmp.Or(l.labels[labelRestart], "Always") == "Always"
+	return slices.ContainsFunc(l.containers, func(c container) bool { return !c.runs() && (always || c.ExitCode != 0) })
 }
 
 // rendered reads a pod back from its labels.

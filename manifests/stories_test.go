@@ -589,6 +589,36 @@ func TestABaselineIsGoneBackTo(t *testing.T) {
 	}
 }
 
+// Where the state is lost, the machine is taken with its dead pods, which are then started again.
+func TestWhatDiedIsTakenAsItIs(t *testing.T) {
+	for name, end := range map[string]func(w *world, id string){
+		"killed":        func(w *world, id string) { w.call("POST", "/pods/%s/kill", id) },
+		"stopped":       func(w *world, id string) { w.call("POST", "/pods/%s/stop", id) },
+		"process ended": (*world).vanish,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.deploy("r2", newPod("web", env("A", "b")), newPod("api"), newPod("done", restart("Never"), command("/bin/true")))
+			end(w, of(r, "api").id())
+			end(w, of(r, "web").id())
+			base, err := w.Live(t.Context())
+			w.must(err)
+			var ids []string
+			for _, pod := range base.Pods {
+				ids = append(ids, pod.id())
+			}
+			want := []string{of(r, "api").id(), of(r, "web").id()}
+			slices.Sort(ids)
+			if !slices.Equal(ids, want) {
+				t.Errorf("taken are %q, want %q", ids, want)
+			}
+			w.same("diff", w.diff(base), []string{"start pod api", "start pod web"})
+			w.switchTo(base)
+			w.same("running", w.running(), want)
+		})
+	}
+}
+
 // all is a pod that uses one of everything, and ends with an error unless it finds it.
 func all(number, setting string) *Pod {
 	secret := "hunter" + number

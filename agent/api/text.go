@@ -59,7 +59,7 @@ func (s Status) Text() string {
 			row(l.Name, "differs from its target")
 		}
 		if l.Drift != nil {
-			row("", "%s; it is left so until the next commit", *l.Drift)
+			row("", "%s; it is left so until the next commit, or `collie retry`", *l.Drift)
 		}
 		for _, c := range l.Changes {
 			row("", "%s", c)

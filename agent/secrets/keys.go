@@ -60,17 +60,30 @@ func Read(file string) (*Identity, error) {
 // Podman could try words until their hash fits; with another all that uses Secrets is made anew.
 func HashKey(dir string) ([]byte, error) {
 	file := filepath.Join(dir, hashFile)
+	key, err := hashKey(file)
+	if senseless := new(statefile.SenselessError); errors.As(err, &senseless) { // any other does: pods that use Secrets are made again
+		if _, err = statefile.SetAside(file); err == nil {
+			key, err = hashKey(file)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("this machine's key for hashes: %w", err)
+	}
+	return key, nil
+}
+
+func hashKey(file string) ([]byte, error) {
 	text, err := kept(file, func() ([]byte, error) {
 		var key [32]byte
 		_, err := rand.Read(key[:])
 		return append(hex.AppendEncode(nil, key[:]), '\n'), err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("this machine's key for hashes: %w", err)
+		return nil, err
 	}
 	key := make([]byte, 32)
 	if n, err := hex.Decode(key, bytes.TrimSpace(text[:min(len(text), 65)])); err != nil || n != len(key) {
-		return nil, fmt.Errorf("%s isn't a key for hashes any more: remove it; pods that use Secrets are then made anew", file)
+		return nil, &statefile.SenselessError{File: file, Err: errors.New("it isn't a key for hashes")}
 	}
 	return key, nil
 }
@@ -146,11 +159,11 @@ func readOwn(file string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file", file)
+		return nil, &statefile.SenselessError{File: file, Err: errors.New("it is no file")}
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("%s is readable by others than its owner; chmod 600 %s", file, file)
 	case info.Size() > mostIdentity:
-		return nil, fmt.Errorf("%s has more than %d KiB: this is no key", file, mostIdentity>>10)
+		return nil, &statefile.SenselessError{File: file, Err: fmt.Errorf("it has more than %d KiB: this is no key", mostIdentity>>10)}
 	}
 	return io.ReadAll(io.LimitReader(f, mostIdentity))
 }

@@ -44,11 +44,28 @@ const (
 // openClone makes dir a bare repository, as far as it isn't one, and heals it.
 func openClone(dir string, log *slog.Logger) (*clone, error) {
 	c := &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
+	if err := c.dropOthers(); err != nil {
+		return nil, err
+	}
 	if err := c.make(); err != nil {
 		return nil, err
 	}
 	c.sweep()
 	return c, c.heal()
+}
+
+// dropOthers removes what is neither folder nor file: a FIFO would hold up whoever reads it.
+func (c *clone) dropOthers() error {
+	return filepath.WalkDir(c.dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() || e.Type().IsRegular() {
+			return err
+		}
+		c.log.Warn("something in the clone is neither folder nor file, and is removed", "file", path, "type", e.Type())
+		return os.Remove(path)
+	})
 }
 
 func (c *clone) make() error {

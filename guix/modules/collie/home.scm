@@ -42,6 +42,7 @@ none, and any are that of whoever runs it."
    (start #~(make-forkexec-constructor
              (list #$(file-append (collie-configuration-collie config) "/bin/collie")
                    "--scope" "user" "run" "--config" #$file)
+             #:directory "/"
              #:environment-variables
              (append (list #$@(collie-configuration-environment-variables config)       ;of two of a name, Go takes the first
                            (string-append "PATH=" (or (getenv "PATH") "/run/current-system/profile/bin") ":"

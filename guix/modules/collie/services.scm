@@ -603,7 +603,7 @@ The action's arguments are the value of the parameter that REQUEST ends with, if
              (list #$(file-append (collie-configuration-collie config) "/bin/collie")
                    "run" "--config" #$file)
              #:log-file "/var/log/collie.log"
-             #:directory #$(collie-configuration-state config)
+             #:directory "/"            ;not the state directory: the agent makes that again where somebody removed it
              #:file-creation-mask #o022         ;guix inherits it, and an activation makes /etc/hosts under it
              ;; No #:pid-file: a service that ends before Shepherd has read that isn't respawned.
              #:environment-variables
