@@ -161,13 +161,17 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 
 	var followed sync.WaitGroup
 	ended := make(chan struct{})
-	followed.Go(func() { r.follow(log.Name(), a, ended, cancel) })
+	var full error
+	followed.Go(func() { full = r.follow(log.Name(), a, ended, cancel) })
 	waited := cmd.Wait()
 	if ctx.Err() != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
 	}
 	close(ended)
 	followed.Wait()
+	if waited != nil && full != nil {
+		waited = full // it ended as it couldn't say what it did
+	}
 	return errors.Join(err, waited, os.Remove(note))
 }
 
@@ -191,11 +195,12 @@ func (r *Runner) newLog(ctx context.Context, what string) (*os.File, error) {
 }
 
 // follow tells how far guix is by looking at its log, until ended. It ends a guix that fills the disk, or that is about
-// to do more than it may. It hurries until guix has said what it will do, as guix then begins at once.
-func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel context.CancelCauseFunc) {
+// to do more than it may. It hurries until guix has said what it will do, as guix then begins at once. It returns an error if
+// the disk of the log had no room for another word meanwhile: guix fails then, whatever it was at.
+func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel context.CancelCauseFunc) (full error) {
 	file, err := os.Open(log)
 	if err != nil {
-		return // no progress is told, that is all
+		return nil // no progress is told, that is all
 	}
 	defer file.Close()
 	f := follower{dir: r.dir}
@@ -209,6 +214,9 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 		if info, err := file.Stat(); err == nil && info.Size() > longestLog {
 			cancel(fmt.Errorf("it said more than %d MiB", longestLog>>20))
 		}
+		if left := free(r.Logs); left < int64(os.Getpagesize()) {
+			full = &SpaceError{r.Logs, mountOf(r.Logs), left, stateMinimum}
+		}
 		f.read(file)
 		now := f.look()
 		if err := r.forbids(f, a.watch.MaxBuilds); a.build && !a.frees && !over && err != nil {
@@ -219,7 +227,7 @@ func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel con
 			told = now
 		}
 		if over {
-			return
+			return full
 		}
 		pause := looks
 		if a.build && now.Builds.Total+now.Downloads.Total == 0 {

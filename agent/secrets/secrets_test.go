@@ -173,21 +173,32 @@ func TestKeysStay(t *testing.T) {
 			t.Errorf("%s prints %s", verb, said)
 		}
 	}
-	for name, mistake := range map[string]string{IdentityFile: "holds no identity of age", hashFile: "isn't a key for hashes"} {
+	broken := func(name string) string {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte("AGE-SECRET-KEY-hunter2\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, one := Open(dir)
-		_, two := HashKey(dir)
-		if err := errors.Join(one, two); err == nil || !strings.Contains(err.Error(), mistake) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: got %v", name, err)
-		}
+		return file
+	}
+	broken(IdentityFile) // a person may have a copy
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "holds no identity of age") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a broken identity: %v", err)
+	}
+	aside := broken(hashFile) + ".broken" // any other does
+	next, err := HashKey(dir)
+	if err != nil || bytes.Equal(next, hash) {
+		t.Errorf("a broken key for hashes: %x, %v", next, err)
+	}
+	if _, err := os.Stat(aside); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{IdentityFile, hashFile} {
+		file := filepath.Join(dir, name)
 		if err := os.Chmod(file, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		_, one = Open(dir)
-		_, two = HashKey(dir)
+		_, one := Open(dir)
+		_, two := HashKey(dir)
 		if err := errors.Join(one, two); err == nil || !strings.Contains(err.Error(), "chmod 600 "+file) {
 			t.Errorf("%s: got %v", name, err)
 		}
