@@ -76,9 +76,9 @@ func (c *conductor) try(f func() error) error {
 	return err
 }
 
-// hear takes a keeper's report. That of a switch is kept until it is written down; a look is only as good as the next.
+// hear takes a keeper's report. What it did is kept until it is written down; a look is only as good as the next.
 func (c *conductor) hear(r report) error {
-	if r.switched {
+	if r.switched || r.released {
 		c.inputs = append(c.inputs, func() error { return c.note(r) })
 		return nil
 	}
