@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/waits"
 	"example.org/collie/guix"
 )
 
@@ -25,7 +26,8 @@ type keeper struct {
 	since  time.Time
 	every  time.Duration
 
-	revival time.Time // the last order to start again what should run
+	waits   waits.Board // whom it waits for
+	revival time.Time   // the last order to start again what should run
 
 	heals  bool      // as ordered: drift is undone at once
 	next   time.Time // healing that failed is put off till then
@@ -108,6 +110,7 @@ func (k *keeper) run(ctx context.Context) {
 		beside.Go(func() { busy.Run(ctx) })
 		woken = busy.Woken()
 	}
+	ctx = k.waits.On(ctx) // what goes on beside has its own time
 	for {
 		select {
 		case <-ctx.Done():

@@ -60,6 +60,11 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		status.Layers = append(status.Layers, l)
 		status.Problems = append(status.Problems, seen.problems...)
 	}
+	for _, p := range a.conductor.parts {
+		if whom, since := a.conductor.keepers[p.Name].waits.Whom(); whom != "" {
+			status.Waits = append(status.Waits, api.Wait{Layer: p.Name, For: whom, Since: since})
+		}
+	}
 	for _, o := range a.others() {
 		status.Others = append(status.Others, api.Other{PID: o.PID, User: o.Owner(), Since: o.Since, Runs: o.Runs})
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/statefile"
+	"example.org/collie/agent/waits"
 )
 
 // An Other is a guix that someone else runs and that changes what Collie changes too. Guix has no lock for that, and two
@@ -259,6 +260,7 @@ func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool, watch Wa
 	defer patience.Stop()
 	tick := time.NewTicker(looks)
 	defer tick.Stop()
+	defer waits.For(ctx, "a guix that someone else runs, to end")()
 	for {
 		all := r.Others()
 		i := slices.IndexFunc(all, clashes)

@@ -19,6 +19,7 @@ import (
 
 	"example.org/collie/agent/crash"
 	"example.org/collie/agent/statefile"
+	"example.org/collie/agent/waits"
 )
 
 const (
@@ -100,7 +101,10 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 		a.command = r.Command
 	}
 	out := outcome{what: a.what, log: log.Name()}
-	if err := r.watch(ctx, cancel, a, log); err != nil {
+	answered := waits.For(ctx, "guix, for "+a.what+" (see "+log.Name()+")")
+	err = r.watch(ctx, cancel, a, log)
+	answered()
+	if err != nil {
 		var exit *exec.ExitError
 		cause := context.Cause(ctx)
 		wait, space := (*WaitError)(nil), (*SpaceError)(nil)

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.org/collie/agent/waits"
 )
 
 // A User is somebody on this machine. Root reads and writes nothing below a user's home or run-time directory, as both
@@ -119,7 +121,9 @@ func (u *User) askWithin(ctx context.Context, limit time.Duration, helper []stri
 	var out, fault bounded
 	cmd := u.command(ctx, helper, args...)
 	cmd.Stdout, cmd.Stderr = &out, &fault
+	answered := waits.For(ctx, "a child that runs as "+u.Name+", for "+args[0])
 	err := cmd.Run()
+	answered()
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%s as the user %s: %w", args[0], u.Name, context.Cause(ctx))
 	}

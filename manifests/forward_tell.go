@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"example.org/collie/agent/waits"
 )
 
 const (
@@ -122,6 +124,7 @@ func (s *switchboard) say(ctx context.Context, o order) (report, error) {
 func (s *switchboard) open(ctx context.Context, o order) (net.Conn, report, error) {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
+	defer waits.For(ctx, "the forwarder of ports at "+s.socket)()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", s.socket)
 	if err != nil {
 		return nil, report{}, &ForwarderError{s.socket, err}

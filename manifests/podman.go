@@ -23,6 +23,8 @@ import (
 	"github.com/containers/podman/v5/pkg/bindings"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/waits"
 )
 
 // What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
@@ -97,6 +99,7 @@ func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	ctx, cancel := withLimit(ctx, quick)
 	defer cancel()
 	uri := url.URL{Scheme: "unix", Path: p.socket}
+	defer waits.For(ctx, "Podman, to connect to "+p.socket)()
 	connected, err := bindings.NewConnection(ctx, uri.String())
 	if err != nil {
 		return nil, p.silent(ctx, err)
@@ -177,6 +180,15 @@ type request struct {
 	timeout          time.Duration
 }
 
+// String says what is asked: POST /pods/web-1/stop.
+func (r request) String() string {
+	names := make([]any, len(r.names))
+	for i, name := range r.names {
+		names[i] = name
+	}
+	return r.method + " " + fmt.Sprintf(r.endpoint, names...)
+}
+
 // An apiError is a refusal: the API answered, with a status that isn't success.
 type apiError struct {
 	status int
@@ -233,6 +245,7 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	} else {
 		body = bytes.NewReader(nil)
 	}
+	defer waits.For(ctx, "Podman, to "+r.String())()
 	resp, err := conn.DoRequest(ctx, body, r.method, r.endpoint, r.query, header, r.names...)
 	if err != nil {
 		return false, p.silent(ctx, err)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.org/collie/agent/waits"
 )
 
 const (
@@ -85,6 +87,13 @@ func (s step) deadline() time.Duration {
 func (s *swap) await(ctx context.Context, steps []step) error {
 	begun := time.Now()
 	healed := begun
+	if len(steps) > 0 {
+		var names []string
+		for _, step := range steps {
+			names = append(names, step.pod.Name)
+		}
+		defer waits.For(ctx, "pods to be ready: "+strings.Join(names, ", "))()
+	}
 	for waiting := slices.Clone(steps); len(waiting) > 0; {
 		if time.Since(healed) > healEvery {
 			s.healOthers(ctx)

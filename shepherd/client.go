@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"example.org/collie/agent/waits"
 )
 
 const (
@@ -209,7 +211,9 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, action, service s
 	}
 	request := fmt.Sprintf(`(shepherd-command (version 0) (action %s) (service %s) (arguments (%s)) (directory "/"))`,
 		action, quoteSymbol(service), strings.Join(arguments, " "))
+	answered := waits.For(ctx, "Shepherd, to "+action+" "+service)
 	text, err := c.exchange(ctx, request)
+	answered()
 	if err != nil {
 		return reply{}, fmt.Errorf("shepherd: %s %s: %w", action, service, err)
 	}

@@ -30,6 +30,8 @@ func (s Status) Going() string {
 	case s.waits():
 		o := s.Others[0]
 		says = fmt.Sprintf("waiting for `%s` of %s, process %d, since %s", o.Runs, o.User, o.PID, o.Since.Local().Format(time.TimeOnly))
+	case len(s.Waits) > 0:
+		says += fmt.Sprintf("; %s waits for %s", s.Waits[0].Layer, s.Waits[0].For)
 	}
 	return plain(says)
 }

@@ -81,6 +81,9 @@ func (s Status) Text() string {
 	for _, c := range s.CronJobs {
 		row("cron "+c.Name, "%s", c.Text())
 	}
+	for _, w := range s.Waits {
+		row("waits", "%s", w)
+	}
 	for _, o := range s.Others {
 		row("beside", "%s of %s, process %d, for %s: no switch begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second))
 	}

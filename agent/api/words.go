@@ -80,6 +80,8 @@ type Status struct {
 	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open
 	Notes     []string   `json:"notes,omitempty"`
 
+	Waits []Wait `json:"waits,omitempty"` // of layers at work, if an answer takes long
+
 	Incomplete string `json:"incomplete,omitempty"` // what isn't well since the last roll-back
 }
 
@@ -166,6 +168,17 @@ func (d Drift) String() string {
 		what = d.Item
 	}
 	return "at " + what + ", to which someone else switched on " + d.Since.Local().Format(time.DateTime)
+}
+
+// A Wait is whom the work on a layer has been waiting for, for some seconds at least.
+type Wait struct {
+	Layer string    `json:"layer"`
+	For   string    `json:"for"`
+	Since time.Time `json:"since"`
+}
+
+func (w Wait) String() string {
+	return fmt.Sprintf("%s: for %s, since %s", w.Layer, w.For, ago(w.Since))
 }
 
 // An Other is a guix that someone else runs, for which a switch waits.

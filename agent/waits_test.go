@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"example.org/collie/agent/waits"
+	"example.org/collie/guix"
+	"example.org/collie/manifests"
+	"example.org/collie/shepherd"
+)
+
+// silentSocket is one at which somebody listens, and never answers.
+func silentSocket(t *testing.T) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	server, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return socket
+}
+
+// Whatever a switch asks outside of the agent is told as what it waits for.
+func TestASwitchTellsWhomItWaitsFor(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each waits for five seconds")
+	}
+	pods, err := encode("pods", "pods-1", "a", manifests.Rendered{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := filepath.Join(t.TempDir(), "guix")
+	if err := os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	runner := &guix.Runner{Command: slow, Logs: t.TempDir()}
+	home, err := json.Marshal(guixItem{Item: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name  string
+		layer Layer
+		t     Target
+		want  string
+	}{
+		{"Podman", podsLayer{Podman: manifests.Connect(silentSocket(t))}, pods, `^Podman, to connect to /.*/s$`},
+		{"Shepherd", askingLayer{do: func(ctx context.Context) error {
+			_, err := shepherd.At(silentSocket(t)).Services(ctx)
+			return err
+		}}, pods, `^Shepherd, to status root$`},
+		{"guix", askingLayer{do: func(ctx context.Context) error {
+			_, err := (&guix.System{Runner: runner, Roots: guix.Roots(filepath.Join(filepath.Dir(slow), "roots"))}).Build(ctx, t.TempDir(), "root", guix.Watch{})
+			return err
+		}}, Target{Layer: "system", ID: "system-1", Data: home}, `^guix, for system-build \(see /.*\)$`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			reports := make(chan report)
+			k := &keeper{Part: Part{Name: "x", Layer: row.layer}, log: slog.New(slog.DiscardHandler), orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: reports, every: time.Hour}
+			ctx, stop := context.WithCancel(t.Context())
+			var life sync.WaitGroup
+			life.Go(func() { k.run(ctx) })
+			ended := make(chan error, 1)
+			k.asked <- func(ctx context.Context) {
+				ctx, cancel := context.WithTimeout(ctx, waits.Long+2*time.Second)
+				defer cancel()
+				ended <- row.layer.Switch(ctx, row.t)
+			}
+			var whom string
+			for whom == "" && len(ended) == 0 {
+				time.Sleep(50 * time.Millisecond)
+				whom, _ = k.waits.Whom()
+			}
+			err := <-ended
+			stop()
+			life.Wait()
+			if !regexp.MustCompile(row.want).MatchString(whom) {
+				t.Errorf("it waits for %q, want %s; it ended with: %v", whom, row.want, err)
+			}
+		})
+	}
+}
+
+// An askingLayer asks somebody in a switch.
+type askingLayer struct {
+	Layer
+	do func(ctx context.Context) error
+}
+
+func (l askingLayer) Switch(ctx context.Context, _ Target) error { return l.do(ctx) }
