@@ -246,6 +246,9 @@ func (k *keeper) look(ctx context.Context) report {
 	}
 	defer func() { k.looked = true }()
 	r.changes, r.err = k.Layer.Diff(ctx, k.target)
+	if r.err == nil {
+		k.repair(ctx, &r)
+	}
 	if r.err == nil && differs(r.changes) {
 		if m, ok := k.Layer.(movable); ok {
 			if d, yes := m.Moved(k.target); yes {
@@ -280,6 +283,32 @@ func (r report) owes() bool {
 	return slices.ContainsFunc(r.changes, func(c Change) bool {
 		return c.Waits && slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Subject == c.Subject })
 	})
+}
+
+// repair repairs what the layer stands on, and tells it before and after.
+func (k *keeper) repair(ctx context.Context, r *report) {
+	l, is := k.Layer.(repairer)
+	if !is {
+		return
+	}
+	if r.healing = l.Broken(); r.healing == "" {
+		return
+	}
+	k.log.Warn("repairing", "layer", k.Name, "because", r.healing, "woken", k.woken)
+	before := *r
+	if before.problems, before.err = k.Layer.Problems(ctx, k.target, time.Time{}); before.err != nil {
+		before.problems, before.err = nil, nil // the look goes on, and tells
+	}
+	for i := range before.problems {
+		before.problems[i].Layer = k.Name
+	}
+	k.reports <- before
+	if err := l.Repair(context.WithoutCancel(ctx)); err != nil {
+		k.log.Error("not repaired", "layer", k.Name, "err", err)
+		r.healing = "" // it is a problem, until it is
+		return
+	}
+	r.healed = true
 }
 
 // differs tells whether a switch would change anything.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -193,6 +194,61 @@ func TestWhatABootStoppedIsStartedAndWhatARevisionStoppedIsNot(t *testing.T) {
 			r := k.look(t.Context())
 			if l.starts != row.want || r.healed != (row.want > 0) {
 				t.Errorf("started %d times, healed %v, want %d", l.starts, r.healed, row.want)
+			}
+		})
+	}
+}
+
+// A standingLayer stands on something that is broken until it is repaired.
+type standingLayer struct {
+	*fakeLayer
+	broken  string
+	refuses error
+}
+
+func (l *standingLayer) Broken() string { return l.broken }
+
+func (l *standingLayer) Repair(context.Context) error {
+	if l.refuses == nil {
+		l.broken = ""
+	}
+	return l.refuses
+}
+
+func (l *standingLayer) Problems(context.Context, Target, time.Time) ([]Problem, error) {
+	if l.broken == "" {
+		return nil, nil
+	}
+	return []Problem{{Subject: "network of pods", Says: l.broken}}, nil
+}
+
+func TestWhatALayerStandsOnIsToldThenRepairedThenToldAgain(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		broken  string
+		refuses error
+		want    []string // of each report: healing, whether it is healed, how many problems
+	}{
+		{"all is well", "", nil, []string{" false 0"}},
+		{"repaired", "no names", nil, []string{"no names false 1", "no names true 0"}},
+		{"not repaired", "no names", errors.New("no"), []string{"no names false 1", " false 1"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			target, err := encode("pods", "pods-a", "r", "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &standingLayer{&fakeLayer{name: "pods", live: "a"}, row.broken, row.refuses}
+			reports := make(chan report, 2)
+			k := &keeper{Part: Part{Name: "pods", Layer: l, Heals: true}, log: slog.New(slog.DiscardHandler), reports: reports, target: target}
+			reports <- k.look(t.Context())
+			close(reports)
+			var got []string
+			for r := range reports {
+				got = append(got, fmt.Sprint(r.healing, " ", r.healed, " ", len(r.problems)))
+			}
+			if !slices.Equal(got, row.want) {
+				t.Errorf("got %q, want %q", got, row.want)
 			}
 		})
 	}

@@ -68,6 +68,12 @@ type healer interface {
 	Heal(ctx context.Context, t Target) error
 }
 
+// A repairer is a layer that stands on something that is in no commit, and that may break though nothing differs.
+type repairer interface {
+	Broken() string // as the last Diff saw it; nothing, if it isn't, or can't be repaired now
+	Repair(ctx context.Context) error
+}
+
 // A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand. now is the
 // target that it was last switched to, if there is one.
 type planner interface {

@@ -321,11 +321,7 @@ func (s *swap) start(ctx context.Context, step step) error {
 			}
 		}
 	case hollow:
-		for _, c := range step.live.all() {
-			if s.p.isGhost(c) {
-				_ = s.p.containerVerb(ctx, c.ID, "stop", longStop) // says that its process is lost, and so learns of it
-			}
-		}
+		s.p.layGhosts(ctx, step.live)
 		if err := s.p.killPod(ctx, id); err != nil {
 			return fail(err)
 		}
@@ -373,6 +369,9 @@ func (p *Podman) settle(ctx context.Context, id string) error {
 			return err
 		}
 		l := live[id]
+		if l != nil {
+			p.layGhosts(ctx, l)
+		}
 		switch {
 		case l == nil:
 			return nil
@@ -390,6 +389,18 @@ func (p *Podman) settle(ctx context.Context, id string) error {
 		}
 	}
 	return nil // then start it nevertheless: at worst it is looked at again
+}
+
+// layGhosts has Podman learn which containers of a pod have ended: of those whose conmon was killed, too, nobody else tells it.
+func (p *Podman) layGhosts(ctx context.Context, l *livePod) {
+	for _, c := range l.all() {
+		if !p.isGhost(c) {
+			continue
+		}
+		if fate, err := p.fate(ctx, c); err == nil && fate == hollow {
+			_ = p.containerVerb(ctx, c.ID, "stop", longStop) // says that its process is lost, and so learns of it
+		}
+	}
 }
 
 // startEnded starts again what of a pod doesn't run.

@@ -49,7 +49,8 @@ type fakeContainer struct {
 	restart       string
 	mounts        []map[string]any // of claims
 	stoppedByUser bool
-	ghost         bool
+	ghost         bool // its process is gone, and its conmon
+	mute          bool // its conmon is gone: it will be a ghost
 }
 
 func newFake(t *testing.T) *fakePodman {
@@ -350,6 +351,9 @@ func samePort(a, b []portMapping) bool {
 }
 
 func (c *fakeContainer) end(code int, byUser bool) {
+	if c.State == "running" && c.mute {
+		c.ghost, c.mute = true, false
+	}
 	if c.State == "running" && !c.ghost {
 		c.State, c.Pid, c.ExitCode, c.ExitedAt = "exited", 0, code, time.Now().Unix()
 	}

@@ -88,6 +88,11 @@ func (h *healings) waits(id string, now time.Time) string {
 
 // note takes what came of healing the pod of a step.
 func (h *healings) note(s step, err error, now time.Time) {
+	h.count(s.pod.id(), strings.Join(s.ill, ", "), fmt.Sprintf("pod %s (%s): ", s.pod.Name, s.pod.source()), err, now)
+}
+
+// count takes what came of healing something that was found so. Its errors begin with prefix, which nobody needs again.
+func (h *healings) count(id, found, prefix string, err error, now time.Time) {
 	if silent := new(SilentError); errors.As(err, &silent) {
 		return
 	}
@@ -96,10 +101,10 @@ func (h *healings) note(s step, err error, now time.Time) {
 	if h.of == nil {
 		h.of = map[string]*healing{}
 	}
-	one := h.of[s.pod.id()]
+	one := h.of[id]
 	if one == nil {
 		one = &healing{}
-		h.of[s.pod.id()] = one
+		h.of[id] = one
 	}
 	add := func(times []time.Time) []time.Time {
 		if n := len(times); n > 0 && now.Sub(times[n-1]) > healMemory {
@@ -109,10 +114,10 @@ func (h *healings) note(s step, err error, now time.Time) {
 	}
 	if err != nil {
 		cause, _, _ := strings.Cut(err.Error(), "\n") // what else went wrong follows from it
-		one.tries, one.cause = add(one.tries), clip(strings.TrimPrefix(cause, fmt.Sprintf("pod %s (%s): ", s.pod.Name, s.pod.source())))
+		one.tries, one.cause = add(one.tries), clip(strings.TrimPrefix(cause, prefix))
 		return
 	}
-	one.times, one.found = add(one.times), strings.Join(s.ill, ", ")
+	one.times, one.found = add(one.times), found
 	one.tries, one.cause = nil, ""
 }
 

@@ -367,6 +367,8 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		return plan{}, err
 	}
 	todo := plan{live: live}
+	p.ailing(live)
+	p.mindPorts(live)
 	order, awaited := ranks(r.Pods), map[string]bool{}
 	for _, pod := range r.Pods {
 		for _, name := range pod.Options.DependsOn {
@@ -556,6 +558,9 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 	}
 	p.keepRoutes(ctx, r, live)
 	var problems []Problem
+	for _, a := range p.ailing(live) {
+		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healings.waits(networkName, time.Now()), a.says()), Apart: true})
+	}
 	for _, want := range r.Pods {
 		if want.Job != nil {
 			if problem, ill := p.jobProblem(want); ill {

@@ -103,16 +103,22 @@ func (p *Podman) unpublish(ctx context.Context, ports []HostPort) bool {
 	return true
 }
 
-// unpublished says which port of a running pod nobody listens on.
+// unpublished says which port of a running pod nobody listens on, or leads nowhere.
 func (p *Podman) unpublished(l *livePod) string {
 	if p.Account == nil || l.infra == nil || len(l.infra.Ports) == 0 {
 		return ""
 	}
 	open := openPorts()
+	p.mu.Lock()
+	half := p.half
+	p.mu.Unlock()
 	for _, m := range l.infra.Ports {
 		for i := range max(1, min(m.Range, 1<<16)) {
-			if !open[m.HostPort+i] {
-				return fmt.Sprintf("nothing listens on its host port %d", m.HostPort+i)
+			switch port := m.HostPort + i; {
+			case !open[port]:
+				return fmt.Sprintf("nothing listens on its host port %d", port)
+			case half[port]:
+				return fmt.Sprintf("its host port %d leads nowhere: what Podman forwards it with has lost a half", port)
 			}
 		}
 	}

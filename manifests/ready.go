@@ -148,6 +148,9 @@ func (s *swap) healOthers(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	if s.p.Broken() != "" {
+		_ = s.p.Repair(ctx)
+	}
 	busy := map[string]bool{}
 	for _, step := range s.plan.steps {
 		busy[step.pod.Name] = true

@@ -404,8 +404,12 @@ func sockets() map[string]int {
 const forgetVerb = "forget-podman"
 
 // AsUser does what the user of the pods has to do by themselves, in a process of theirs: forget-podman RUNTIME NETWORK
-// CONTAINER… removes what is on disk of the network that pods share, if NETWORK is true, and what crun knows of containers.
+// CONTAINER… removes what is on disk of the network that pods share, if NETWORK is true, and what crun knows of containers;
+// reload-network CONTAINER makes Podman bring back what is gone of that network.
 func AsUser(args []string) (known bool, err error) {
+	if len(args) == 2 && args[0] == reloadVerb {
+		return true, reloadNetwork(args[1])
+	}
 	if len(args) < 3 || args[0] != forgetVerb {
 		return false, nil
 	}

@@ -464,6 +464,23 @@ func TestAPodWhoseProcessVanishedIsReplaced(t *testing.T) {
 	w.switchTo(one)
 }
 
+// Where conmon was killed too, Podman doesn't learn by itself that a container was ended: one healing is enough all the same.
+func TestAPodWhoseConmonsWereKilledIsHealedOnce(t *testing.T) {
+	f := newFake(t)
+	w := &world{Podman: Connect(f.socket), t: t, fake: f}
+	w.alive, w.steady = f.alive, 0
+	r := w.deploy("r1", newPod("web"))
+	pod := f.pods[r.Pods[0].id()]
+	pod.containers[0].ghost, pod.containers[1].mute = true, true
+	w.same("diff", w.diff(r), []string{"start pod web"})
+	w.must(w.Heal(t.Context(), r))
+	w.same("diff", w.diff(r), nil)
+	w.same("problems", w.problems(r, time.Time{}), nil)
+	if c := pod.containers[1]; c.ghost || c.State != "running" {
+		t.Errorf("it is %+v", c)
+	}
+}
+
 func TestAForeignPodIsRefusedAndNothingForeignIsRemoved(t *testing.T) {
 	w := newWorld(t)
 	pod := newPod("web")

@@ -121,7 +121,7 @@ func (p *Podman) watchFiles(ctx context.Context, account Account) error {
 		stop()
 		_ = w.inotify.Close()
 	}()
-	buf := make([]byte, 64<<10)
+	buf, checked := make([]byte, 64<<10), time.Now()
 	for happened, moved := false, true; ctx.Err() == nil; {
 		if moved {
 			was := w.is
@@ -140,9 +140,14 @@ func (p *Podman) watchFiles(ctx context.Context, account Account) error {
 		happened, moved = w.take(buf[:n])
 		switch {
 		case errors.Is(read, os.ErrDeadlineExceeded):
-			happened, moved = p.lost(), err != nil
+			moved = err != nil
 		case read != nil:
 			return fmt.Errorf("watching the files of Podman: %w", read)
+		}
+		if now := time.Now(); now.Sub(checked) >= watchAgain { // also while probes write a line after the other
+			checked = now
+			lost, ended := p.lost(), p.helperEnded()
+			happened = happened || lost || ended
 		}
 		select {
 		case <-ctx.Done():
