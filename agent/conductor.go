@@ -44,6 +44,7 @@ type conductor struct {
 	untidy   bool              // something may be there that no set needs
 	restsAt  time.Time         // when memory is given back
 	asked    time.Time         // before a rollout: since when each layer is to be looked at
+	about    Set               // then: to what
 	waiting  time.Time         // since when a rollout waits for others
 	others   func() []string   // the guixes that others run
 	yields   time.Duration     // for how long they are waited for
@@ -379,6 +380,9 @@ func (c *conductor) keep(layer string) error {
 			return c.forget(c.state.Current, layer, err)
 		}
 	}
+	if id := c.about.Targets[layer]; id != "" && !c.asked.IsZero() {
+		o.about, _ = c.target(layer, id) // the switch says what is wrong with it
+	}
 	c.order(layer, o)
 	return nil
 }
@@ -427,7 +431,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
 		return nil
 	}
-	j := job{Revision: rev, unknown: c.unknown(), at: c.state.Current.over(c.state.Good)}
+	j := job{Revision: rev, unknown: c.unknown()}
 	if !c.preparer.ready(j) {
 		return nil
 	}

@@ -168,7 +168,7 @@ func (c *conductor) takeBack(layer, id string) string {
 // revision's fault, and what someone else did since is left; and nobody may be at the same work.
 func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	if c.asked.IsZero() {
-		c.asked = now
+		c.asked, c.about = now, set
 		return false, c.keepAll()
 	}
 	for _, p := range c.parts {
@@ -179,11 +179,14 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	}
 	others := c.others()
 	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
-		c.waiting, c.asked = time.Time{}, now
+		c.waiting, c.asked, c.about = time.Time{}, now, set
 		return false, c.keepAll()
 	}
 	if len(others) == 0 {
 		c.asked = time.Time{}
+		if why := c.taken(set); why != "" {
+			return false, c.putOff(set.Revision, why)
+		}
 		return true, nil
 	}
 	if c.waiting.IsZero() {
@@ -197,12 +200,40 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	}
 	c.waiting = time.Time{}
 	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", c.yields, c.state.Waits)
-	c.state.Later = c.state.Later.again(set.Revision, why)
-	c.log.Warn("the switch is tried again later", "revision", set.Revision, "at", c.state.Later.Next, "err", why)
-	if err := c.write(Entry{Event: evLater, Revision: set.Revision, Because: why}); err != nil {
-		return false, err
+	return false, c.putOff(set.Revision, why)
+}
+
+// taken says who has what a layer needs to be switched to set, unless another layer of set may be what gives that up. Then
+// the switch finds out; once one did, it is known that no layer does. Nothing holds up a way back.
+func (c *conductor) taken(set Set) string {
+	if set.same(c.state.Good) {
+		return ""
 	}
-	return false, c.save()
+	for _, p := range c.parts {
+		why := c.seen[p.Name].taken
+		if why == "" {
+			continue
+		}
+		if l := c.state.Later; l != nil && l.Revision == set.Revision && l.Taken {
+			return why
+		}
+		others := set.clone()
+		delete(others.Targets, p.Name)
+		if others.same(c.state.Current) {
+			return why
+		}
+	}
+	return ""
+}
+
+// putOff has a rollout that can't begin tried again later.
+func (c *conductor) putOff(revision, why string) error {
+	c.state.Later = c.state.Later.again(revision, why)
+	c.log.Warn("the switch is tried again later", "revision", revision, "at", c.state.Later.Next, "err", why)
+	if err := c.write(Entry{Event: evLater, Revision: revision, Because: why}); err != nil {
+		return err
+	}
+	return c.save()
 }
 
 // heal switches the layer back to its target. What is heavy, as a system, is told before, and put off when it failed.

@@ -54,7 +54,7 @@ func imagesOf(targets map[string]Target) map[string]string {
 // prepareAgain asks, at a calm pace, for what may change without a commit: an image that the newest revision lacked, or
 // where a tag leads.
 func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
-	j := job{Revision: c.state.Newest, again: true, at: c.state.Current.over(c.state.Good)}
+	j := job{Revision: c.state.Newest, again: true}
 	if j.ID == "" || c.state.phase() != idle || c.preparer.busy() {
 		return
 	}

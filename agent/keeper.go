@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,6 +24,7 @@ type keeper struct {
 	quiet   func(epoch int, do func() error) error // preparer.quiet
 
 	target Target // what it keeps; none: nothing
+	about  Target // to what it may be switched soon
 	since  time.Time
 	every  time.Duration
 
@@ -48,6 +50,7 @@ type order struct {
 	since    time.Time     // from when on problems count; zero: the last minutes
 	every    time.Duration // between two looks
 	heal     bool          // switch the layer back, though drift in it is only reported
+	about    Target        // to what a rollout would switch it that waits for the next look; none: nothing
 	only     []Target      // not nil: drop what none of these needs,
 	epoch    int           // unless something is being prepared since then, whose targets aren't known
 }
@@ -65,6 +68,7 @@ type report struct {
 	own      Change   // what is due for the agent's own service, if the layer has that
 	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
 	problems []Problem
+	taken    string // who has what a switch needs that waits for this look
 	drift    *Drift // someone else switched the layer
 	healing  string // why it is switched back: told before, and again when it was healed
 	healed   bool
@@ -166,7 +170,7 @@ func (k *keeper) sees(busy busyLayer) bool {
 
 func (k *keeper) obey(life context.Context, o order) {
 	ctx := context.WithoutCancel(life)
-	k.since, k.every, k.heals = o.since, o.every, o.heal
+	k.since, k.every, k.heals, k.about = o.since, o.every, o.heal, o.about
 	if o.only != nil {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
@@ -270,6 +274,11 @@ func (k *keeper) look(ctx context.Context) report {
 	since := k.since
 	if since.IsZero() {
 		since = time.Now().Add(-restless)
+	}
+	if l, is := k.Layer.(sharing); is && k.about.ID != "" {
+		if taken := new(TakenError); errors.As(l.Vacant(ctx, k.about), &taken) {
+			r.taken = taken.Error()
+		}
 	}
 	r.problems, r.err = k.Layer.Problems(ctx, k.target, since)
 	for i := range r.problems {

@@ -9,6 +9,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
+	"example.org/collie/manifests"
 )
 
 // Change, Problem and Progress are what a person reads of them; layers speak in the same words.
@@ -102,11 +103,14 @@ type hooked interface {
 	Failed(t Target, rollout string) error
 }
 
-// A sharing layer needs what programs may hold that Collie doesn't know. Vacant says who does, so that a revision waits
-// before anything of it is switched to.
+// A sharing layer needs what programs may hold that Collie doesn't know. Vacant says who does, in a *TakenError, so that a
+// revision waits before anything of it is switched to.
 type sharing interface {
 	Vacant(ctx context.Context, t Target) error
 }
+
+// A TakenError says that somebody has what a target needs. It is as transient as a [TransientError].
+type TakenError = manifests.TakenError
 
 // errAbsent says that a revision doesn't name a layer: that layer is left alone.
 var errAbsent = errors.New("the revision doesn't name this layer")

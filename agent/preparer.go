@@ -38,7 +38,6 @@ type preparer struct {
 type job struct {
 	source.Revision
 	unknown map[string]bool // layers to record as they are
-	at      Set             // where the machine is
 	plan    string          // the name of the proposal; empty: the newest revision
 	again   bool            // it was prepared before, and what it lacked, or its images, may be others now
 	parts   []Part          // of these layers alone; nil: of all
@@ -211,31 +210,8 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	}
 	if len(result.targets) == 0 {
 		result.err = &BadError{Err: errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
-		return result
-	}
-	if j.plan == "" {
-		result.err = p.vacant(ctx, j.at, result.targets)
 	}
 	return result
-}
-
-// vacant reports whether somebody has what the one layer needs that a revision changes. Where it changes more, another layer
-// may be what gives it up, so only the switch can tell.
-func (p *preparer) vacant(ctx context.Context, at Set, targets map[string]Target) error {
-	var changed []Part
-	for _, part := range p.parts {
-		if t, named := targets[part.Name]; named && t.ID != at.Targets[part.Name] {
-			changed = append(changed, part)
-		}
-	}
-	if len(changed) != 1 {
-		return nil
-	}
-	l, is := changed[0].Layer.(sharing)
-	if !is {
-		return nil
-	}
-	return l.Vacant(ctx, targets[changed[0].Name])
 }
 
 // targets prepares all layers, one beside the other: a mistake in the YAML of pods is told at once, not after an hour of

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +29,7 @@ func (l *portLayer) Vacant(context.Context, Target) error {
 	if l.taken == "" {
 		return nil
 	}
-	return &TransientError{errors.New("8080 is taken by " + l.taken)}
+	return &TransientError{&TakenError{Says: "8080 is taken by " + l.taken}}
 }
 
 func (l *portLayer) Switch(ctx context.Context, t Target) error {
@@ -38,6 +37,24 @@ func (l *portLayer) Switch(ctx context.Context, t Target) error {
 		return err
 	}
 	return l.fakeLayer.Switch(ctx, t)
+}
+
+// A way back isn't held up: what was there before comes before what anybody got since.
+func TestAReturnDoesNotWaitForWhatAProgramHas(t *testing.T) {
+	withPort(t, func(t *testing.T, w *world, l *portLayer) {
+		w.layers[2].set(func(f *fakeLayer) { f.ill["2"] = time.Second })
+		w.push("b", "system=2", "home=1", "pods=2")
+		pass(3 * time.Second)
+		l.take("nginx (process 9 of root)")
+		pass(testSoak)
+		if s := w.state(); s.bad("b") == nil || s.Rollout == nil || s.Rollout.Phase != returning {
+			t.Errorf("bad: %v, rollout: %+v", s.bad("b"), s.Rollout)
+		}
+		l.take("")
+		pass(time.Minute)
+		w.good("a")
+		w.is("1", "1", "1")
+	})
 }
 
 func withPort(t *testing.T, do func(t *testing.T, w *world, l *portLayer)) {
@@ -78,7 +95,7 @@ func TestACommitWaitsForWhatAProgramHas(t *testing.T) {
 	})
 }
 
-// Another layer of the commit may be what gives it up, so the switch finds out. It is no fault of the commit's either.
+// Another layer of the commit may be what gives it up, so the switch finds out, once. It is no fault of the commit's either.
 func TestACommitThatChangesMoreIsSwitchedToAndReturned(t *testing.T) {
 	withPort(t, func(t *testing.T, w *world, l *portLayer) {
 		l.take("nginx (process 7 of root)")
@@ -100,6 +117,16 @@ func TestACommitThatChangesMoreIsSwitchedToAndReturned(t *testing.T) {
 		if s := w.state(); s.bad("c") != nil || s.Later == nil || !strings.Contains(s.Later.Why, "process 8") {
 			t.Errorf("bad: %v, later: %+v", s.bad("c"), s.Later)
 		}
+		w.good("b")
+		w.is("2", "1", "2")
+		switches := w.layers[0].switched() // no layer gives it up: that is known from now on
+		w.stop()
+		w.start()
+		pass(3 * retryMost)
+		if now := w.layers[0].switched(); len(now) != len(switches) || w.state().Later.Attempts < 5 {
+			t.Errorf("the system was switched to %q meanwhile, later: %+v", now[len(switches):], w.state().Later)
+		}
+		w.good("b")
 		l.take("")
 		pass(retryMost + 2*testSoak)
 		w.good("c")

@@ -138,6 +138,7 @@ type Later struct {
 	Attempts int       `json:"attempts"`
 	Next     time.Time `json:"next"`
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these
+	Taken    bool      `json:"taken,omitempty"`    // a switch found that somebody has what it needs, and no layer of it gives that up
 }
 
 // forward names the rollout; on the way back it has no name.

@@ -160,7 +160,13 @@ func (c *conductor) good() error {
 func (c *conductor) fail(reason string, err error) error {
 	r := c.state.Rollout
 	if transient := new(TransientError); errors.As(err, &transient) {
-		return c.returnFor(r.To.Revision, reason)
+		if err := c.returnFor(r.To.Revision, reason); err != nil {
+			return err
+		}
+		if taken := new(TakenError); errors.As(err, &taken) && c.state.Later != nil {
+			c.state.Later.Taken = true
+		}
+		return c.save()
 	}
 	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
 		return err
@@ -304,7 +310,7 @@ func (c *conductor) problems() []Problem {
 func (l *Later) again(revision, why string) *Later {
 	next := Later{Revision: revision, Why: why, Since: time.Now(), Attempts: 1}
 	if l != nil && l.Revision == revision {
-		next.Since, next.Attempts = l.Since, l.Attempts+1
+		next.Since, next.Attempts, next.Taken = l.Since, l.Attempts+1, l.Taken
 	}
 	next.Next = time.Now().Add(min(retryFirst<<min(next.Attempts-1, 10), retryMost))
 	return &next
