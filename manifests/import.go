@@ -23,28 +23,10 @@ func (p *Podman) Import(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ours := pod != nil && pod.Labels[labelOwner] == owner
-	if pod == nil {
-		if ours, err = p.ownContainer(ctx, name); err != nil {
-			return "", err
-		}
-	}
-	if ours { // what was encrypted for it would be shown in plain, too
-		return "", fmt.Errorf("%s is Collie's, so it is in the repository already", name)
+	if pod != nil && pod.Labels[labelOwner] == owner {
+		return "", fmt.Errorf("pod %s is Collie's, so it is in the repository already", name)
 	}
 	return imported(kube.Bytes(), name, pod != nil)
-}
-
-// ownContainer tells whether Podman knows a container by name that is of one of our pods.
-func (p *Podman) ownContainer(ctx context.Context, name string) (bool, error) {
-	var c struct {
-		Config struct{ Labels map[string]string }
-	}
-	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/json", names: []string{name}}, &c)
-	if err != nil {
-		return false, fmt.Errorf("inspecting container %s: %w", name, err)
-	}
-	return c.Config.Labels[labelOwner] == owner, nil
 }
 
 // imported makes of Podman's YAML what a person would have written.

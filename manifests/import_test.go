@@ -1,9 +1,6 @@
 package manifests
 
 import (
-	"net"
-	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -92,40 +89,4 @@ func FuzzImported(f *testing.F) {
 			t.Errorf("once\n%s\nagain\n%s", first, again)
 		}
 	})
-}
-
-// A container of one of our pods has in its environment what was encrypted for it.
-func TestImportOfAContainerOfOurs(t *testing.T) {
-	for _, row := range []struct {
-		labels string
-		told   bool
-	}{
-		{`{"` + labelOwner + `": "` + owner + `"}`, false},
-		{`{}`, true},
-		{`null`, true},
-	} {
-		socket := filepath.Join(t.TempDir(), "s")
-		l, err := net.Listen("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Libpod-API-Version", "5.8.6")
-			switch {
-			case strings.HasSuffix(r.URL.Path, "/generate/kube"):
-				_, _ = w.Write([]byte(describedPod))
-			case strings.Contains(r.URL.Path, "/pods/"):
-				w.WriteHeader(http.StatusNotFound)
-				_, _ = w.Write([]byte(`{"message": "no such pod", "response": 404}`))
-			case strings.Contains(r.URL.Path, "/containers/"):
-				_, _ = w.Write([]byte(`{"Config": {"Labels": ` + row.labels + `}}`))
-			}
-		})}
-		go func() { _ = server.Serve(l) }()
-		text, err := Connect(socket).Import(t.Context(), "web-1a2b-c")
-		if told := err == nil && strings.Contains(text, "MOTTO"); told != row.told || !told && text != "" {
-			t.Errorf("labels %s: %q, %v", row.labels, text, err)
-		}
-		server.Close()
-	}
 }
