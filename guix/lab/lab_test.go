@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"example.org/collie/agent/secrets"
 )
@@ -51,8 +53,12 @@ func TestVM(t *testing.T) {
 
 // test runs the scripts of a folder, each in a guest of its own.
 func (l *lab) test(t *testing.T, scripts string) {
+	files, err := longestFirst(scripts)
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                scripts,
+		Files:              files,
 		Setup:              l.setup,
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -86,6 +92,29 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"built-alike": l.builtAlike,
 		},
 	})
+}
+
+// longestFirst are the scripts of a folder, by the number of their commands: what takes minutes mustn't begin when the others
+// are done, and leave a processor idle.
+func longestFirst(folder string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.txt"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("there are no scripts in %s", folder)
+	}
+	commands := map[string]int{}
+	for _, file := range files {
+		script, readErr := txtar.ParseFile(file)
+		if readErr != nil {
+			return nil, readErr
+		}
+		for line := range strings.Lines(string(script.Comment)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				commands[file]++
+			}
+		}
+	}
+	slices.SortStableFunc(files, func(a, b string) int { return cmp.Compare(commands[b], commands[a]) })
+	return files, err
 }
 
 // A lab is where the guests are, and the command to work with them.
