@@ -187,7 +187,8 @@ func (l *fakeLayer) switched() []string {
 
 // A world is a machine of fake layers with a repository.
 type world struct {
-	pods func(*fakeLayer) Layer // what stands for the pods; nil: the fake itself
+	pods   func(*fakeLayer) Layer // what stands for the pods; nil: the fake itself
+	system func(*fakeLayer) Layer // and for the system
 
 	t       *testing.T
 	dir     string
@@ -235,7 +236,9 @@ func (w *world) start() {
 	var parts []Part
 	for _, l := range w.layers {
 		p := Part{Name: l.name, Layer: l, Heals: true}
-		if l.name != "pods" {
+		if l.name == "system" && w.system != nil {
+			p.Layer = w.system(l)
+		} else if l.name != "pods" {
 			p.Layer, p.Heals = fakeGuix{l}, w.heal
 		} else if w.images > 0 {
 			p.Layer = movingLayer{l}

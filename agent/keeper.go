@@ -114,16 +114,16 @@ func (k *keeper) run(ctx context.Context) {
 		beside.Go(func() { busy.Run(ctx) })
 		woken = busy.Woken()
 	}
-	ctx = k.waits.On(ctx) // what goes on beside has its own time
+	here := k.waits.On(ctx) // what goes on beside has its own time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case o := <-k.orders:
-			k.obey(ctx, o)
+			k.obey(here, o)
 			next(0)
 		case do := <-k.asked:
-			do(context.WithoutCancel(ctx))
+			do(context.WithoutCancel(here))
 			next(0)
 		case <-woken:
 			k.woken = true
@@ -138,7 +138,7 @@ func (k *keeper) run(ctx context.Context) {
 			}
 			pause := k.every
 			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
-				r := k.look(ctx)
+				r := k.look(here)
 				k.reports <- r
 				if is && k.since.IsZero() && r.quiet() && k.sees(busy) {
 					pause = max(pause, calm)

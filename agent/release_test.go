@@ -91,17 +91,16 @@ func inOrder(t *testing.T, f func(t *testing.T, w *world, d *diary, faults *[]er
 				d.write("pods switch")
 			}
 		}
-		w.startWriting(d)
+		w.system = inDiary(d)
+		w.start()
 		f(t, w, d, faults)
 		w.stop()
 	})
 }
 
-// startWriting begins a life of an agent whose system writes a diary.
-func (w *world) startWriting(d *diary) {
-	w.start()
-	w.c.parts[0].Layer = writingLayer{w.layers[0], d}
-	w.c.keepers["system"].Layer = w.c.parts[0].Layer
+// inDiary makes a layer of one that writes a diary.
+func inDiary(d *diary) func(*fakeLayer) Layer {
+	return func(l *fakeLayer) Layer { return writingLayer{l, d} }
 }
 
 // What a pod holds, and no next pod does, is let go of before a service starts; else the pod stays until it is its turn.
@@ -224,8 +223,8 @@ func TestLettingGoIsResumed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, d := newWorld(t), &diary{}
 				holds := func(l *fakeLayer) Layer { return holdingLayer{l, d, &[]error{}} }
-				w.pods = holds
-				w.startWriting(d)
+				w.system, w.pods = inDiary(d), holds
+				w.start()
 				w.push("a", "system=1", "pods=port")
 				pass(time.Minute)
 				d.read()
@@ -245,12 +244,12 @@ func TestLettingGoIsResumed(t *testing.T) {
 				w.push("b", "system=service", "pods=2")
 				pass(time.Minute)
 				w.stop()
-				next.dir, next.pods, next.commits = next.dir+"/copy", holds, w.commits
+				next.dir, next.system, next.pods, next.commits = next.dir+"/copy", inDiary(d), holds, w.commits
 				if row.ill {
 					next.layers[0].ill["service"] = 5 * time.Second
 				}
 				d.read()
-				next.startWriting(d)
+				next.start()
 				pass(2 * time.Minute)
 				next.is(row.want...)
 				switches := []string{"pods lets go of port", "system switches to service"}

@@ -36,12 +36,18 @@ func (w *world) room() error {
 
 // fill has all writes fail, or none.
 func (w *world) fill(full bool) {
+	if full {
+		w.fails(func() error { return syscall.ENOSPC })
+	} else {
+		w.fails(nil)
+	}
+}
+
+// fails has each write say what full does.
+func (w *world) fails(full func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.full = nil
-	if full {
-		w.full = func() error { return syscall.ENOSPC }
-	}
+	w.full = full
 }
 
 // A fullFile writes half of what it is given where the disk is full.
@@ -76,7 +82,7 @@ func TestADiskThatIsFullForAWhileOnlyDelays(t *testing.T) {
 	var want []string
 	writes := 0
 	inBubble(t, func(t *testing.T, w *world) {
-		w.full = func() error { writes++; return nil }
+		w.fails(func() error { writes++; return nil })
 		want = story(w)
 	})
 	if writes < 20 {
@@ -86,13 +92,13 @@ func TestADiskThatIsFullForAWhileOnlyDelays(t *testing.T) {
 		t.Run(fmt.Sprint("write ", n), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				i := 0
-				w.full = func() error {
+				w.fails(func() error {
 					i++
 					if i > n && i <= n+4 {
 						return syscall.ENOSPC
 					}
 					return nil
-				}
+				})
 				if got := story(w); !reflect.DeepEqual(got, want) {
 					t.Errorf("history\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}
@@ -168,15 +174,13 @@ func TestARequestThatFailsChangesNothing(t *testing.T) {
 				}
 				before, said := w.state(), w.said()
 				for _, sparing := range []int{0, 1} { // journal, and state after it
-					w.mu.Lock()
 					left := sparing
-					w.full = func() error {
+					w.fails(func() error {
 						if left--; left < 0 {
 							return syscall.ENOSPC
 						}
 						return nil
-					}
-					w.mu.Unlock()
+					})
 					if err := w.c.ask(t.Context(), func() error { return row.ask(w.c) }); !errors.Is(err, syscall.ENOSPC) {
 						t.Errorf("it says %v", err)
 					}

@@ -41,6 +41,13 @@ func (f *fake) serve(conn net.Conn) {
 	}
 }
 
+// sent are the requests so far.
+func (f *fake) sent() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.requests)
+}
+
 // listen returns a client of the fake at a real socket.
 func (f *fake) listen(t *testing.T) *Client {
 	t.Helper()
@@ -221,8 +228,8 @@ func TestRequestsAreWhatHerdWrites(t *testing.T) {
 		`(shepherd-command (version 0) (action eval) (service root) (arguments ("(string-append \"a\\n\" \"b\")")) (directory "/"))`,
 		`(shepherd-command (version 0) (action start) (service file-system-/mnt/data) (arguments ()) (directory "/"))`,
 	}
-	if !slices.Equal(f.requests, want) {
-		t.Errorf("got  %q\nwant %q", f.requests, want)
+	if sent := f.sent(); !slices.Equal(sent, want) {
+		t.Errorf("got  %q\nwant %q", sent, want)
 	}
 }
 
@@ -234,8 +241,9 @@ func TestAnyNameIsOneSymbol(t *testing.T) {
 	} {
 		f := &fake{}
 		_ = f.listen(t).Stop(t.Context(), name)
-		if got := `(shepherd-command (version 0) (action stop) (service ` + want + `) (arguments ()) (directory "/"))`; !slices.Equal(f.requests, []string{got}) {
-			t.Errorf("%s: got %q", name, f.requests)
+		request := `(shepherd-command (version 0) (action stop) (service ` + want + `) (arguments ()) (directory "/"))`
+		if sent := f.sent(); !slices.Equal(sent, []string{request}) {
+			t.Errorf("%s: got %q", name, sent)
 		}
 		if datum, err := read([]byte(want)); err != nil || datum != symbol(name) {
 			t.Errorf("%s was read as %q, %v", want, datum, err)
