@@ -3,14 +3,17 @@
 //
 //	UNIXMILLI NAME begin|well|away: REASON
 //
-// The time is that of the first question with that answer. With -serve it answers, too.
+// The time is that of the first question with that answer. A question that is never answered counts once the next one isn't
+// either: a datagram may get lost on its way to the server of names. With -serve it answers, too.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -51,9 +54,19 @@ func main() {
 // watch asks for ever, and says what changed.
 func watch(client *http.Client, url string, say func(time.Time, string)) {
 	well, known := false, false
+	var since time.Time // when a question got no answer first
 	for range time.Tick(every) {
 		begun := time.Now()
 		err := ask(client, url)
+		if silent := (net.Error)(nil); errors.As(err, &silent) && silent.Timeout() {
+			if since.IsZero() {
+				since = begun
+				continue
+			}
+			begun = since
+		} else {
+			since = time.Time{}
+		}
 		if known && well == (err == nil) {
 			continue
 		}
