@@ -54,9 +54,13 @@ lint:
 sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 gcc := command -v gcc >/dev/null || { $(sudo) apt-get update -qq && $(sudo) apt-get install -qq -y gcc libc6-dev; }
 
+# With one processor, since Go 1.26 crashes where two goroutines of a testing/synctest bubble meet a timer that is due: both
+# use the race detector's one context of the bubble. What races is found all the same, by who waits for whom.
+race := -race -cpu 1 -parallel 4
+
 test-unit:
 	@$(gcc)
-	go test -race $(units)
+	go test $(race) $(units)
 
 lab: build
 	guix/lab/lab build
@@ -68,7 +72,7 @@ logged = go test -v $(1) 2>&1 | tee -a $(log) | grep --line-buffered -Ev '^ *(==
 test: lint build
 	@rm -f $(log)
 	@$(gcc)
-	@$(call logged,-race $(units))
+	@$(call logged,$(race) $(units))
 	guix/lab/lab build
 	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
