@@ -88,8 +88,11 @@ func TestALostTargetIsWrittenAgain(t *testing.T) {
 					if h := w.history(); h[0].Outcome != "returned" {
 						t.Errorf("history: %+v", h[0])
 					}
-					if _, err := w.c.store.target(layer, layer+"-1"); err != nil {
-						t.Error(err)
+					if now, err := w.c.store.target(layer, layer+"-1"); err != nil || now.Revision != "a" {
+						t.Errorf("the target is %+v, %v, want the one that a was prepared with", now, err)
+					}
+					if lost := w.state().Lost; len(lost) > 0 {
+						t.Errorf("it counts as lost: %v", lost)
 					}
 					w.neverPrunes(t, layer, layer+"-1")
 				})
