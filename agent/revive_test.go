@@ -96,38 +96,48 @@ func TestAReturnRevivesWhatWasGivenUp(t *testing.T) {
 	}
 }
 
-// An incomplete return is told until what was ill is well.
-func TestAnIncompleteReturnIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		l := &givenUpLayer{fakeLayer: w.layers[0], needs: 100}
-		w.startWith(l)
-		w.push("a", "system=1", "home=1", "pods=1")
-		pass(time.Minute)
-		w.layers[2].set(func(l *fakeLayer) { l.ill["2"] = 10 * time.Second })
-		w.push("b", "system=1", "home=1", "pods=2")
-		pass(5 * time.Second)
-		l.set(func(*fakeLayer) { l.ill = true })
-		pass(5 * time.Minute)
-		const says = "the roll-back from revision b to a is incomplete: service door: stopped: disabled"
-		told := func() string { return w.status(t, w.agentOf(t)).Incomplete }
-		if got := told(); got != says {
-			t.Errorf("status: %q, want %q", got, says)
-		}
-		if h := w.history()[0]; h.Outcome != "incomplete" || !strings.HasSuffix(h.Reason, "; "+says) {
-			t.Errorf("history: %+v", h)
-		}
-		w.stop()
-		w.startWith(l)
-		defer w.stop()
-		pass(time.Minute)
-		if got := told(); got != says {
-			t.Errorf("status of the next life: %q, want %q", got, says)
-		}
-		l.set(func(*fakeLayer) { l.ill = false })
-		pass(time.Minute)
-		if got := told(); got != "" {
-			t.Errorf("status, when all is well: %q", got)
-		}
-	})
+// An incomplete return is shown until what was ill is well, or another revision is good.
+func TestAnIncompleteReturnIsShown(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		ends func(w *world, l *givenUpLayer)
+	}{
+		{"it is well", func(_ *world, l *givenUpLayer) { l.set(func(*fakeLayer) { l.ill = false }) }},
+		{"another is good", func(w *world, _ *givenUpLayer) { w.push("c", "system=1", "home=1", "pods=3") }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				l := &givenUpLayer{fakeLayer: w.layers[0], needs: 100}
+				w.startWith(l)
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				w.layers[2].set(func(l *fakeLayer) { l.ill["2"] = 10 * time.Second })
+				w.push("b", "system=1", "home=1", "pods=2")
+				pass(5 * time.Second)
+				l.set(func(*fakeLayer) { l.ill = true })
+				pass(5 * time.Minute)
+				const says = "the roll-back from revision b to a is incomplete: service door: stopped: disabled"
+				told := func() string { return w.status(t, w.agentOf(t)).Incomplete }
+				if got := told(); got != says {
+					t.Errorf("status: %q, want %q", got, says)
+				}
+				if h := w.history()[0]; h.Outcome != "incomplete" || !strings.HasSuffix(h.Reason, "; "+says) {
+					t.Errorf("history: %+v", h)
+				}
+				w.stop()
+				w.startWith(l)
+				defer w.stop()
+				pass(time.Minute)
+				if got := told(); got != says {
+					t.Errorf("status of the next life: %q, want %q", got, says)
+				}
+				row.ends(w, l)
+				pass(time.Minute)
+				if got := told(); got != "" {
+					t.Errorf("status after that: %q", got)
+				}
+			})
+		})
+	}
 }

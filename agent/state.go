@@ -164,7 +164,8 @@ type Stuck struct {
 	At       time.Time `json:"at"`
 }
 
-// Incomplete is a return after which not all of good is well. It ends as soon as that is well.
+// Incomplete is a return after which not all of good is well. It ends as soon as that is well, or
+// another revision is good.
 type Incomplete struct {
 	Revision string    `json:"revision"` // that failed
 	Good     string    `json:"good"`

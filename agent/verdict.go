@@ -143,7 +143,7 @@ func (c *conductor) good() error {
 		return err
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
-	c.state.Good = good
+	c.state.Good, c.state.Incomplete = good, nil // what was ill at the good revision before has a problem of its own
 	c.state.Rollout, c.state.Lost = nil, nil
 	c.state.Later, c.state.Cut = nil, 0
 	c.log.Info("good", "revision", c.state.Good.Revision)
