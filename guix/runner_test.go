@@ -35,7 +35,7 @@ func readPID(file string) int {
 
 func TestGuixHasASessionALogAndANote(t *testing.T) {
 	m := newMachine(t)
-	m.now("early", `ps -o sid= -p $$ >"$me/sid"; echo $$ >"$me/pid"; ls "$root/var/lib/collie/logs" >"$me/notes"; readlink /proc/$$/fd/1 >"$me/stdout"; ls /proc/$$/fd >"$me/fds"; env >"$me/environment"`)
+	m.now("early", `read -r _ _ _ _ _ sid _ </proc/$$/stat; echo $sid >"$me/sid"; echo $$ >"$me/pid"; ls "$root/var/lib/collie/logs" >"$me/notes"; readlink /proc/$$/fd/1 >"$me/stdout"; ls /proc/$$/fd >"$me/fds"; env >"$me/environment"`)
 	t.Setenv("SECRET", "x")
 	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"system", "nothing"}})
 	if err != nil || out.code != 0 {
