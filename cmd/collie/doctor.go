@@ -26,6 +26,9 @@ func doctorCmd(c *cli) *cobra.Command {
 				return &exitError{exitUsage, errors.New("doctor looks at what the machine's Collie needs: leave --scope user out")}
 			}
 			found := agent.Examine(cmd.Context(), config, filepath.Dir(c.agent.Socket), c.agent.Status)
+			if err := cmd.Context().Err(); err != nil {
+				return err // what couldn't be asked any more isn't ill
+			}
 			if err := c.show(found, found.Text(), asJSON); err != nil {
 				return err
 			}

@@ -27,23 +27,27 @@
   #:use-module ((guix licenses) #:prefix license:)
   #:use-module (guix packages)
   #:use-module (guix utils)
+  #:use-module ((srfi srfi-1) #:select (any))
   #:use-module (srfi srfi-34)
   #:export (collie
             install-documentation))
 
 (define %checkout
   ;; The absolute name of Collie's sources, or #f where this module stands
-  ;; alone.  A compiled module knows its source; with a relative load path
-  ;; that isn't so, and `local-file' would look for "../../.." below the
-  ;; current directory.
-  (let* ((directory (or (current-source-directory)
-                        (and=> (search-path %load-path "collie/packages.scm")
-                               dirname)))
-         (root (false-if-exception
-                (canonicalize-path (string-append directory "/../../..")))))
-    (and root
-         (file-exists? (string-append root "/cmd/collie/main.go"))
-         root)))
+  ;; alone.  The load path leads to a checkout's module, whatever was compiled
+  ;; of another; a channel's is elsewhere, and its compiled module knows where
+  ;; it was.  Neither name needs to be absolute, and `local-file' would look
+  ;; for "../../.." below the current directory.
+  (any (lambda (directory)
+         (let ((root (and directory
+                          (false-if-exception
+                           (canonicalize-path
+                            (string-append directory "/../../.."))))))
+           (and root
+                (file-exists? (string-append root "/cmd/collie/main.go"))
+                root)))
+       (list (and=> (search-path %load-path "collie/packages.scm") dirname)
+             (current-source-directory))))
 
 (define (check-checkout)
   "Raise an error unless the sources and their libraries are there."
