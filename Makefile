@@ -66,7 +66,7 @@ lab: build
 	guix/lab/lab build
 
 # The log has everything, the screen all but what passes.
-logged = go test -v $(1) 2>&1 | tee -a $(log) | grep --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
+logged = go test -v $(1) 2>&1 | tee -a $(log) | grep -a --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
 
 # It promises that everything ran, so a skipped test fails it. As root nothing needs to be skipped.
 test: lint build
@@ -75,8 +75,8 @@ test: lint build
 	@$(call logged,$(race) $(units))
 	guix/lab/lab build
 	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
-	@if grep -q '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep '^ *--- SKIP' $(log); exit 1; fi
-	@echo "test: ok, $$(grep -ce '--- PASS' $(log)) passed, none skipped"
+	@if grep -aq '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep -a '^ *--- SKIP' $(log); exit 1; fi
+	@echo "test: ok, $$(grep -ace '--- PASS' $(log)) passed, none skipped"
 
 # Guix's package is built without a network. It isn't committed, and Go looks at nothing else once it is there.
 dist:
