@@ -381,7 +381,10 @@ func (c *conductor) keep(layer string) error {
 		}
 	}
 	if id := c.about.Targets[layer]; id != "" && !c.asked.IsZero() {
-		o.about, _ = c.target(layer, id) // the switch says what is wrong with it
+		var err error
+		if o.about, err = c.target(layer, id); err != nil {
+			o.about = Target{Layer: layer, ID: id} // the switch says what is wrong with it
+		}
 	}
 	c.order(layer, o)
 	return nil

@@ -167,13 +167,13 @@ func (c *conductor) takeBack(layer, id string) string {
 // clear tells whether a rollout may begin now. Each layer is looked at once more, as what is ill already isn't the
 // revision's fault, and what someone else did since is left; and nobody may be at the same work.
 func (c *conductor) clear(set Set, now time.Time) (bool, error) {
-	if c.asked.IsZero() {
+	if c.asked.IsZero() || !c.about.equal(set) {
 		c.asked, c.about = now, set
 		return false, c.keepAll()
 	}
 	for _, p := range c.parts {
 		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
-		if id != "" && (seen.target != id || seen.at.Before(c.asked)) {
+		if id != "" && (seen.target != id || seen.at.Before(c.asked) || seen.about != set.Targets[p.Name]) { // one that was due anyway may come first
 			return false, nil
 		}
 	}

@@ -68,7 +68,8 @@ type report struct {
 	own      Change   // what is due for the agent's own service, if the layer has that
 	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
 	problems []Problem
-	taken    string // who has what a switch needs that waits for this look
+	about    string // ID of the target that a rollout would switch to, which waits for this look
+	taken    string // who has what that switch needs
 	drift    *Drift // someone else switched the layer
 	healing  string // why it is switched back: told before, and again when it was healed
 	healed   bool
@@ -238,7 +239,7 @@ func (k *keeper) beside(ctx context.Context, do func() error) error {
 func (k *keeper) look(ctx context.Context) report {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %v", lookLimit))
 	defer cancel()
-	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival}
+	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival, about: k.about.ID}
 	if l, has := k.Layer.(selfKeeper); has {
 		var unseen error
 		if r.own, unseen = l.Own(ctx, k.target); unseen != nil {

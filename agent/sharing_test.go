@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -131,4 +132,34 @@ func TestACommitThatChangesMoreIsSwitchedToAndReturned(t *testing.T) {
 		pass(retryMost + 2*testSoak)
 		w.good("c")
 	})
+}
+
+// A look that was due anyway may come between the question and its answer: it doesn't know to what the layer would be switched.
+func TestALookThatDoesNotKnowTheSwitchDoesNotCount(t *testing.T) {
+	asked, next := time.Now(), Set{Revision: "b", Targets: map[string]string{"pods": "pods-2"}}
+	for _, row := range []struct {
+		name  string
+		seen  report
+		about Set
+		want  bool
+	}{
+		{"it was due anyway", report{target: "pods-1", at: asked.Add(time.Second)}, next, false},
+		{"it was about another commit", report{target: "pods-1", at: asked.Add(time.Second), about: "pods-2"}, Set{Targets: map[string]string{"pods": "pods-3"}}, false},
+		{"it was before", report{target: "pods-1", at: asked.Add(-time.Second), about: "pods-2"}, next, false},
+		{"it was asked for", report{target: "pods-1", at: asked.Add(time.Second), about: "pods-2"}, next, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := &conductor{asked: asked, about: row.about, seen: map[string]report{"pods": row.seen}, others: func() []string { return nil }}
+			c.state.Current.Targets = map[string]string{"pods": "pods-1"}
+			c.parts = []Part{{Name: "pods"}}
+			c.keepers = map[string]*keeper{"pods": {orders: make(chan order, 1)}}
+			c.store = store{dir: t.TempDir()}
+			c.log = slog.New(slog.DiscardHandler)
+			c.held = map[string]Target{"pods-1": {Layer: "pods", ID: "pods-1"}, "pods-2": {Layer: "pods", ID: "pods-2"}}
+			c.preparer = &preparer{}
+			if clear, err := c.clear(next, asked.Add(2*time.Second)); err != nil || clear != row.want {
+				t.Errorf("clear: %v, %v", clear, err)
+			}
+		})
+	}
 }
