@@ -39,7 +39,7 @@ func (c *conductor) settleMoved() {
 	for _, p := range c.parts {
 		if l, is := p.Layer.(displacing); is {
 			if err := l.Settle(); err != nil {
-				c.log.Warn("what was moved is told once more, after the next rollout", "layer", p.Name, "err", err)
+				c.log.Warn("what was moved is shown again after the next rollout", "layer", p.Name, "err", err)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func (l displacingLayer) Settle() error {
 	return nil
 }
 
-// What a rollout moved is told with its verdict, and in the status until the next begins.
+// What a rollout moved is shown with its verdict, and in the status until the next begins.
 func TestFilesThatARolloutMoved(t *testing.T) {
 	for _, row := range []struct {
 		name  string

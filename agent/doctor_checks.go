@@ -165,7 +165,7 @@ func checkRepository(ctx context.Context, m *machine) (string, error) {
 	return strings.Join(well, ", "), nil
 }
 
-// is tells whether a user of that name looks.
+// is reports whether a user of that name looks.
 func (m *machine) is(name string) bool {
 	u, err := user.Lookup(name)
 	return err == nil && u.Uid == strconv.Itoa(int(m.me))

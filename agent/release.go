@@ -37,12 +37,12 @@ type taker struct {
 	target Target
 }
 
-// begins tells whether a change starts something, which may take what another layer has.
+// begins reports whether a change starts something, which may take what another layer has.
 func begins(c Change) bool {
 	return !c.Waits && slices.Contains([]string{"start", "restart", "run", "create", "replace"}, c.Does)
 }
 
-// take tells whether one of takers will start something. What can't be asked may.
+// take reports whether one of takers will start something. What can't be asked may.
 func take(ctx context.Context, takers []taker) bool {
 	return slices.ContainsFunc(takers, func(t taker) bool {
 		changes, err := t.Layer.Diff(ctx, t.target)

@@ -122,7 +122,7 @@ func (c *conductor) unwell(watched time.Time) (ill []Problem, waits bool) {
 	return ill, waits
 }
 
-// illBefore tells whether a problem was there before the rollout, or another of the same subject.
+// illBefore reports whether a problem was there before the rollout, or another of the same subject.
 func (r *Rollout) illBefore(p Problem) bool {
 	return slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
 }

@@ -30,7 +30,7 @@ func silentSocket(t *testing.T) string {
 	return socket
 }
 
-// Whatever a switch asks outside of the agent is told as what it waits for.
+// Whatever a switch asks outside of the agent is shown as what it waits for.
 func TestASwitchTellsWhomItWaitsFor(t *testing.T) {
 	if testing.Short() {
 		t.Skip("each waits for five seconds")

@@ -82,7 +82,7 @@ func answerOn(ctx context.Context, listeners []net.Listener, handler http.Handle
 	defer cancel()
 	cut := server.Shutdown(shutdown)
 	if errors.Is(cut, context.DeadlineExceeded) {
-		cut = server.Close() // who still waits is told that the agent ended
+		cut = server.Close() // a client that still waits sees that the agent ended
 	}
 	err = errors.Join(err, cut)
 	for range open {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Long is how long an answer may take before a person is told whom is waited for.
+// Long is how long an answer may take before the status shows whom is waited for.
 const Long = 5 * time.Second
 
 // A Board has the questions of one piece of work that have no answer yet. The zero Board is ready, for many goroutines.
