@@ -37,7 +37,7 @@ func (p *Podman) askContainer(ctx context.Context, c life, probe *Probe) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	dial := func(ctx context.Context, host string, port int) (net.Conn, error) {
-		if c.infra == 0 {
+		if c.onMachine {
 			return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(cmp.Or(host, "127.0.0.1"), strconv.Itoa(port)))
 		}
 		return p.dialInside(ctx, c.infra, host, port)
@@ -250,6 +250,9 @@ func healthAnswer(frame []byte) error {
 // network would, or to host. The number comes from Podman, which the pod user can make say anything: a network that isn't
 // that user's isn't entered.
 func (p *Podman) dialInside(ctx context.Context, pid int, host string, port int) (net.Conn, error) {
+	if pid <= 0 {
+		return nil, fmt.Errorf("Podman says that process %d holds the pod's network", pid)
+	}
 	if p.Account == nil {
 		return nil, errors.New("whose network it is isn't known")
 	}

@@ -22,7 +22,7 @@ import (
 func asked(t *testing.T, probe Probe) string {
 	t.Helper()
 	probe.Timeout = 1
-	if err := Connect("").askContainer(t.Context(), life{}, &probe); err != nil {
+	if err := Connect("").askContainer(t.Context(), life{onMachine: true}, &probe); err != nil {
 		return err.Error()
 	}
 	return "passes"
@@ -180,6 +180,11 @@ func TestNetworksOfOthersAreNotEntered(t *testing.T) {
 	probe := Probe{TCPSocket: &TCPProbe{Host: "127.0.0.1", Port: portOf(t, l.Addr().String())}, Timeout: 1}
 	if err := p.askContainer(t.Context(), life{infra: os.Getpid()}, &probe); err != errGone {
 		t.Errorf("this machine's: %v", err)
+	}
+	for _, pid := range []int{0, -1} {
+		if err := p.askContainer(t.Context(), life{infra: pid}, &probe); err == nil {
+			t.Errorf("process %d: the machine itself was asked", pid)
+		}
 	}
 	if err := p.endContainer(t.Context(), life{pid: os.Getpid()}, 0); err == nil {
 		t.Error("this process is one to end")

@@ -47,7 +47,8 @@ type probedContainer struct {
 type life struct {
 	pod, container string // as users know them
 	id             string // the container's; empty: it doesn't run
-	pid, infra     int    // of its first process, and of that which holds the pod's network; 0: the machine's
+	pid, infra     int    // of its first process, and of that which holds the pod's network
+	onMachine      bool   // its network is the machine's, as the repository says
 	started        time.Time
 	grace          time.Duration
 }
@@ -157,12 +158,8 @@ func (pod *probedPod) lifeOf(c *probedContainer, id string, l *livePod) life {
 	if found == nil || found.State != "running" || found.Pid == 0 {
 		return life{}
 	}
-	now := life{pod: pod.want.Name, container: c.Container, id: found.ID, pid: found.Pid, infra: l.infra.Pid,
-		started: time.Unix(found.StartedAt, 0), grace: pod.want.grace()}
-	if pod.want.HostNetwork {
-		now.infra = 0
-	}
-	return now
+	return life{pod: pod.want.Name, container: c.Container, id: found.ID, pid: found.Pid, infra: l.infra.Pid,
+		onMachine: pod.want.HostNetwork, started: time.Unix(found.StartedAt, 0), grace: pod.want.grace()}
 }
 
 // begin asks a new life of a container: about its start first, if it has such a probe.
