@@ -502,6 +502,8 @@ func (p *Podman) stopPod(ctx context.Context, name string) error {
 // Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
 // with its grace first. The volume of a claim is never removed.
 func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
+	ctx, cancel := withLimit(ctx, wholeKeep)
+	defer cancel()
 	pods, secrets, alone := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, r := range rs {
 		for _, pod := range r.Pods {

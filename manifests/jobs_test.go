@@ -82,8 +82,14 @@ func TestLogLines(t *testing.T) {
 		{"\x01\x00\x00\x00\xff\xff\xff\xffcut", "cut"},
 		{"\x01\x00\x00", "\x01\x00\x00"[3:]},
 	} {
-		if got := strings.Join(logLines([]byte(c.stream), 5), "|"); got != c.want {
-			t.Errorf("%q: got %q, want %q", c.stream, got, c.want)
+		for _, piece := range []int{1, 3, 4096} {
+			var log said
+			for part := range slices.Chunk([]byte(c.stream), piece) {
+				_, _ = log.Write(part)
+			}
+			if got := strings.Join(log.lines(5), "|"); got != c.want {
+				t.Errorf("%q in pieces of %d: got %q, want %q", c.stream, piece, got, c.want)
+			}
 		}
 	}
 }

@@ -362,11 +362,16 @@ type plan struct {
 }
 
 func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
 	live, err := p.observe(ctx)
 	if err != nil {
 		return plan{}, err
 	}
 	todo := plan{live: live}
+	if err := p.learnWhose(ctx, live); err != nil {
+		return plan{}, err
+	}
 	p.ailing(live)
 	p.mindPorts(live)
 	order, awaited := ranks(r.Pods), map[string]bool{}
@@ -378,9 +383,6 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	byObject := map[string][]*livePod{}
 	for _, name := range slices.Sorted(maps.Keys(live)) {
 		l := live[name]
-		if err := p.learnWhose(ctx, l); err != nil {
-			return plan{}, err
-		}
 		if l.ours() && l.runs() && !p.isHook(name) {
 			byObject[l.object()] = append(byObject[l.object()], l)
 		}
@@ -552,6 +554,8 @@ const tooManyRestarts = 3
 // Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then. It
 // tells the forwarder where connections to r go; Diff doesn't, as it is asked of what isn't live yet, too.
 func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
 	live, err := p.observe(ctx)
 	if err != nil {
 		return nil, err
@@ -611,6 +615,8 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 
 // List tells how each pod of r is.
 func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
 	live, err := p.observe(ctx)
 	if err != nil {
 		return nil, err

@@ -3,10 +3,10 @@ package manifests
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,8 +29,7 @@ import (
 
 // What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
 const (
-	maxAnswer   = 32 << 20
-	maxComplain = 2 << 10 // of an error text
+	maxComplain = 2 << 10 // bytes of an error text
 
 	quick = 30 * time.Second // lists, inspections, small writes
 	// The rest waits for others: an image, a container's grace, an init container. The caller's deadline is usually shorter.
@@ -38,6 +37,10 @@ const (
 	longPlay  = 2 * time.Minute
 	longStart = 5 * time.Minute
 	longStop  = 10 * time.Minute
+
+	// However many questions it takes.
+	wholeLook = 2 * time.Minute  // to look at all pods
+	wholeKeep = 20 * time.Minute // to stop and remove what nobody needs
 )
 
 // A Podman is one user's Podman, reached by the socket of its API.
@@ -182,6 +185,7 @@ type request struct {
 	header           http.Header
 	body             any // marshalled as JSON, which is YAML too; nil: none
 	timeout          time.Duration
+	most             int64 // bytes of an answer that isn't JSON; 0: mostAnswered
 }
 
 // String says what is asked: POST /pods/web-1/stop.
@@ -220,8 +224,8 @@ func (c *conflict) Error() string {
 	return strings.Join(slices.DeleteFunc(c.Errs, func(s string) bool { return s == "" }), "; ")
 }
 
-// ask makes the call and decodes its answer into out, unless that is nil, or a buffer that takes it as it is. It tells whether the call did anything: 304
-// says that all was so already.
+// ask makes the call and decodes its answer into out, unless that is nil, or a writer that takes it as it is. It reports
+// whether the call did anything: 304 says that all was so already.
 func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err error) {
 	conn, err := p.connection(ctx)
 	if err != nil {
@@ -229,6 +233,9 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 	}
 	if r.timeout == 0 {
 		r.timeout = quick
+	}
+	if r.most == 0 {
+		r.most = mostAnswered
 	}
 	ctx, cancel := withLimit(ctx, r.timeout)
 	defer cancel()
@@ -255,22 +262,23 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 		return false, p.silent(ctx, err)
 	}
 	defer resp.Body.Close()
-	resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
-	text, wantsText := out.(*bytes.Buffer)
-	switch {
+	switch raw, isRaw := out.(io.Writer); {
 	case resp.StatusCode == http.StatusNotModified:
 		return false, nil
-	case resp.IsSuccess() && wantsText:
-		if _, err := text.ReadFrom(resp.Body); err != nil {
-			return true, fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
-		}
-		return true, nil
+	case resp.IsSuccess() && isRaw:
+		_, err = io.Copy(raw, http.MaxBytesReader(nil, resp.Body, r.most))
+	case resp.IsSuccess() && out != nil:
+		err = decode(resp.Body, out)
 	case resp.IsSuccess():
-		if err := resp.Process(out); err != nil {
-			return true, fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
-		}
-		return true, nil
+		_, err = io.Copy(io.Discard, http.MaxBytesReader(nil, resp.Body, r.most))
 	}
+	if resp.IsSuccess() {
+		if err != nil {
+			err = fmt.Errorf("reading the answer of the Podman API at %s: %s", p.socket, clip(err.Error()))
+		}
+		return true, err
+	}
+	resp.Body = http.MaxBytesReader(nil, resp.Body, mostKept)
 	err = resp.ProcessWithError(nil, &conflict{})
 	return false, &apiError{status: resp.StatusCode, says: clip(err.Error())}
 }
@@ -325,6 +333,9 @@ type portMapping struct {
 func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
 	var all []container
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/json", query: url.Values{"all": {"true"}}}, &all)
+	if err == nil {
+		err = countPorts(all)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing containers: %w", err)
 	}
@@ -386,9 +397,9 @@ func (p *Podman) execProbe(ctx context.Context, id string, command []string) err
 		defer cancel()
 		_, _ = p.ask(ctx, request{method: http.MethodPost, endpoint: "/exec/%s/remove", names: []string{made.ID}, body: map[string]any{"Force": true}}, nil)
 	}()
-	var says bytes.Buffer
+	var says said
 	_, err = p.ask(ctx, request{method: http.MethodPost, endpoint: "/exec/%s/start", names: []string{made.ID},
-		body: map[string]any{"Detach": false}}, &says)
+		body: map[string]any{"Detach": false}, most: mostStreamed}, &says)
 	if err != nil {
 		return err
 	}
@@ -402,50 +413,24 @@ func (p *Podman) execProbe(ctx context.Context, id string, command []string) err
 	if is.Running || is.ExitCode == 0 {
 		return nil
 	}
-	if said := logLines(says.Bytes(), 1); len(said) > 0 {
-		return fmt.Errorf("exit code %d: %s", is.ExitCode, said[0])
+	if last := says.lines(1); len(last) > 0 {
+		return fmt.Errorf("exit code %d: %s", is.ExitCode, last[0])
 	}
 	return fmt.Errorf("exit code %d", is.ExitCode)
 }
 
 // containerLog returns the last lines that a container wrote, each bounded, of output and errors alike.
 func (p *Podman) containerLog(ctx context.Context, id string, lines int) ([]string, error) {
-	var stream bytes.Buffer
+	var says said
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/%s/logs", names: []string{id},
-		query: url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {strconv.Itoa(lines)}}}, &stream)
+		query: url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {strconv.Itoa(lines)}}, most: mostStreamed}, &says)
 	if err != nil {
 		return nil, fmt.Errorf("reading the log of container %.12s: %w", id, err)
 	}
-	return logLines(stream.Bytes(), lines), nil
+	return says.lines(lines), nil
 }
 
 const mostLine = 300 // bytes of a line of a log that a person is shown
-
-// logLines takes a log apart: frames of 8 bytes, the last four of which are the length of what follows; or plain text,
-// where the container has a terminal.
-func logLines(stream []byte, most int) []string {
-	var text []byte
-	for rest := stream; len(rest) > 0; {
-		if len(rest) < 8 || rest[0] > 2 || rest[1]|rest[2]|rest[3] != 0 {
-			text = append(text, rest...)
-			break
-		}
-		frame := rest[8:]
-		n := min(uint64(binary.BigEndian.Uint32(rest[4:8])), uint64(len(frame)))
-		text, rest = append(text, frame[:n]...), frame[n:]
-	}
-	var lines []string
-	for line := range strings.Lines(string(text)) {
-		line = printable(line)
-		if len(line) > mostLine {
-			line = strings.ToValidUTF8(line[:mostLine], "") + "…"
-		}
-		if line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines[max(0, len(lines)-most):]
-}
 
 // printable makes of a foreign text what a person can be shown.
 func printable(text string) string {

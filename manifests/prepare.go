@@ -20,10 +20,8 @@ func (p *Podman) Prepare(ctx context.Context, m *Manifests, revision string, tel
 		return Rendered{}, err
 	}
 	live := p.sort(everything)
-	for _, l := range live {
-		if err := p.learnWhose(ctx, l); err != nil {
-			return Rendered{}, err
-		}
+	if err := p.learnWhose(ctx, live); err != nil {
+		return Rendered{}, err
 	}
 	remaining := have.remaining(m, live)
 	if err := vacant(m, everything, live, remaining); err != nil {

@@ -213,16 +213,23 @@ func vacant(m *Manifests, all []container, live map[string]*livePod, remaining [
 	return nil
 }
 
-// learnWhose asks for the labels of a pod that has no container but the infra container, which has none.
-func (p *Podman) learnWhose(ctx context.Context, l *livePod) error {
-	if l.labels != nil {
+// learnWhose asks for the labels of the pods that have no container but the infra container, which has none. It asks once,
+// as there may be any number of them.
+func (p *Podman) learnWhose(ctx context.Context, live map[string]*livePod) error {
+	unknown := func(l *livePod) bool { return l.labels == nil }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(live)), unknown) {
 		return nil
 	}
-	info, err := p.inspectPod(ctx, l.name)
-	if err == nil && info != nil {
-		l.labels = info.Labels
+	own, err := p.listPods(ctx)
+	if err != nil {
+		return err
 	}
-	return err
+	for _, i := range own {
+		if l := live[i.Name]; l != nil && unknown(l) {
+			l.labels = i.Labels
+		}
+	}
+	return nil
 }
 
 func (c container) holds(port HostPort) bool {
