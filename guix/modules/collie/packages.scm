@@ -112,8 +112,6 @@ default the one that was built."
      (begin
        (check-checkout)
        (list
-        ;; go.mod says 1.26, for go-git, but GOPATH mode, in which this
-        ;; builds, doesn't look.
         #:go go-1.25
         #:install-source? #f
         #:import-path "example.org/collie/cmd/collie"
