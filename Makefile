@@ -6,7 +6,7 @@
 # make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
 # make dist       put the libraries into vendor/, for Guix's package
-# make channel    the branch `channel`, for Guix: HEAD with the libraries in vendor/; SIGN=-S signs it
+# make channel    the branch `channel`, for Guix: HEAD with the libraries in vendor/; KEY=… signs it with that key of gpg's
 # make image      a disk image of guix/guest; needs Guix
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
@@ -36,9 +36,10 @@ build:
 	@rm -rf $(checkout) && mkdir -p $(checkout)
 	@git ls-files -z --cached --others --exclude-standard | \
 	    tar --null -T - -c | tar -C $(checkout) -x
-	@go mod vendor -o $(checkout)/vendor
-	goroot=$$(cd / && GOTOOLCHAIN=$(guix_go) go env GOROOT) && cd $(checkout) && GO111MODULE=off GOTOOLCHAIN=local GOFLAGS= \
-	    GOPATH=$(gopath) CGO_ENABLED=0 $$goroot/bin/go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
+	@goroot=$$(cd / && GOTOOLCHAIN=$(guix_go) go env GOROOT) && export GOTOOLCHAIN=local && \
+	    $$goroot/bin/go mod vendor -o $(checkout)/vendor && \
+	    cd $(checkout) && GO111MODULE=off GOFLAGS= GOPATH=$(gopath) CGO_ENABLED=0 \
+	    $$goroot/bin/go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' \
 	    -o $(CURDIR)/bin/collie example.org/collie/cmd/collie
 
 # Each is compared with the code by a test, and what comes from Scheme with what Guix says of it in the lab.
@@ -82,13 +83,8 @@ test: lint build
 dist:
 	go mod vendor
 
-# Neither the worktree nor its index changes.
 channel: dist
-	@index=$$(mktemp -d) && trap 'rm -r "$$index"' EXIT && export GIT_INDEX_FILE=$$index/index && \
-	    git read-tree HEAD && git add --force vendor && \
-	    before=$$(git rev-parse --quiet --verify refs/heads/channel || :) && \
-	    commit=$$(git commit-tree $(SIGN) $${before:+-p $$before} -p HEAD -m "Collie $(VERSION), with its libraries" $$(git write-tree)) && \
-	    git update-ref refs/heads/channel $$commit && git log -1 --format='channel: %h %s' channel
+	@guix/channel $(VERSION) $(KEY)
 
 guix := $(shell command -v guix)
 guest := -L guix/modules -L guix/guest/modules guix/guest/system.scm

@@ -1,22 +1,102 @@
-;; What `guix pull --news' tells those who have Collie as a channel, the newest first.
+;;; Collie: a GitOps pull agent for Guix System
+;;; Copyright © 2026 The authors of Collie
+;;;
+;;; This file is part of Collie, which is free software: you can redistribute
+;;; it and/or modify it under the terms of the GNU General Public License as
+;;; published by the Free Software Foundation, either version 3 of the
+;;; License, or (at your option) any later version.  See the file LICENSE.
+
+;;; Commentary:
+;;;
+;;; What `guix pull --news' shows to those who have Collie as a channel, the
+;;; newest first.  An entry names the commit that brought what it is about;
+;;; guix/channel replaces that by the release.  Each option is in an entry.
+;;;
+;;; Code:
+
 (channel-news
  (version 0)
  (entry
   (commit "daaebcb5c4c9037de973f056f0b70d40cad7e54c")
   (title (en "What runs keeps running, and a package that works"))
-  (body (en "A Collie that Guix's build system built answered 404 to every command; that is mended.
+  (body (en "A Collie that Guix's build system built answered 404 to every
+command; that is mended.
 
-A port can move between a service and a pod in one commit.  After a roll-back all of the last good revision is checked, and
-started again where it doesn't run; what then isn't well makes the roll-back @code{incomplete}, in @command{collie status}
-and @command{collie history}.  A commit waits while another program has the port of one of its pods.  A full disk, lost or
-damaged state, a killed Shepherd of a user, and a dead @command{pasta} or @command{aardvark-dns} are problems that
-@command{collie status} shows, and the last two are healed.  Services that require each other are a mistake that is found
-before anything is switched.  @command{collie retry} takes back what someone else switched.
+A port can move between a service and a pod in one commit.  After a roll-back
+all of the last good revision is checked, and started again where it doesn't
+run; what then isn't well makes the roll-back @code{incomplete}, in
+@command{collie status} and @command{collie history}.  A commit waits while
+another program has the port of one of its pods.  A full disk, lost or damaged
+state, a killed Shepherd of a user, and a dead @command{pasta} or
+@command{aardvark-dns} are problems that @command{collie status} shows, and
+the last two are healed.  Services that require each other are a mistake that
+is found before anything is switched.  @command{collie retry} takes back what
+someone else switched.
 
-Files under @file{pods/} that belong to editors, and all whose name begins with a dot, are left out: a pod in such a file
-leaves the machine with the next commit.")))
+Files under @file{pods/} that belong to editors, and all whose name begins
+with a dot, are left out: a pod in such a file leaves the machine with the
+next commit.")))
+ (entry
+  (commit "616a3294cfce0680a708e78cd51171f188627e3a")
+  (title (en "The wait for other programs that run Guix"))
+  (body (en "The new field @code{others-timeout} of
+@code{collie-configuration} limits how long a switch waits for a
+@command{guix} that someone else runs.")))
+ (entry
+  (commit "7dedfa83ad16deeeafe6a8d93a114a6b8a0b3024")
+  (title (en "Reboots"))
+  (body (en "With the new field @code{reboots?} of
+@code{collie-configuration} Collie reboots the machine, once a commit is good,
+for what only a boot puts into force.")))
  (entry
   (commit "596ef30a24ef0b643bd4ddd389656401d5d25f11")
   (title (en "Windows"))
-  (body (en "The new field @code{windows} of @code{collie-configuration} says at which times of the week new commits may
-be switched to.  They are prepared before; @command{collie sync --now} doesn't wait."))))
+  (body (en "The new field @code{windows} of @code{collie-configuration} says
+at which times of the week new commits may be switched to.  They are prepared
+before; @command{collie sync --now} doesn't wait.")))
+ (entry
+  (commit "2c5b257ac8108833f64e90708887a47b1df4b54a")
+  (title (en "Private repositories and mirrors"))
+  (body (en "@code{collie-source} has the new fields @code{token-file},
+@code{token-user} and @code{ca-file} for a repository over @code{https}, and
+@code{key-file} and @code{known-hosts} for one over @code{ssh}.  Its
+@code{mirrors}, each a @code{collie-mirror}, are asked when the repository
+doesn't answer or is behind.")))
+ (entry
+  (commit "946b3aad6b08687885d311dc1af4bbcd81cea0e3")
+  (title (en "Tags of images"))
+  (body (en "The new field @code{images} of @code{collie-configuration} is a
+@code{collie-images}: its @code{interval} says how often registries are asked
+whether a tag moved, @code{require-digest?} refuses images without a digest,
+and @code{auth-file} has credentials.")))
+ (entry
+  (commit "848b5cc3185228b032ef6a8b36afcb679869a89e")
+  (title (en "What is kept of former revisions"))
+  (body (en "The new field @code{keep} of @code{collie-configuration} is a
+@code{collie-keep}: @code{revisions} and @code{age} say which former revisions
+stay, and below @code{free} Collie runs @command{guix gc}.")))
+ (entry
+  (commit "e9d76810b2916885671804f46d935297864a59e8")
+  (title (en "Drift"))
+  (body (en "The new field @code{drift} of @code{collie-configuration} says
+whether a system or home that someone else switched is reported or switched
+back.")))
+ (entry
+  (commit "a4312a99af0180bb85d78624376db50e22f4257f")
+  (title (en "Policies of services, and limits of builds"))
+  (body (en "@code{collie-configuration} has new fields: @code{services} says
+what happens to a service whose definition changed, @code{service-timeout} how
+long one may take to stop or start, and @code{max-builds} how much may be
+built on the machine.")))
+ (entry
+  (commit "144a08fecdbf6d9ee26fa620a0d55c5545ce2682")
+  (title (en "The services"))
+  (body (en "@code{collie-service-type} runs the agent, by a
+@code{collie-configuration}.  @code{source} is a @code{collie-source} with
+@code{url}, @code{branch}, @code{interval} and @code{owner}.  @code{host},
+@code{system?} and @code{homes} say what is followed, @code{user},
+@code{create-user?} and @code{subordinate-ids} who runs the pods,
+@code{downgrades?} whether channels may go back, @code{soak} how long all must
+be well.  @code{collie} and @code{podman} are packages.  @code{state},
+@code{grace-period}, @code{pod-grace-period}, @code{respawn-delay} and
+@code{environment-variables} are about the agent's process."))))
