@@ -192,7 +192,7 @@ func (s *Source) readPlan(ctx context.Context, p *place, name string, tip, accep
 func (s *Source) getPlan(ctx context.Context, p *place, name string, want plumbing.Hash, depth int, have plumbing.Hash) error {
 	branch := planBranch + name
 	err := s.within(ctx, s.transfer, "fetching "+branch+" from "+p.url, func(ctx context.Context) error {
-		got, err := fetch(ctx, p, branch, s.clone.storage(), depth, have)
+		got, err := fetch(ctx, p, branch, s.clone, depth, have)
 		if err == nil && got != want {
 			err = fmt.Errorf("it moved to %s meanwhile", got)
 		}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -104,9 +103,9 @@ func (b branches) tip(repository, branch string) (plumbing.Hash, error) {
 		repository, branch, strings.Join(others, ", ")))
 }
 
-// fetch brings a branch's newest commit to sto: depth commits of its history, all if 0, less what is in the
+// fetch brings a branch's newest commit into a clone: depth commits of its history, all if 0, less what is in the
 // history of have.
-func fetch(ctx context.Context, p *place, branch string, sto *filesystem.Storage, depth int, have plumbing.Hash) (tip plumbing.Hash, err error) {
+func fetch(ctx context.Context, p *place, branch string, into *clone, depth int, have plumbing.Hash) (tip plumbing.Hash, err error) {
 	s, err := p.dial(ctx)
 	if err != nil {
 		return plumbing.ZeroHash, err
@@ -153,14 +152,10 @@ func fetch(ctx context.Context, p *place, branch string, sto *filesystem.Storage
 	case want.Capabilities.Supports(capability.Sideband):
 		pack = sideband.NewDemuxer(sideband.Sideband, res)
 	}
-	err = packfile.WritePackfileToObjectStorage(sto, pack)
-	if errors.Is(err, packfile.ErrEmptyPackfile) { // even one without an object has a beginning and an end
-		err = errors.New("the server ends before the pack begins")
-	}
-	if err != nil {
+	if err := into.unpack(ctx, pack); err != nil {
 		return plumbing.ZeroHash, err
 	}
-	return tip, addShallow(sto, res.Shallows)
+	return tip, addShallow(into.storage(), res.Shallows)
 }
 
 // addShallow notes where history was cut, for git: people look into the clone with it.

@@ -398,7 +398,7 @@ func (s *Source) fetchAfresh(ctx context.Context, p *place, last plumbing.Hash) 
 
 func (s *Source) get(ctx context.Context, p *place, depth int, have plumbing.Hash) (tip plumbing.Hash, err error) {
 	err = s.within(ctx, s.transfer, "fetching from "+p.url, func(ctx context.Context) (err error) {
-		tip, err = fetch(ctx, p, s.branch, s.clone.storage(), depth, have)
+		tip, err = fetch(ctx, p, s.branch, s.clone, depth, have)
 		return err
 	})
 	if err != nil {
