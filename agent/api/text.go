@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -125,6 +126,18 @@ func (r Restarted) Text() string {
 // plain takes the control characters out of what commits, services and pods say: a terminal obeys them.
 func plain(text string) string { return clean(strings.TrimSpace(text)) }
 
+// A PlainWriter takes out of what goes through it what a terminal would obey, but for the ends of lines: control characters,
+// and marks that turn around the direction of what follows. A character has to come whole.
+type PlainWriter struct{ io.Writer }
+
+func (w PlainWriter) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, clean(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// clean is plain, and leaves the space around a text.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -179,6 +192,7 @@ func generationsText(numbers map[string]int) string {
 
 // Short abbreviates a commit id for people.
 func Short(revision string) string {
+	revision = plain(revision)
 	commit, images, moved := strings.Cut(revision, "+")
 	switch {
 	case revision == "":

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"example.org/collie/agent/api"
 )
 
 func importCmd(c *cli) *cobra.Command {
@@ -20,7 +22,7 @@ func importCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(c.out, is.Text())
+			_, err = fmt.Fprint(api.PlainWriter{Writer: c.out}, is.Text())
 			return err
 		},
 	}

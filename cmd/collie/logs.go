@@ -29,7 +29,8 @@ func logsCmd(c *cli) *cobra.Command {
 			if cmd.Flags().Changed("lines") && q.Lines < 1 {
 				return &exitError{exitUsage, errors.New("--lines: at least 1")}
 			}
-			err := c.agent.Logs(cmd.Context(), q, c.out)
+			out := api.PlainWriter{Writer: c.out} // what is built may write anything
+			err := c.agent.Logs(cmd.Context(), q, out)
 			if !api.Away(err) {
 				return err
 			}
@@ -37,7 +38,7 @@ func logsCmd(c *cli) *cobra.Command {
 			if unread != nil {
 				return err
 			}
-			fault := agent.Logs(cmd.Context(), cfg.State, q, c.out)
+			fault := agent.Logs(cmd.Context(), cfg.State, q, out)
 			if errors.Is(fault, fs.ErrPermission) || errors.Is(fault, fs.ErrNotExist) {
 				return fmt.Errorf("%w; and reading the logs without it: %w", err, fault)
 			}

@@ -106,12 +106,13 @@ func (c *cli) complain(err error) {
 	if text == "" {
 		return
 	}
-	fmt.Fprintf(c.err, "collie: %s\n", text)
+	plain := api.PlainWriter{Writer: c.err} // what servers, services and files say is in it
+	fmt.Fprintf(plain, "collie: %s\n", text)
 	if !c.verbose {
 		return
 	}
 	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
-		fmt.Fprintf(c.err, "  because: %s\n", cause)
+		fmt.Fprintf(plain, "  because: %s\n", cause)
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duratio
 		}
 		if line := p.Preparing.Text(); line != told {
 			told = line
-			fmt.Fprintln(c.err, line)
+			fmt.Fprintln(api.PlainWriter{Writer: c.err}, line)
 		}
 		return false
 	})

@@ -63,24 +63,25 @@ func pushedRefs(in io.Reader) (all []pushedRef) {
 // follow shows what the agent has to say of a ref.
 func (c *cli) follow(ctx context.Context, client api.Client, p pushedRef) {
 	told := ""
+	out := api.PlainWriter{Writer: c.out}
 	for {
 		answer, err := client.Pushed(ctx, p.ref, p.commit)
 		switch {
 		case ctx.Err() != nil:
 			if name, is := strings.CutPrefix(p.ref, "refs/heads/plan/"); is {
-				fmt.Fprintf(c.out, "That takes longer: ask `collie plan %s`.\n", name)
+				fmt.Fprintf(out, "That takes longer: ask `collie plan %s`.\n", name)
 			}
 			return
 		case api.Away(err), errors.Is(err, fs.ErrPermission):
-			fmt.Fprintln(c.out, "The agent doesn't run, so nothing is known of this push yet: see `herd status collie`.")
+			fmt.Fprintln(out, "The agent doesn't run, so nothing is known of this push yet: see `herd status collie`.")
 			return
 		case err != nil:
-			fmt.Fprintf(c.out, "collie: %v\n", err)
+			fmt.Fprintf(out, "collie: %v\n", err)
 			return
 		}
 		if answer.Says != told {
 			told = answer.Says
-			fmt.Fprint(c.out, answer.Says)
+			fmt.Fprint(out, answer.Says)
 		}
 		if answer.Done {
 			return

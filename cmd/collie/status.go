@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"example.org/collie/agent/api"
 )
 
 func statusCmd(c *cli) *cobra.Command {
@@ -33,7 +35,7 @@ func jsonFlag(cmd *cobra.Command, asJSON *bool) {
 // show prints an answer, for a person or for a program.
 func (c *cli) show(v any, text string, asJSON bool) error {
 	if !asJSON {
-		_, err := fmt.Fprint(c.out, text)
+		_, err := fmt.Fprint(api.PlainWriter{Writer: c.out}, text)
 		return err
 	}
 	enc := json.NewEncoder(c.out)

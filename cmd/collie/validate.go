@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent"
+	"example.org/collie/agent/api"
 )
 
 func validateCmd(c *cli) *cobra.Command {
@@ -25,15 +26,16 @@ func validateCmd(c *cli) *cobra.Command {
 			}
 			defer root.Close()
 			notes, mistakes := agent.Validate(root.FS(), host)
+			plain := api.PlainWriter{Writer: c.err}
 			for _, n := range notes {
-				fmt.Fprintf(c.err, "note: %s\n", n)
+				fmt.Fprintf(plain, "note: %s\n", n)
 			}
 			if len(mistakes) == 0 {
 				fmt.Fprintln(c.out, "no mistake found")
 				return nil
 			}
 			for _, m := range mistakes {
-				fmt.Fprintln(c.err, m)
+				fmt.Fprintln(plain, m)
 			}
 			if len(mistakes) == 1 {
 				return errors.New("1 mistake")
