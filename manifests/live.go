@@ -184,7 +184,7 @@ type condition int
 
 const (
 	well     condition = iota
-	settling           // a container has just ended, and Podman starts it again: doing so here would reset its count of restarts
+	settling           // a container has just ended, and Podman starts or removes it: starting it here would reset its count of restarts
 	absent             // Podman has no such pod
 	foreign            // it has one of that name that isn't Collie's
 	broken             // containers are missing: only making it anew helps
@@ -286,6 +286,9 @@ const settleTime = 3 * time.Second
 func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
 	if p.brake.holds(c.ID, time.Now()) != "" {
 		return settling, nil
+	}
+	if c.State == "removing" && time.Since(time.Unix(c.ExitedAt, 0)) <= settleTime {
+		return settling, nil // somebody removes the pod: it is made anew once it is gone
 	}
 	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
 		return down, nil

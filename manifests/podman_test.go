@@ -279,6 +279,27 @@ func TestContainersThatJustDiedAreLeftToPodman(t *testing.T) {
 	w.same("diff of one that stays dead", w.diff(r), []string{"start pod web"})
 }
 
+// It is made anew once it is gone: a start in the middle of that fails, and would count as a heal.
+func TestAPodThatIsBeingRemovedIsLeftUntilItIsGone(t *testing.T) {
+	f := newFake(t)
+	w := &world{Podman: Connect(f.socket), t: t, fake: f}
+	w.alive, w.steady = f.alive, 0
+	for _, policy := range []string{"Always", "OnFailure", "Never"} {
+		r := w.deploy("r-"+policy, newPod("web", restart(policy)))
+		c := f.pods[r.Pods[0].id()].containers[1]
+		c.end(137, true)
+		c.State = "removing"
+		w.same("diff, "+policy, w.diff(r), nil)
+		if got := w.problems(r, time.Time{}); len(got) != 1 || !strings.Contains(got[0], "container c is removing") {
+			t.Errorf("problems: %q", got)
+		}
+		c.ExitedAt -= 10
+		w.same("diff of one whose removal hangs, "+policy, w.diff(r), []string{"start pod web"})
+		delete(f.pods, r.Pods[0].id())
+		w.same("diff of one that is gone, "+policy, w.diff(r), []string{"create pod web"})
+	}
+}
+
 func TestAfterTheMachineStopped(t *testing.T) {
 	f := newFake(t)
 	w := &world{Podman: Connect(f.socket), t: t, fake: f}
