@@ -82,15 +82,15 @@ func (s *services) attended(ctx context.Context, item string, speaks func() bool
 			if switched.IsZero() {
 				switched = time.Now()
 			}
+			asked := time.Now()
 			all, err := s.shepherd.Services(ctx)
-			if err != nil {
-				continue
-			}
 			if i := slices.IndexFunc(all, keeps); i >= 0 {
 				cancel(&hangError{all[i].Name})
 			}
-			if now := states(all); now != last {
+			if now := states(all); err == nil && now != last {
 				last, quiet = now, time.Now()
+			} else if quiet.IsZero() { // it doesn't answer Collie either
+				quiet = asked
 			}
 			if time.Since(quiet) > max(s.limit(), activationTime) && speaks() {
 				cancel(&hangError{})

@@ -12,14 +12,17 @@ func TestAGuixThatShepherdNeverAnswersIsEnded(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		speaks bool
+		silent bool          // Shepherd answers nobody
 		busy   time.Duration // for so long something happens to services
 		late   time.Duration // after which the links name the system
 		want   time.Duration
 	}{
-		{"it waits", true, 0, 5 * time.Second, 2 * time.Minute},
-		{"services come and go", true, 10 * time.Minute, 5 * time.Second, 12 * time.Minute},
-		{"it is at work elsewhere", false, 0, 5 * time.Second, 19 * time.Minute},
-		{"it isn't there yet", true, 0, 18 * time.Minute, 19 * time.Minute},
+		{"it waits", true, false, 0, 5 * time.Second, 2 * time.Minute},
+		{"Shepherd is blocked", true, true, 0, 5 * time.Second, 2*time.Minute + 30*time.Second},
+		{"Shepherd is blocked, and it is at work elsewhere", false, true, 0, 5 * time.Second, 19 * time.Minute},
+		{"services come and go", true, false, 10 * time.Minute, 5 * time.Second, 12 * time.Minute},
+		{"it is at work elsewhere", false, false, 0, 5 * time.Second, 19 * time.Minute},
+		{"it isn't there yet", true, false, 0, 18 * time.Minute, 19 * time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -27,7 +30,7 @@ func TestAGuixThatShepherdNeverAnswersIsEnded(t *testing.T) {
 				g.system("A", "one web")
 				g.system("B", "one web", "one new")
 				g.boots("A")
-				g.timeout = 2 * time.Minute
+				g.timeout, g.silent = 2*time.Minute, row.silent
 				begun := time.Now()
 				g.live = func() (string, error) {
 					if time.Since(begun) < row.late {
