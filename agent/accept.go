@@ -7,15 +7,23 @@ import (
 	"example.org/collie/agent/source"
 )
 
-// accept takes a commit that the source refuses, as it doesn't descend from the accepted one. That is written down
-// first, as from then on what is new must descend from it.
+// accept takes a commit that the source refuses, as it doesn't descend from the accepted one. That is written into the journal
+// and done, or neither: from then on what is new must descend from it.
 func (a *Agent) accept(ctx context.Context, id string) (api.Synced, error) {
-	rev, err := a.source.Accept(ctx, id, func(rev, instead source.Revision) error {
-		return a.conductor.ask(ctx, func() error {
-			return a.conductor.write(Entry{
+	rev, err := a.source.Accept(ctx, id, func(rev, instead source.Revision, step func() error) error {
+		// It isn't given up halfway: nobody would know then whether the step was done.
+		return a.conductor.ask(context.WithoutCancel(ctx), func() error {
+			err := a.conductor.write(Entry{
 				Event: evAccepted, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject,
 				Because: "by hand, in place of " + instead.ID + ", from which it doesn't descend",
 			})
+			if err != nil {
+				return err
+			}
+			if err := step(); err != nil {
+				return &unwrittenError{err}
+			}
+			return nil
 		})
 	})
 	if err != nil {

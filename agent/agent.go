@@ -41,6 +41,7 @@ type Agent struct {
 	own       selfOwner    // nil: there is neither the system nor a home that may have the agent's own service
 	pods      podLister    // nil: no pods
 	refused   *refused
+	unmade    bool // the state folder couldn't be made, or taken, at the start
 }
 
 type podLister interface {
@@ -52,13 +53,14 @@ type podLister interface {
 
 const treesDir = "trees"
 
-// New takes the state folder, alone, and prepares to run; nothing on the machine changes yet.
+// New takes the state folder, alone, and prepares to run; nothing on the machine changes yet. A folder that can't be written
+// is no reason not to run: the conductor says so, and tries again.
 func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {
 	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{dir: cfg.State}, refused: &refused{file: filepath.Join(cfg.State, "refused.json")}}
-	if err := a.makeFolders(); err != nil {
-		return nil, err
-	}
-	if err := a.lockState(); err != nil {
+	if err := a.takeFolder(); failedToWrite(err) {
+		log.Error("the state folder can't be written for now", "dir", cfg.State, "err", err)
+		a.unmade = true
+	} else if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -67,7 +69,9 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		}
 	}()
 	state, aside, err := a.store.load()
-	if err != nil {
+	if failedToWrite(err) {
+		log.Error("the state makes no sense, and the machine is taken as it is", "err", err)
+	} else if err != nil {
 		return nil, err
 	}
 	if aside != "" {
@@ -82,7 +86,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	}
 	journal, err := openJournal(a.journalFile())
 	if err != nil {
-		return nil, err
+		log.Error("the journal can't be written for now", "err", err)
 	}
 	a.source, err = source.Open(source.Config{
 		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.podUser(),
@@ -211,6 +215,18 @@ func (a *Agent) propose(plans []source.Plan) {
 	}
 }
 
+// takeFolder makes what isn't there of the state folder, and takes it for this agent alone.
+func (a *Agent) takeFolder() error {
+	unmade := a.makeFolders()
+	if err := a.lockState(); err != nil {
+		return err
+	}
+	if unmade != nil {
+		return &unwrittenError{unmade}
+	}
+	return nil
+}
+
 func (a *Agent) makeFolders() error {
 	if err := os.MkdirAll(a.cfg.State, 0o711); err != nil {
 		return fmt.Errorf("state folder: %w", err)
@@ -232,46 +248,62 @@ func (a *Agent) makeFolders() error {
 	return nil
 }
 
-// present makes the state folder again if somebody removed it. What is needed of it is in memory.
+// present makes the state folder again if somebody removed it, or if it couldn't be made at the start. What is needed of it is
+// in memory.
 func (a *Agent) present() (again bool, err error) {
-	is, err := os.Stat(filepath.Join(a.cfg.State, "lock"))
-	if err == nil {
-		if held, err := a.lock.Stat(); err == nil && os.SameFile(is, held) {
-			return false, nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	held, err := a.holdsLock()
+	if err != nil || held && !a.unmade {
 		return false, err
 	}
-	a.log.Error("the state folder was removed, and is made again", "dir", a.cfg.State)
-	if err := a.makeFolders(); err != nil {
+	if !a.unmade {
+		a.log.Error("the state folder was removed, and is made again", "dir", a.cfg.State)
+	}
+	if err := a.takeFolder(); err != nil {
 		return false, err
 	}
-	old := a.lock
-	if err := a.lockState(); err != nil {
-		return false, err
-	}
-	err = old.Close()
+	a.unmade = false
 	if a.pods != nil {
-		err = errors.Join(err, a.pods.WriteAgain())
+		err = a.pods.WriteAgain()
 	}
 	return true, err
 }
 
+func (a *Agent) lockFile() string { return filepath.Join(a.cfg.State, "lock") }
+
+// holdsLock reports whether the lock in the state folder is the one that this agent holds.
+func (a *Agent) holdsLock() (bool, error) {
+	is, err := os.Stat(a.lockFile())
+	if errors.Is(err, fs.ErrNotExist) || a.lock == nil {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	held, err := a.lock.Stat()
+	return err == nil && os.SameFile(is, held), nil
+}
+
 // lockState makes this the only agent of its state folder.
 func (a *Agent) lockState() error {
-	name := filepath.Join(a.cfg.State, "lock")
+	if held, _ := a.holdsLock(); held {
+		return nil
+	}
+	name := a.lockFile()
 	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
 		if _, err := statefile.SetAside(name); err != nil {
-			return err
+			return &unwrittenError{err}
 		}
 	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o600) // one that is there opens on a read-only disk, too
 	if err != nil {
-		return fmt.Errorf("lock: %w", err)
+		return &unwrittenError{fmt.Errorf("lock: %w", err)}
 	}
 	if err := lockSoon(f); err != nil {
 		f.Close()
 		return fmt.Errorf("another agent works on %s: stop it first (%w)", a.cfg.State, err)
+	}
+	if a.lock != nil {
+		a.lock.Close()
 	}
 	a.lock = f
 	return nil

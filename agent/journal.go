@@ -75,8 +75,8 @@ const (
 // A journal is a file of JSON lines, each fsynced. It is never longer than journalLimit and one line.
 type journal struct {
 	name string
-	file journalFile
-	torn bool // its last line has no end
+	file journalFile // nil: it couldn't be opened yet
+	torn bool        // its last line has no end
 }
 
 // A journalFile is an *os.File.
@@ -87,11 +87,11 @@ type journalFile interface {
 	Truncate(size int64) error
 }
 
-// openJournal opens or makes the journal.
+// openJournal opens or makes the journal. With an error it is opened later, before the next entry.
 func openJournal(name string) (*journal, error) {
 	j := &journal{name: name}
 	if err := j.open(); err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+		return j, fmt.Errorf("journal: %w", err)
 	}
 	_ = j.shorten() // without space for that, it is tried again while the agent runs
 	return j, nil
@@ -122,6 +122,9 @@ func (j *journal) open() error {
 
 // shorten drops the older part of a journal that has grown too long. One that can't be shortened stays, and is still written.
 func (j *journal) shorten() error {
+	if j.file == nil {
+		return nil
+	}
 	info, err := j.file.Stat()
 	if err != nil || info.Size() < journalLimit {
 		return err
@@ -185,6 +188,9 @@ func (j *journal) write(e Entry) error {
 
 // there sees to it that the open file is the one of that name: somebody may have removed it.
 func (j *journal) there() error {
+	if j.file == nil {
+		return j.open()
+	}
 	is, err := os.Stat(j.name)
 	if err == nil {
 		if info, err := j.file.Stat(); err == nil && os.SameFile(is, info) {
@@ -202,9 +208,12 @@ func (j *journal) there() error {
 
 // size is where the next entry begins.
 func (j *journal) size() int64 {
+	if j.file == nil && j.open() != nil {
+		return -1 // which cut leaves alone
+	}
 	info, err := j.file.Stat()
 	if err != nil {
-		return -1 // which cut leaves alone
+		return -1
 	}
 	return info.Size()
 }
@@ -219,7 +228,12 @@ func (j *journal) cut(size int64) {
 	}
 }
 
-func (j *journal) close() error { return j.file.Close() }
+func (j *journal) close() error {
+	if j.file == nil {
+		return nil
+	}
+	return j.file.Close()
+}
 
 // historyLimit is how much of the journal's end `collie history' reads: some thousand entries.
 const historyLimit = 1 << 20

@@ -238,7 +238,7 @@ func (e *unwrittenError) Error() string { return e.err.Error() }
 func (e *unwrittenError) Unwrap() error { return e.err }
 
 // load reads the state. One that isn't there is new, and one that makes no sense is set aside: the machine is then
-// adopted as it is. aside names that file.
+// adopted as it is. aside names that file. The error is an *unwrittenError where it can't be set aside.
 func (st store) load() (s State, aside string, err error) {
 	s, err = statefile.Read[State](st.stateFile())
 	senseless := new(statefile.SenselessError)
@@ -246,7 +246,9 @@ func (st store) load() (s State, aside string, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return State{}, "", nil
 	case errors.As(err, &senseless):
-		aside, err = statefile.SetAside(st.stateFile())
+		if aside, err = statefile.SetAside(st.stateFile()); err != nil {
+			return State{}, "", &unwrittenError{err}
+		}
 	}
 	if err != nil {
 		return State{}, "", fmt.Errorf("state: %w", err)

@@ -30,7 +30,7 @@ func (c *conductor) advance(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	err := c.work(ctx, now)
-	if !c.writing.failedFor(err) {
+	if !failedToWrite(err) {
 		return err
 	}
 	c.unwritten(err)
@@ -69,7 +69,7 @@ func (c *conductor) try(f func() error) error {
 	}
 	state, journal := c.state.clone(), c.journal.size()
 	err := f()
-	if c.writing.failedFor(err) {
+	if failedToWrite(err) {
 		c.state = state
 		c.journal.cut(journal)
 	}
@@ -87,15 +87,15 @@ func (c *conductor) hear(r report) error {
 
 // forgiven notes an error of writing, and returns any other.
 func (c *conductor) forgiven(err error) error {
-	if !c.writing.failedFor(err) {
+	if !failedToWrite(err) {
 		return err
 	}
 	c.unwritten(err)
 	return nil
 }
 
-// failedFor reports whether err says that state or journal can't be written.
-func (*writing) failedFor(err error) bool {
+// failedToWrite reports whether err says that state or journal can't be written.
+func failedToWrite(err error) bool {
 	unwritten := new(unwrittenError)
 	return errors.As(err, &unwritten)
 }

@@ -41,17 +41,20 @@ const (
 	maxDepth   = 64
 )
 
-// openClone makes dir a bare repository, as far as it isn't one, and heals it.
-func openClone(dir string, log *slog.Logger) (*clone, error) {
-	c := &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
+func newClone(dir string, log *slog.Logger) *clone {
+	return &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
+}
+
+// mend makes the folder a bare repository, as far as it isn't one, and heals it.
+func (c *clone) mend() error {
 	if err := c.dropOthers(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.make(); err != nil {
-		return nil, err
+		return err
 	}
 	c.sweep()
-	return c, c.heal()
+	return c.heal()
 }
 
 // dropOthers removes what is neither folder nor file: a FIFO would hold up whoever reads it.

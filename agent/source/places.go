@@ -96,7 +96,8 @@ func (s *Source) poll(ctx context.Context, order []*place) (Revision, *place, er
 		for _, p := range s.places {
 			p.seen = ""
 		}
-		if err := s.clone.heal(); err != nil {
+		if err := s.clone.mend(); err != nil {
+			s.suspect.Store(true)
 			return Revision{}, nil, fmt.Errorf("healing the clone in %s: %w", s.clone.dir, err)
 		}
 	}
@@ -173,8 +174,9 @@ func (r *refusal) mild() string {
 }
 
 // Accept takes the commit id, which must be what one of the repositories offers, though it doesn't descend from the
-// accepted one. note is told of it, and of the commit in whose place it is, before that happens.
-func (s *Source) Accept(ctx context.Context, id string, note func(rev, instead Revision) error) (Revision, error) {
+// accepted one. take is told of it, and of the commit in whose place it is, and does the step: what it writes itself, and what
+// the step writes, is written wholly or not at all.
+func (s *Source) Accept(ctx context.Context, id string, take func(rev, instead Revision, step func() error) error) (Revision, error) {
 	if !plumbing.IsHash(id) {
 		return Revision{}, fmt.Errorf("%q is no full commit id of 40 digits: only that says for sure which commit is meant", id)
 	}
@@ -192,7 +194,7 @@ func (s *Source) Accept(ctx context.Context, id string, note func(rev, instead R
 		case tip != want:
 			others = append(others, fmt.Sprintf("%s offers %s", p.url, tip))
 		default:
-			rev, err := s.take(ctx, p, want, note)
+			rev, err := s.take(ctx, p, want, take)
 			if err == nil {
 				s.judge(p, nil)
 				s.note(p, nil)
@@ -205,7 +207,7 @@ func (s *Source) Accept(ctx context.Context, id string, note func(rev, instead R
 }
 
 // take fetches and accepts a commit that p offers.
-func (s *Source) take(ctx context.Context, p *place, want plumbing.Hash, note func(rev, instead Revision) error) (Revision, error) {
+func (s *Source) take(ctx context.Context, p *place, want plumbing.Hash, take func(rev, instead Revision, step func() error) error) (Revision, error) {
 	last, had := s.Accepted()
 	if last.ID == want.String() {
 		return last, nil
@@ -221,11 +223,13 @@ func (s *Source) take(ctx context.Context, p *place, want plumbing.Hash, note fu
 	if descends, err := s.clone.descends(want, plumbing.NewHash(last.ID)); had && (err != nil || !descends) {
 		rev, err := s.clone.revision(want)
 		if err == nil {
-			err = note(rev, last)
+			err = take(rev, last, func() error { return s.noted(want) })
 		}
 		if err != nil {
 			return Revision{}, err
 		}
+		s.follow(rev)
+		return rev, nil
 	}
 	return s.accept(want)
 }

@@ -180,9 +180,9 @@ func TestAcceptTakesWhatIsOffered(t *testing.T) {
 		bad := o.commit("other", "f", "other", "g", "g")
 		o.send(o)
 		var told []string
-		note := func(rev, instead Revision) error {
+		note := func(rev, instead Revision, step func() error) error {
 			told = append(told, rev.ID+" "+rev.Subject+" in place of "+instead.ID)
-			return nil
+			return step()
 		}
 		for id, says := range map[string]string{
 			"":                              "no full commit id",
@@ -195,7 +195,7 @@ func TestAcceptTakesWhatIsOffered(t *testing.T) {
 			}
 		}
 		fails(t, s, "doesn't descend")
-		if _, err := s.Accept(t.Context(), bad, func(_, _ Revision) error { return errors.New("no space left") }); err == nil || err.Error() != "no space left" {
+		if _, err := s.Accept(t.Context(), bad, func(_, _ Revision, _ func() error) error { return errors.New("no space left") }); err == nil || err.Error() != "no space left" {
 			t.Errorf("what can't be written down: %v", err)
 		}
 		if rev, _ := s.Accepted(); rev.ID != good || len(told) > 0 {
@@ -236,7 +236,7 @@ func TestAcceptAsksMirrorsToo(t *testing.T) {
 	o.git("checkout", "-q", "--orphan", "other")
 	bad := o.commit("other", "f", "other")
 	o.send(mirror)
-	_, err := s.Accept(t.Context(), bad, func(_, _ Revision) error { return nil })
+	_, err := s.Accept(t.Context(), bad, func(_, _ Revision, step func() error) error { return step() })
 	must(t, err)
 	poll(t, s, bad)
 }

@@ -109,21 +109,21 @@ func Open(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := openClone(cfg.Dir, cfg.Log)
-	if err != nil {
-		return nil, fmt.Errorf("opening the clone in %s: %w", cfg.Dir, err)
-	}
+	c := newClone(cfg.Dir, cfg.Log)
 	s := &Source{
 		branch: cfg.Branch, interval: cfg.Interval, answer: answerTime, transfer: transferTime,
 		places: places, clone: c, log: cfg.Log, tell: cfg.Plans,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		status: Status{URL: cfg.URL, Branch: cfg.Branch},
 	}
+	if err := c.mend(); err != nil {
+		s.later("the clone can't be opened, and the next poll tries again", err)
+	}
 	id := c.accepted()
 	if id.IsZero() && cfg.Accepted != "" {
 		id = plumbing.NewHash(cfg.Accepted)
 		if err := c.accept(id); err != nil {
-			return nil, fmt.Errorf("noting the accepted commit in %s: %w", cfg.Dir, err)
+			s.later("the accepted commit isn't noted in the clone for now", err)
 		}
 	}
 	if !id.IsZero() {
@@ -132,6 +132,12 @@ func Open(cfg Config) (*Source, error) {
 		}
 	}
 	return s, nil
+}
+
+// later leaves what is wrong with the clone to the next poll: on a disk that can't be written there is enough to do without it.
+func (s *Source) later(says string, err error) {
+	s.log.Error(says, "dir", s.clone.dir, "err", err)
+	s.suspect.Store(true)
 }
 
 // IsCommit reports whether id is a full commit id.
@@ -306,9 +312,24 @@ func (s *Source) accept(tip plumbing.Hash) (Revision, error) {
 	if err != nil {
 		return Revision{}, fmt.Errorf("reading commit %s: %w", tip, err)
 	}
-	if err := s.clone.accept(tip); err != nil {
-		return Revision{}, fmt.Errorf("noting commit %s as accepted in %s: %w", tip, s.clone.dir, err)
+	if err := s.noted(tip); err != nil {
+		return Revision{}, err
 	}
+	s.follow(rev)
+	return rev, nil
+}
+
+// noted writes down that a commit is accepted.
+func (s *Source) noted(tip plumbing.Hash) error {
+	if err := s.clone.accept(tip); err != nil {
+		return fmt.Errorf("noting commit %s as accepted in %s: %w", tip, s.clone.dir, err)
+	}
+	return nil
+}
+
+// follow goes on from an accepted commit.
+func (s *Source) follow(rev Revision) {
+	tip := plumbing.NewHash(rev.ID)
 	s.whole = tip
 	for _, p := range s.places {
 		p.seen, p.refused = "", nil // answers to the commit before
@@ -317,7 +338,6 @@ func (s *Source) accept(tip plumbing.Hash) (Revision, error) {
 	s.accepted = rev
 	s.mu.Unlock()
 	s.compact(tip)
-	return rev, nil
 }
 
 // compact is a matter of speed and space only: failing at it is no reason not to follow.
