@@ -130,6 +130,8 @@ func TestExplainedOutages(t *testing.T) {
 		{at("power cut"), "steady by port", time.Second, 20 * time.Second, true},
 		{at("power cut"), "steady by port", time.Second, 10 * time.Minute, false},
 		{at("agent killed"), "steady by port", time.Second, 2 * time.Second, false},
+		{at("agent killed"), "agent", 0, time.Second, true},
+		{at("Podman killed"), "agent", time.Second, time.Second, false},
 		{at("the user's Shepherd killed"), "home's service", time.Second, 5 * time.Second, true},
 		{at("the user's Shepherd killed"), "system's service", time.Second, 5 * time.Second, false},
 		{at("aardvark-dns killed"), "steady by name", -5 * time.Second, 5 * time.Second, false},
@@ -145,7 +147,8 @@ func TestExplainedOutages(t *testing.T) {
 // probe asks all the time, from now on, what no commit changes.
 func (o *ordeal) probe() {
 	o.in("", "sh", "-c", `setsid probe `+guestLog+` "steady by port=http://127.0.0.1:8085" "near by port=http://127.0.0.1:8086" \
-"system's service=http://127.0.0.1:8090/key.pub" "home's service=http://127.0.0.1:8091/key.pub" >/dev/null 2>&1 </dev/null &`)
+"system's service=http://127.0.0.1:8090/key.pub" "home's service=http://127.0.0.1:8091/key.pub" \
+"agent=process:collie,run" >/dev/null 2>&1 </dev/null &`)
 }
 
 // away is what gives no answer now.

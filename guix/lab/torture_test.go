@@ -89,20 +89,20 @@ type mischief struct {
 
 // The mischiefs whose script is empty are in happen.
 var mischiefs = []mischief{
-	{"agent killed", "pkill -KILL -f 'collie run'", nil},
+	{"agent killed", "pkill -KILL -f 'collie run'", []string{"agent"}},
 	{"guix killed", "pkill -KILL -f 'guix (system|home|build|repl)'", nil},
 	{"guix-daemon restarted", "herd restart guix-daemon", nil},
 	{"Podman killed", "pkill -KILL -f 'podman .*system service'", nil},
-	{"agent restarted", "herd restart collie", nil},
+	{"agent restarted", "herd restart collie", []string{"agent"}},
 	{"the user's Shepherd killed", "pkill -KILL -u podman -f 'shepherd-for-home.*/bin/shepherd '", []string{"home's service"}},
 	{"aardvark-dns killed", "pkill -KILL -x aardvark-dns", []string{"steady by name"}},
 	{"pasta killed", "pkill -KILL -f 'pasta .*rootless-netns'", []string{"steady by port", "steady by name", "near"}},
 	{"rootlessport killed", "kill -KILL $(ss -Hltnp 'sport = :8085' | grep -o 'pid=[0-9]*' | cut -d= -f2)", []string{"steady by port", "steady by name"}},
-	{"power cut", "", []string{"steady by port", "steady by name", "near", "system's service", "home's service"}},
+	{"power cut", "", []string{"agent", "steady by port", "steady by name", "near", "system's service", "home's service"}},
 	{"another commit", "", nil},
 	{"a port moves", "", nil},
 	{"commits in a row", "", nil},
-	{"state disk full", "", nil},
+	{"state disk full", "", []string{"agent"}}, // before and after; meanwhile it must stay
 }
 
 // some are the mischiefs whose names match a regular expression.
@@ -144,6 +144,7 @@ func (s *story) draw(from []flaw) content {
 // An act is a mischief, some time after the one before, with what is pushed in it.
 type act struct {
 	after, lasts time.Duration
+	phase        string // of the rollout in which it happens
 	mischief
 	pushes []content
 }
@@ -170,6 +171,7 @@ func (s *story) round() (first content, late bool, acts []act) {
 			}
 		case "state disk full":
 			a.lasts = time.Duration(3000+s.chance.IntN(9000)) * time.Millisecond
+			a.phase = []string{"switching", "soaking"}[s.chance.IntN(2)]
 			a.pushes = []content{s.draw(flaws)}
 		}
 		acts = append(acts, a)
@@ -302,34 +304,48 @@ func (o *ordeal) most(what string, goal int, script string) {
 	}
 }
 
-// full fills the disk that Collie's state is on, pushes a commit, and makes room again after a while. Meanwhile the agent must
-// stay, and answer.
+// full pushes a commit, fills the disk that Collie's state is on once the rollout is in the phase, where most is written, and
+// makes room again after a while. Meanwhile the agent must stay, and answer.
 func (o *ordeal) full(a act) {
 	o.in("", "bash", "-ec", `herd stop collie
 mkdir -p /run/disk
 mount -t tmpfs -o size=24m,mode=711 none /run/disk
 cp -a /var/lib/collie/. /run/disk
 mount --bind /run/disk /var/lib/collie
-herd start collie
-cat /dev/zero >/var/lib/collie/.filler 2>/dev/null || :`)
+herd start collie`)
 	before := o.in("", "agent")
 	o.push(a.pushes[0])
+	o.until(a.phase)
+	o.in("", "sh", "-c", "cat /dev/zero >/var/lib/collie/.filler 2>/dev/null || :")
 	for end := time.Now().Add(a.lasts); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
 		if s := o.look(); s.Phase == "" {
 			o.Error("the agent doesn't answer while its disk is full")
 			break
 		}
 	}
-	if after := o.in("", "agent"); after != before {
+	if after := o.in("", "sh", "-c", "agent || :"); after != before {
 		o.Errorf("the agent was %q, and is %q after a disk was full", before, after)
 	}
 	o.in("", "bash", "-ec", `rm /var/lib/collie/.filler
-herd stop collie
+herd stop collie || :
 umount /var/lib/collie
 find /var/lib/collie -mindepth 1 -delete
 cp -a /run/disk/. /var/lib/collie
 umount /run/disk
 herd start collie`)
+}
+
+// until waits until the newest commit is in a phase, or the verdict on it came before.
+func (o *ordeal) until(phase string) {
+	for end := time.Now().Add(calm); ; time.Sleep(100 * time.Millisecond) {
+		s := o.look()
+		if s.Revisions.Newest == o.head && (s.Phase == phase && s.Revisions.Current == o.head || s.Revisions.Good == o.head || o.reason(s) != "") {
+			return
+		}
+		if time.Now().After(end) {
+			o.Fatalf("waited %v until commit %d is %s: %+v", calm, o.commits[o.head].number, phase, s)
+		}
+	}
 }
 
 // push makes a commit of all layers.

@@ -1,5 +1,6 @@
 // probe [-serve ADDRESS] FILE NAME=URL...: ask each web server five times a second, each time on a connection of its own, and
-// append a line to FILE when it begins, when a server stops answering, and when it answers again:
+// append a line to FILE when it begins, when a server stops answering, and when it answers again. For process:WORD,… it looks for
+// the process whose command begins so instead: one that is replaced by another was away.
 //
 //	UNIXMILLI NAME begin|well|away: REASON
 //
@@ -16,6 +17,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +47,11 @@ func main() {
 	for _, target := range flag.Args()[1:] {
 		name, url, _ := strings.Cut(target, "=")
 		say(time.Now(), name, "begin")
-		all.Go(func() { watch(client, url, func(at time.Time, what string) { say(at, name, what) }) })
+		who := func() (string, error) { return "", ask(client, url) }
+		if words, is := strings.CutPrefix(url, "process:"); is {
+			who = func() (string, error) { return process(strings.Split(words, ",")) }
+		}
+		all.Go(func() { watch(who, func(at time.Time, what string) { say(at, name, what) }) })
 	}
 	if *serve != "" {
 		log.Fatal(http.ListenAndServe(*serve, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "well") })))
@@ -51,13 +59,14 @@ func main() {
 	all.Wait()
 }
 
-// watch asks for ever, and says what changed.
-func watch(client *http.Client, url string, say func(time.Time, string)) {
+// watch asks who answers, for ever, and says what changed.
+func watch(ask func() (who string, err error), say func(time.Time, string)) {
 	well, known := false, false
+	last := ""
 	var since time.Time // when a question got no answer first
 	for range time.Tick(every) {
 		begun := time.Now()
-		err := ask(client, url)
+		who, err := ask()
 		if silent := (net.Error)(nil); errors.As(err, &silent) && silent.Timeout() {
 			if since.IsZero() {
 				since = begun
@@ -66,6 +75,13 @@ func watch(client *http.Client, url string, say func(time.Time, string)) {
 			begun = since
 		} else {
 			since = time.Time{}
+		}
+		if known && well && err == nil && who != last {
+			say(begun, "away: it was "+last+", and is "+who)
+			well = false
+		}
+		if err == nil {
+			last = who
 		}
 		if known && well == (err == nil) {
 			continue
@@ -90,4 +106,23 @@ func ask(client *http.Client, url string) error {
 	}
 	_, err = io.Copy(io.Discard, answer.Body)
 	return err
+}
+
+// process is the oldest process whose command begins with words, the first without its folder.
+func process(words []string) (string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	oldest := 0
+	for _, file := range files {
+		text, gone := os.ReadFile(file)
+		args := strings.Split(string(text), "\x00")
+		args[0] = filepath.Base(args[0])
+		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+		if gone == nil && len(args) > len(words) && slices.Equal(args[:len(words)], words) && (oldest == 0 || pid < oldest) {
+			oldest = pid
+		}
+	}
+	if err == nil && oldest == 0 {
+		err = fmt.Errorf("no process is %q", strings.Join(words, " "))
+	}
+	return fmt.Sprint("process ", oldest), err
 }
