@@ -407,7 +407,10 @@ func (a *Agent) answers() api.Agent {
 		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
 		Now:    func(ctx context.Context) error { return c.ask(ctx, c.atOnce) },
 		Build:  func(ctx context.Context) error { return c.ask(ctx, c.mayBuild) },
-		Retry:  func(ctx context.Context) error { return c.ask(ctx, a.retry) },
+
+		Evaluate: func(ctx context.Context) error { return c.ask(ctx, c.evaluate) },
+
+		Retry: func(ctx context.Context) error { return c.ask(ctx, a.retry) },
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {
 			return Logs(ctx, a.cfg.State, q, w)
 		},

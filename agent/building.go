@@ -21,6 +21,7 @@ type builder struct {
 	roots     guix.Roots
 	maxBuilds int
 	refused   *refused
+	evaluated *evaluations
 }
 
 // watch follows a build of rev for tell, and notes in work what there is to do for it.
@@ -48,22 +49,27 @@ func workOf(t Target) api.Work {
 	return api.Work(item.Work)
 }
 
-// make is what a layer's files in tree come to, by the guix of a profile: what build makes, unless it is there already,
-// or was refused before.
-func (b *builder) make(layer, tree, profile string, build func(root string) (string, error)) (string, error) {
-	root := rootName(layer, tree, profile)
-	if item, known := seen(b.roots, root); known {
-		return item, nil
+// make is what an evaluation comes to: what build makes, which notes what it read, unless it is there already, or was
+// refused before.
+func (b *builder) make(e evaluation, build func(root string, reads *guix.Reads) (string, error)) (string, error) {
+	root, files := e.root(), rootName("tree", e.rev.Tree, e.profile)
+	if !e.rev.Evaluate {
+		if item, known := seen(b.roots, root); known {
+			return item, nil
+		}
+		if item, err := b.evaluated.same(e, b.roots); err != nil || item != "" {
+			return item, err
+		}
+		if err := b.refused.why(files); err != nil {
+			return "", blame(err)
+		}
 	}
-	files := rootName("tree", tree, profile)
-	if err := b.refused.why(files); err != nil {
-		return "", blame(err)
-	}
-	item, err := build(root)
+	var reads guix.Reads
+	item, err := build(root, &reads)
 	if err != nil {
 		return "", blame(errors.Join(err, b.refused.note(files, err)))
 	}
-	return item, nil
+	return item, b.evaluated.note(e, item, reads, b.roots)
 }
 
 // refused remembers which files Guix refused to make something of, and why: another commit with the same, under the same

@@ -434,7 +434,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
 		return nil
 	}
-	j := job{Revision: rev, unknown: c.unknown()}
+	j := job{Revision: rev, unknown: c.unknown(), evaluate: c.state.Evaluate == rev.ID}
 	if !c.preparer.ready(j) {
 		return nil
 	}
@@ -456,6 +456,9 @@ func (c *conductor) take(p prepared) error {
 		return c.takeAsItIs(p)
 	}
 	c.asksAt = time.Now().Add(c.images)
+	if blamed := new(BadError); p.evaluate && (p.again || p.err == nil || errors.As(p.err, &blamed)) {
+		c.state.Evaluate, c.writing.unsaved = "", true
+	}
 	if p.again {
 		return c.takeAgain(p)
 	}

@@ -40,6 +40,8 @@ type fakeLayer struct {
 	kept     [][]string
 	tag      string // where the value "tag" leads
 	came     bool   // what the value "missing" lacks
+	clock    string // what an evaluation of the value "clock" comes to
+	read     string // what it came to
 	since    time.Time
 	onSwitch func(when string)
 }
@@ -74,6 +76,9 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 		return Target{}, errAbsent
 	}
 	value := string(want)
+	if value == "clock" {
+		value = l.evaluated(rev.Evaluate)
+	}
 	switch {
 	case strings.HasPrefix(value, "bad"):
 		return Target{}, &BadError{Err: errors.New(l.name + ":1: " + value)}
@@ -93,6 +98,15 @@ func (l *fakeLayer) leads() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tag
+}
+
+func (l *fakeLayer) evaluated(again bool) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.read == "" || again {
+		l.read = l.clock
+	}
+	return l.read
 }
 
 func (l *fakeLayer) has() bool {

@@ -2,7 +2,12 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +61,12 @@ func imagesOf(targets map[string]Target) map[string]string {
 func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
 	j := job{Revision: c.state.Newest, again: true}
 	if j.ID == "" || c.state.phase() != idle || c.preparer.busy() {
+		return
+	}
+	if c.state.Evaluate == j.ID {
+		j.evaluate = true
+		j.parts = slices.DeleteFunc(slices.Clone(c.parts), func(p Part) bool { _, moves := p.Layer.(mover); return moves })
+		c.preparer.start(ctx, j)
 		return
 	}
 	var due time.Time
@@ -125,6 +136,10 @@ func (c *conductor) takeAgain(p prepared) error {
 	}
 	tried := c.newestTried()
 	bad := c.state.bad(tried)
+	if p.err != nil && p.evaluate {
+		c.log.Error("the newest revision can't be evaluated again; it stays as it was made before", "revision", tried, "err", p.err)
+		return nil
+	}
 	if p.err != nil {
 		c.log.Info("asked again in vain", "revision", tried, "err", p.err)
 		return c.stillBad(tried, p.err)
@@ -145,7 +160,7 @@ func (c *conductor) takeAgain(p prepared) error {
 			return c.stillBad(tried, nil)
 		}
 	}
-	c.log.Info("there are images for it", "revision", set.Revision)
+	c.log.Info("something else is made of it by now", "revision", set.Revision)
 	delete(c.state.Bad, p.revision.ID)
 	if err := c.write(Entry{Event: evPreparing, Revision: set.Revision, Author: p.revision.Author, Subject: p.revision.Subject}); err != nil {
 		return err
@@ -172,15 +187,28 @@ func (c *conductor) stillBad(revision string, why error) error {
 	return c.save()
 }
 
-// movedTo names a set of which images moved: it fails, or becomes good, for itself. What is good already keeps its name.
+// movedTo names a set of which images moved, or of which Guix makes something else by now: it fails, or becomes good, for
+// itself. What is good already keeps its name.
 func (c *conductor) movedTo(set Set) Set {
 	if commitOf(c.state.Good.Revision) == commitOf(set.Revision) && set.same(c.state.Good) {
 		set.Revision = c.state.Good.Revision
 		return set
 	}
 	id := strings.TrimPrefix(set.Targets["pods"], "pods-")
+	if !withoutPods(set).same(c.state.Prepared) {
+		id = set.sum()
+	}
 	set.Revision = commitOf(set.Revision) + "+" + id[:min(8, len(id))]
 	return set
+}
+
+// sum tells sets apart that have the same pods.
+func (s Set) sum() string {
+	sum := sha256.New()
+	for _, layer := range slices.Sorted(maps.Keys(s.Targets)) {
+		fmt.Fprintf(sum, "%q %q\n", layer, s.Targets[layer])
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // again is the next time at which what a bad revision lacks is asked for, later each time.

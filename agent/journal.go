@@ -37,6 +37,7 @@ const (
 	evAccepted  event = "accepted"  // a commit that doesn't descend from the one before, by hand
 	evMayBuild  event = "may build" // all of a revision, here
 	evAtOnce    event = "at once"   // a revision, though no window is open, as somebody asked
+	evEvaluate  event = "evaluate"  // a revision, though it is known what comes of it
 	evRestart   event = "restart"   // of a service, as somebody asked
 	evBaseline  event = "baseline"
 	evDrift     event = "drift"   // someone else switched a layer

@@ -29,6 +29,7 @@ type Revision struct {
 	Tree  string // the folder in which Guix finds them
 
 	MayBuild bool // here, however many substitutes it lacks
+	Evaluate bool // though it is known what comes of it
 }
 
 // A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.

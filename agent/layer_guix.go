@@ -161,7 +161,9 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 	if err := system.CheckForward(ctx, rev.Tree, watch); err != nil {
 		return Target{}, blame(err)
 	}
-	item, err := l.make("system", rev.Tree, profile, func(root string) (string, error) {
+	e := evaluation{layer: "system", rev: rev, tree: rev.Tree, profile: profile, under: system.Circumstances()}
+	item, err := l.make(e, func(root string, reads *guix.Reads) (string, error) {
+		watch.Reads = reads
 		return system.Build(ctx, rev.Tree, root, watch)
 	})
 	if err != nil {
@@ -267,8 +269,15 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if err != nil {
 		return Target{}, blame(err)
 	}
-	item, err := l.make(l.name, rev.Tree, profile, func(root string) (string, error) {
-		return l.by(profile, file).Build(ctx, rev.Tree, root, watch)
+	tree, err := mirror(rev.Tree, l.name)
+	if err != nil {
+		return Target{}, err
+	}
+	home := l.by(profile, file)
+	e := evaluation{layer: l.name, rev: rev, tree: tree, profile: profile, under: home.Circumstances()}
+	item, err := l.make(e, func(root string, reads *guix.Reads) (string, error) {
+		watch.Reads = reads
+		return home.Build(ctx, tree, root, watch)
 	})
 	if err != nil {
 		return Target{}, err
@@ -282,7 +291,7 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 			return Target{}, err
 		}
 	}
-	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: rev.Tree, File: file, Leaves: leaves, Guix: profile, Names: rev.Files.names(), Work: work})
+	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: tree, File: file, Leaves: leaves, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
 // file describes this home in a revision, if any does.

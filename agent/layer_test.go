@@ -60,7 +60,7 @@ func (w *workshop) guix(name string) {
 func (w *workshop) asked() string { return filepath.Join(w.dir, "asked") }
 
 func (w *workshop) builder() *builder {
-	return &builder{roots: w.roots, maxBuilds: 20, refused: &refused{file: filepath.Join(w.dir, "refused.json")}}
+	return &builder{roots: w.roots, maxBuilds: 20, refused: &refused{file: filepath.Join(w.dir, "refused.json")}, evaluated: &evaluations{file: filepath.Join(w.dir, "evaluated.json")}}
 }
 
 // made keeps an item that was made of tree for layer.

@@ -36,7 +36,7 @@ func (a *Agent) parts() ([]Part, error) {
 	a.runner = runner
 	settler := &settler{runner: runner}
 	roots := guix.Roots(a.cfg.guixRoots())
-	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused}
+	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused, evaluated: &evaluations{file: in("evaluated.json")}}
 	var parts []Part
 	if a.cfg.System {
 		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})

@@ -41,6 +41,8 @@ type job struct {
 	plan    string          // the name of the proposal; empty: the newest revision
 	again   bool            // it was prepared before, and what it lacked, or its images, may be others now
 	parts   []Part          // of these layers alone; nil: of all
+
+	evaluate bool // though it is known what comes of it
 }
 
 // beside reports whether a job gives way to the newest revision.
@@ -51,6 +53,7 @@ type prepared struct {
 	revision source.Revision
 	plan     string
 	again    bool
+	evaluate bool
 	targets  map[string]Target
 	baseline map[string]Target // layers that good had no target for, as they were
 	err      error
@@ -87,7 +90,7 @@ func (p *preparer) start(ctx context.Context, j job) {
 	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, j)
-		result.plan, result.again = j.plan, j.again
+		result.plan, result.again, result.evaluate = j.plan, j.again, j.evaluate
 		p.results <- result
 		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
@@ -203,7 +206,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if j.parts != nil {
 		parts = j.parts
 	}
-	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID)})
+	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
 	if err != nil {
 		result.err = inRepository(err, files.names())
 		return result

@@ -107,6 +107,19 @@ func (c *conductor) atOnce() error {
 	return c.save()
 }
 
+// evaluate has Guix evaluate the newest revision, though nothing changed that an evaluation read.
+func (c *conductor) evaluate() error {
+	rev := c.state.Newest.ID
+	if err := c.write(Entry{Event: evEvaluate, Revision: rev}); err != nil {
+		return err
+	}
+	c.state.Evaluate = rev
+	if c.state.bad(c.newestTried()) != nil {
+		return c.retry()
+	}
+	return c.save()
+}
+
 // look is the conductor's last word.
 func (c *conductor) look() snapshot {
 	c.mu.Lock()

@@ -34,6 +34,7 @@ type State struct {
 	Later     *Later          `json:"later,omitempty"`    // what failed for now, and when it is tried again
 	MayBuild  string          `json:"mayBuild,omitempty"` // the revision of which all may be built here
 	AtOnce    string          `json:"atOnce,omitempty"`   // the revision that needs no open window
+	Evaluate  string          `json:"evaluate,omitempty"` // the revision to evaluate, though it is known what comes of it
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 

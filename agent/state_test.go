@@ -59,6 +59,7 @@ func fullState() State {
 		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}},
 		MayBuild:  "c",
 		AtOnce:    "c",
+		Evaluate:  "c",
 		Outside:   "outside its windows",
 		Reboot:    &Reboot{Target: "system-b", For: "kernel", At: at},
 		Suspended: &api.Suspended{Since: at, Why: "disks"},

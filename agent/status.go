@@ -142,7 +142,7 @@ func (p *preparer) status(s State) *api.Preparing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.underway != nil && !p.underway.beside():
+	case p.underway != nil && (!p.underway.beside() || p.underway.evaluate):
 		now := api.Preparing{Revision: p.underway.ID, Since: p.since, Progress: p.progress.sum()}
 		if later != nil && later.Revision == now.Revision {
 			now.WaitsFor = later.WaitsFor // it only asks again
@@ -152,6 +152,9 @@ func (p *preparer) status(s State) *api.Preparing {
 		return &api.Preparing{Revision: later.Revision, Since: later.Since, Error: strings.TrimSpace(later.Why), Retry: later.Next, WaitsFor: later.WaitsFor}
 	case s.Newest.ID != "" && s.Newest.ID != commitOf(s.Prepared.Revision) && s.bad(s.Newest.ID) == nil: // what came of it is being written down
 		return &api.Preparing{Revision: s.Newest.ID, Since: p.since, Progress: Progress{Item: "waits for its turn"}}
+	}
+	if s.Evaluate != "" && s.Evaluate == s.Newest.ID {
+		return &api.Preparing{Revision: s.Newest.ID, Since: s.Accepted, Progress: Progress{Item: "waits for its turn to be evaluated"}}
 	}
 	return nil
 }

@@ -160,6 +160,7 @@ func TestARequestThatFailsChangesNothing(t *testing.T) {
 		{"retry", (*conductor).retry},
 		{"build", (*conductor).mayBuild},
 		{"now", (*conductor).atOnce},
+		{"evaluate", (*conductor).evaluate},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {

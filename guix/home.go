@@ -52,12 +52,8 @@ func (h *Home) BuildEmpty(ctx context.Context, root string, watch Watch) (string
 
 func (h *Home) build(ctx context.Context, tree, root string, what []string, watch Watch) (string, error) {
 	a := attempt{what: "home-" + h.User + "-build", command: guixOf(h.Guix), args: append([]string{"home", "build"}, what...), build: true, watch: watch}
-	if u, err := h.who(); err == nil && isDir(u.Home) {
-		a.as = &u
-	} else { // as root: the path is the same
-		a.env = []string{"USER=" + h.User}
-	}
-	out, err := h.Runner.run(ctx, a)
+	a.as, a.env = h.evaluator()
+	out, err := h.Runner.evaluate(ctx, a, tree, h.File)
 	if err != nil {
 		return "", err
 	}
@@ -69,6 +65,14 @@ func (h *Home) build(ctx context.Context, tree, root string, what []string, watc
 		return "", fmt.Errorf("guix home build named no home (see %s)", out.log)
 	}
 	return item[1], errors.Join(h.Roots.Keep(root, item[1]), settleStore())
+}
+
+// evaluator is who evaluates the home, and with what more in the environment. As root, the path is the same.
+func (h *Home) evaluator() (*User, []string) {
+	if u, err := h.who(); err == nil && isDir(u.Home) {
+		return &u, nil
+	}
+	return nil, []string{"USER=" + h.User}
 }
 
 // Guix's answer is the last line of stdout; the log has all else in it, too.

@@ -38,6 +38,7 @@ func (p Progress) Work() Work { return Work{p.Builds.Total, p.Downloads.Total, p
 type Watch struct {
 	Tell      func(Progress) // nil: nobody wants to know
 	MaxBuilds int            // if more would be built here that a substitute may come for, a *WaitError ends it
+	Reads     *Reads         // what the evaluation read is written there, if that is known; nil: nobody wants to know
 }
 
 // AnyNumber of builds is fine.

@@ -52,7 +52,7 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 	}
 	// Without --save-provenance the path isn't the one that reconfigure makes.
 	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, load(tree, "system.scm")...)
-	out, err := s.Runner.run(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, watch: watch})
+	out, err := s.Runner.evaluate(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, watch: watch}, tree, "system.scm")
 	if err != nil {
 		return "", err
 	}

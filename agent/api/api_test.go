@@ -90,6 +90,9 @@ func TestEachPath(t *testing.T) {
 		Resume:  func(context.Context) error { told = append(told, "resume"); return nil },
 		Build:   func(context.Context) error { told = append(told, "build"); return nil },
 		Retry:   func(context.Context) error { told = append(told, "retry"); return nil },
+
+		Evaluate: func(context.Context) error { told = append(told, "evaluate"); return nil },
+
 		Restart: func(_ context.Context, service string) (Restarted, error) {
 			told = append(told, "restart "+service)
 			return restarted, nil
@@ -111,6 +114,7 @@ func TestEachPath(t *testing.T) {
 		{"suspend", func() (any, error) { return nil, c.Suspend(ctx, " moving\nthe disks ") }, nil},
 		{"resume", func() (any, error) { return nil, c.Resume(ctx) }, nil},
 		{"build", func() (any, error) { return nil, c.Build(ctx) }, nil},
+		{"evaluate", func() (any, error) { return nil, c.Evaluate(ctx) }, nil},
 		{"retry", func() (any, error) { return nil, c.Retry(ctx) }, nil},
 		{"restart", func() (any, error) { return c.Restart(ctx, "ann/web\n") }, restarted},
 	} {
@@ -122,7 +126,7 @@ func TestEachPath(t *testing.T) {
 			t.Errorf("%s answered %+v, want %+v", row.name, got, row.want)
 		}
 	}
-	if want := []string{"suspend moving\nthe disks", "resume", "build", "retry", "restart ann/web"}; !reflect.DeepEqual(told, want) {
+	if want := []string{"suspend moving\nthe disks", "resume", "build", "evaluate", "retry", "restart ann/web"}; !reflect.DeepEqual(told, want) {
 		t.Errorf("the agent was told %q, want %q", told, want)
 	}
 }

@@ -60,6 +60,11 @@ func (c Client) Now(ctx context.Context) error { return c.do(ctx, "POST", "/v1/n
 // Build lets all of the newest revision be built here, instead of waiting for substitutes.
 func (c Client) Build(ctx context.Context) error { return c.do(ctx, "POST", "/v1/build", "", nil) }
 
+// Evaluate has Guix evaluate the newest revision, though nothing changed that an evaluation read.
+func (c Client) Evaluate(ctx context.Context) error {
+	return c.do(ctx, "POST", "/v1/evaluate", "", nil)
+}
+
 // Retry gives the newest revision another chance.
 func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1/retry", "", nil) }
 

@@ -25,6 +25,9 @@ type Agent struct {
 	Now     func(ctx context.Context) error
 	Build   func(ctx context.Context) error
 	Retry   func(ctx context.Context) error
+
+	Evaluate func(ctx context.Context) error
+
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 	Restart func(ctx context.Context, service string) (Restarted, error)
 	Key     func(ctx context.Context) (Key, error)
@@ -129,6 +132,7 @@ func answers(a Agent) http.Handler {
 	mux.HandleFunc("POST /v1/resume", answer(func(r *http.Request) (any, error) { return done("resumed\n"), a.Resume(r.Context()) }))
 	mux.HandleFunc("POST /v1/now", answer(func(r *http.Request) (any, error) { return done("it needs no window\n"), a.Now(r.Context()) }))
 	mux.HandleFunc("POST /v1/build", answer(func(r *http.Request) (any, error) { return done("built here\n"), a.Build(r.Context()) }))
+	mux.HandleFunc("POST /v1/evaluate", answer(func(r *http.Request) (any, error) { return done("evaluated again\n"), a.Evaluate(r.Context()) }))
 	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
 	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) {
 		service, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))

@@ -95,6 +95,11 @@ type Preparing struct {
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these, by name: they would be built here, and are too many
 }
 
+// Evaluates reports whether the newest revision is being evaluated again, though it was prepared before.
+func (s Status) Evaluates() bool {
+	return s.Preparing != nil && s.Preparing.Error == "" && s.Preparing.Revision == s.Revisions.Newest
+}
+
 // Progress is how far a preparation is: what the layer is at that told last, and how much is done of what Guix said so far
 // that it will do, for all layers.
 type Progress struct {

@@ -13,7 +13,7 @@ import (
 )
 
 func syncCmd(c *cli) *cobra.Command {
-	var wait, build, now bool
+	var wait, build, now, evaluate bool
 	var accept string
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -23,7 +23,7 @@ func syncCmd(c *cli) *cobra.Command {
 			"bad, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck. A fault of the\n" +
 			"network or the machine makes no revision bad; it is tried again until the time is up.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
-			"  collie sync --build\n  collie sync --now --wait",
+			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait",
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
@@ -45,6 +45,9 @@ func syncCmd(c *cli) *cobra.Command {
 			if err == nil && now {
 				err = c.agent.Now(ctx)
 			}
+			if err == nil && evaluate {
+				err = c.agent.Evaluate(ctx)
+			}
 			switch {
 			case err != nil:
 				return err
@@ -58,6 +61,7 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd.Flags().StringVar(&accept, "accept", "", "take `COMMIT`, which was force-pushed: its full id")
 	cmd.Flags().BoolVar(&build, "build", false, "build all of it on this machine, instead of waiting for substitutes")
 	cmd.Flags().BoolVar(&now, "now", false, "switch to it though none of the configuration's windows is open")
+	cmd.Flags().BoolVar(&evaluate, "evaluate", false, "have Guix evaluate system and homes, though nothing changed that it read of the repository")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
@@ -79,7 +83,7 @@ func (c *cli) wait(ctx context.Context) error {
 		}
 		switch s.Phase {
 		case "idle":
-			return bad != nil || isGood(s) || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
+			return bad != nil || isGood(s) && !s.Evaluates() || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
 		case "stuck":
 			return s.Preparing == nil // else what is prepared may mend it
 		}
