@@ -103,7 +103,7 @@ vm:
 demo: lab
 	guix/lab/demo
 
-# BENCH selects parts: push, return, pods, gaps, deaths, probes, fleet, polls, packs.
+# BENCH selects parts: push, evaluations, validate, return, pods, gaps, deaths, probes, fleet, polls, packs.
 BENCH ?= .
 bench: lab
 	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \

@@ -26,6 +26,8 @@ const (
 	settles   = 10 * time.Second // as a machine does between two commits
 	idleGoal  = 18               // MiB
 	firstGoal = 48
+	pollGoal  = time.Millisecond
+	pollShare = 0.08
 	address   = "127.0.0.1:8418"
 )
 
@@ -96,7 +98,13 @@ func (g *bench) follow(what, dir, url string, requests *tally) {
 		_, once := g.git("ls-remote", url, "main")
 		ask += once / asks
 	}
-	g.line(what+": CPU of a poll", "-", fmt.Sprintf("%.2f ms (git %.2f ms)", ms(spent), ms(ask)), "-")
+	figure := fmt.Sprintf("%.2f ms, %.3fx (git %.2f ms)", ms(spent), spent.Seconds()/ask.Seconds(), ms(ask))
+	if requests == nil {
+		g.line(what+": CPU of a poll", "-", figure, "-")
+	} else {
+		g.atMost(what+": CPU of a poll", fmt.Sprintf("%.1f ms, %.2fx of git ls-remote", ms(pollGoal), pollShare), figure,
+			spent <= pollGoal && spent.Seconds() <= pollShare*ask.Seconds())
+	}
 	g.atMost(what+": memory, idle", fmt.Sprintf("%d MiB", idleGoal), fmt.Sprintf("%.1f MiB, without the program's own file %.1f", rss, own), rss <= idleGoal)
 }
 
