@@ -41,8 +41,10 @@ const (
 	maxDepth   = 64
 )
 
-func newClone(dir string, log *slog.Logger) *clone {
-	return &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
+// openClone mends the clone in dir. With an error it is there all the same, and to be mended later.
+func openClone(dir string, log *slog.Logger) (*clone, error) {
+	c := &clone{dir: dir, log: log, maxPacks: 8, kept: 32}
+	return c, c.mend()
 }
 
 // mend makes the folder a bare repository, as far as it isn't one, and heals it.

@@ -109,15 +109,15 @@ func Open(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newClone(cfg.Dir, cfg.Log)
+	c, unmended := openClone(cfg.Dir, cfg.Log)
 	s := &Source{
 		branch: cfg.Branch, interval: cfg.Interval, answer: answerTime, transfer: transferTime,
 		places: places, clone: c, log: cfg.Log, tell: cfg.Plans,
 		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		status: Status{URL: cfg.URL, Branch: cfg.Branch},
 	}
-	if err := c.mend(); err != nil {
-		s.later("the clone can't be opened, and the next poll tries again", err)
+	if unmended != nil {
+		s.later("the clone can't be opened, and the next poll tries again", unmended)
 	}
 	id := c.accepted()
 	if id.IsZero() && cfg.Accepted != "" {
