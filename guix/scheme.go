@@ -15,6 +15,8 @@ type form struct {
 	str    bool
 	atom   string // a symbol's name, or a string's text
 	list   []form
+
+	from, to int // where it stands: bytes that are left of the text where it begins, and behind it
 }
 
 // head is the symbol that a list begins with.
@@ -112,10 +114,19 @@ func (r *schemeReader) forms(depth int) ([]form, error) {
 		if r.text == "" || closes(r.text[0]) {
 			return all, nil
 		}
+		if r.whole && strings.HasPrefix(r.text, "#;") { // a comment: the datum that follows
+			r.skip(2)
+			if _, err := r.next(depth); err != nil {
+				return all, err
+			}
+			continue
+		}
+		from := len(r.text)
 		f, err := r.form(depth)
 		if err != nil {
 			return all, err
 		}
+		f.from, f.to = from, len(r.text)
 		all = append(all, f)
 	}
 }

@@ -29,6 +29,26 @@ func (p *Podman) Import(ctx context.Context, name string) (string, error) {
 	return imported(kube.Bytes(), name, pod != nil)
 }
 
+// ByHand are the names of what runs and isn't Collie's: pods, and containers that are in none.
+func (p *Podman) ByHand(ctx context.Context) (pods, containers []string, err error) {
+	all, err := p.listContainers(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range all {
+		switch {
+		case c.State != "running" || c.IsInfra || c.Labels[labelOwner] == owner:
+		case c.PodName != "":
+			pods = append(pods, c.PodName)
+		case len(c.Names) > 0:
+			containers = append(containers, c.Names[0])
+		}
+	}
+	slices.Sort(pods)
+	slices.Sort(containers)
+	return slices.Compact(pods), containers, nil
+}
+
 // imported makes of Podman's YAML what a person would have written.
 func imported(kube []byte, name string, isPod bool) (string, error) {
 	var file yaml.Node

@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -89,4 +91,27 @@ func FuzzImported(f *testing.F) {
 			t.Errorf("once\n%s\nagain\n%s", first, again)
 		}
 	})
+}
+
+// What runs by hand is what isn't Collie's: pods by their containers, and containers that are in none.
+func TestByHand(t *testing.T) {
+	f := newFake(t)
+	ours := map[string]string{labelOwner: owner}
+	f.answers["GET /containers/json"] = func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 200, []container{
+			{Names: []string{"lone"}, State: "running"},
+			{Names: []string{"stopped"}, State: "exited"},
+			{Names: []string{"web-infra"}, PodName: "web", State: "running", IsInfra: true},
+			{Names: []string{"web-b"}, PodName: "web", State: "running"},
+			{Names: []string{"web-a"}, PodName: "web", State: "running"},
+			{Names: []string{"empty-infra"}, PodName: "empty", State: "running", IsInfra: true},
+			{Names: []string{"api-1-c"}, PodName: "api-1", State: "running", Labels: ours},
+			{PodName: "db", State: "running"},
+			{State: "running"},
+		})
+	}
+	pods, containers, err := Connect(f.socket).ByHand(t.Context())
+	if err != nil || !slices.Equal(pods, []string{"db", "web"}) || !slices.Equal(containers, []string{"lone"}) {
+		t.Errorf("%q, %q, %v", pods, containers, err)
+	}
 }

@@ -2,14 +2,16 @@ package source
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // A Checked is one of the repositories of a Config, and what keeps it from being followed, if anything does.
 type Checked struct {
-	URL   string
-	Err   error
-	Empty bool // only that nothing was pushed yet
+	URL    string
+	Err    error
+	Empty  bool // only that nothing was pushed yet
+	Locked bool // only that it wants a token, and none was named
 }
 
 const checkTime = 10 * time.Second
@@ -37,6 +39,6 @@ func (p *place) check(ctx context.Context, branch string) Checked {
 		c.Empty = len(offered) == 0
 		_, err = offered.tip(c.URL, branch)
 	}
-	c.Err = err
+	c.Err, c.Locked = err, errors.As(err, new(*lockedError))
 	return c
 }

@@ -115,10 +115,19 @@ func TestATokenOpensARepository(t *testing.T) {
 	f.token.Store("t0ken")
 	at := f.repository()
 	fails(t, openAt(t, at), "wants a token", "set tokenFile")
+	locked := func(want bool) {
+		t.Helper()
+		if all, err := Check(t.Context(), Config{Repository: at, Branch: "main"}); err != nil || all[0].Locked != want {
+			t.Errorf("%+v, %v; want it locked: %v", all, err, want)
+		}
+	}
+	locked(true)
 	at.TokenFile = f.file("token", "wrong\n", 0o600)
 	s := openAt(t, at)
 	fails(t, s, "isn't opened by the token in "+at.TokenFile)
+	locked(false) // another token is needed, not one at all
 	f.file("token", "t0ken\n", 0o600)
+	locked(false)
 	poll(t, s, id)
 	if got := f.user.Load(); got != "x-access-token" {
 		t.Errorf("the user beside the token is %q", got)
@@ -129,7 +138,7 @@ func TestATokenOpensARepository(t *testing.T) {
 	fails(t, s, "isn't opened by the token")
 	f.file("token", "n3w", 0o400)
 	poll(t, s, id)
-	if n := f.connections.Load(); n > 2 { // one of each Source
+	if n := f.connections.Load(); n > 5 { // one of each Source, and of each Check
 		t.Errorf("%d connections were made", n)
 	}
 

@@ -155,6 +155,11 @@ func (s *webSession) do(ctx context.Context, method, path string, ask io.Reader)
 	return nil, s.refusedBy(res, plain(string(says)))
 }
 
+// A lockedError says that a repository is for those with a token, and none was sent.
+type lockedError struct{ problem }
+
+func (e *lockedError) Unwrap() error { return e.problem }
+
 // refusedBy says what an answer means for whoever configured the repository.
 func (s *webSession) refusedBy(res *http.Response, says string) error {
 	switch res.StatusCode {
@@ -163,7 +168,7 @@ func (s *webSession) refusedBy(res *http.Response, says string) error {
 			return problem(fmt.Sprintf("repository %s wants a password, and Collie sends none over http://", s.URL))
 		}
 		if s.TokenFile == "" {
-			return problem(fmt.Sprintf("repository %s wants a token: write one that may read it to a file of root's, and set tokenFile", s.URL))
+			return &lockedError{problem(fmt.Sprintf("repository %s wants a token: write one that may read it to a file of root's, and set tokenFile", s.URL))}
 		}
 		return problem(fmt.Sprintf("repository %s isn't opened by the token in %s: make one that may read it, or set tokenUser to the user that it is for", s.URL, s.TokenFile))
 	case http.StatusNotFound:

@@ -50,7 +50,7 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# Commands\n\n%s", generated)
-	p("All but `forward`, `init`, `run`, `secret`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
+	p("All but `bootstrap`, `forward`, `init`, `run`, `secret`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
 	p("`collie`. Answers go to stdout, all else to stderr.\n\n| command | what |\n|---|---|\n")
 	for _, c := range all[1:] {
 		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), strings.ReplaceAll(name(c), " ", "-"), cell(c.Short))
@@ -246,18 +246,19 @@ func actions(t *testing.T) (all [][2]string) {
 // Shepherd's actions have the words of the commands, but for those that ask no agent, and its own.
 func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 	not := map[string]string{
-		"status":   "Shepherd's own, so it is deployment",
-		"restart":  "Shepherd's own, of the agent itself",
-		"doctor":   "looks from outside, and needs no agent",
-		"forget":   "is for when no agent is left",
-		"forward":  "is what the agent asks",
-		"import":   "writes a file, which Shepherd's clients don't",
-		"init":     "asks nobody",
-		"key":      "needs no agent, before whose first run it is wanted",
-		"run":      "is the agent",
-		"secret":   "works on files",
-		"validate": "asks nobody",
-		"version":  "asks nobody",
+		"bootstrap": "is for before there is an agent",
+		"status":    "Shepherd's own, so it is deployment",
+		"restart":   "Shepherd's own, of the agent itself",
+		"doctor":    "looks from outside, and needs no agent",
+		"forget":    "is for when no agent is left",
+		"forward":   "is what the agent asks",
+		"import":    "writes a file, which Shepherd's clients don't",
+		"init":      "asks nobody",
+		"key":       "needs no agent, before whose first run it is wanted",
+		"run":       "is the agent",
+		"secret":    "works on files",
+		"validate":  "asks nobody",
+		"version":   "asks nobody",
 	}
 	words := map[string]bool{"deployment": true}
 	for _, c := range commands(t)[1:] {
