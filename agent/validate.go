@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -80,6 +83,34 @@ func distinct(lines []string) (all []string) {
 	return all
 }
 
+// Placeholder is in the SSH key of examples, in whose place one's own belongs: whoever deploys it can't log in any more.
+const Placeholder = "PlaceThePublicKey"
+
+// placeholders finds such keys in the system and in modules. (collie repository) refuses them as well, where Guix sees them.
+func placeholders(files view) (mistakes []string) {
+	look := func(name string, text []byte) {
+		number := 0
+		for line := range bytes.Lines(text) {
+			if number++; bytes.Contains(line, []byte(Placeholder)) {
+				mistakes = append(mistakes, fmt.Sprintf("%s:%d: the key …%s… is a placeholder: write your own public key in its place, as `cat ~/.ssh/id_ed25519.pub` shows it, or nobody can log in", name, number, Placeholder))
+			}
+		}
+	}
+	if text, err := files.read("system.scm"); err == nil {
+		look(files.at("system.scm"), text)
+	}
+	_ = fs.WalkDir(files.repository, "modules", func(at string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || path.Ext(at) != ".scm" {
+			return nil // without modules there are none
+		}
+		if text, err := fs.ReadFile(files.repository, at); err == nil {
+			look(at, text)
+		}
+		return nil
+	})
+	return mistakes
+}
+
 // validate checks what one host sees.
 func validate(files view) (notes, mistakes []string) {
 	mistakes = links(files)
@@ -91,6 +122,7 @@ func validate(files view) (notes, mistakes []string) {
 			mistakes = append(mistakes, err.Error())
 		}
 	}
+	mistakes = append(mistakes, placeholders(files)...)
 	none := func(name, what string) {
 		if files.dir != "" {
 			name += ", nor " + files.dir + "/" + name

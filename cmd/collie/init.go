@@ -7,8 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"example.org/collie/agent"
 )
 
 //go:embed template
@@ -22,7 +26,9 @@ func initCmd(c *cli) *cobra.Command {
 		Use:   "init DIR",
 		Short: "Make the files of a repository to start from",
 		Long: "Make the files of a repository to start from, in a new or empty folder. On a Guix machine system.scm is the\n" +
-			"configuration that the running system was made from, so that the first push changes nothing.",
+			"configuration that the running system was made from, so that the first push changes nothing. Elsewhere it is an example,\n" +
+			"into which the public keys in ~/.ssh of who runs this may log in and push; without one it has a placeholder, which\n" +
+			"`collie validate` and Guix refuse. Collie comes to a machine that runs by `collie bootstrap`.",
 		Example: "  collie init ops && cd ops && git init -b main && git add . && git commit -m 'as it is'",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -49,7 +55,9 @@ func initCmd(c *cli) *cobra.Command {
 			running, err := os.ReadFile(configurationFile)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
-				fmt.Fprintln(c.err, "system.scm is an example: make it this machine's before you push")
+				if err := c.personal(filepath.Join(dir, "system.scm")); err != nil {
+					return err
+				}
 			case err != nil:
 				return err
 			default:
@@ -61,4 +69,42 @@ func initCmd(c *cli) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// placeholderKey is the key that the example has in place of one's own.
+var placeholderKey = regexp.MustCompile(`"[^"\n]*` + agent.Placeholder + `[^"\n]*"`)
+
+// personal makes an example the operator's own, as far as that is known here.
+func (c *cli) personal(system string) error {
+	keys := publicKeys()
+	if len(keys) == 0 {
+		fmt.Fprintln(c.err, "system.scm is an example: make it this machine's, and write your public key into it, before you push")
+		return nil
+	}
+	text, err := os.ReadFile(system)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		keys[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key) + `"`
+	}
+	text = placeholderKey.ReplaceAllLiteral(text, []byte(strings.Join(keys, "\n    ")))
+	fmt.Fprintln(c.err, "system.scm is an example: make it this machine's before you push. It lets in who has the keys in ~/.ssh")
+	return os.WriteFile(system, text, 0o644)
+}
+
+// publicKeys are those of who runs this.
+func publicKeys() (all []string) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	files, _ := filepath.Glob(filepath.Join(home, ".ssh", "id_*.pub"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if key := strings.TrimSpace(string(text)); err == nil && !strings.ContainsRune(key, '\n') && len(strings.Fields(key)) >= 2 {
+			all = append(all, key)
+		}
+	}
+	return all
 }

@@ -1,8 +1,17 @@
 ;; An example: make it this machine's own.
 (use-modules (gnu)
-             (collie services)
-             (gnu services containers))
-(use-service-modules desktop networking ssh)
+             (collie repository)
+             (collie services))
+(use-service-modules containers desktop networking ssh)
+
+;; SSH keys of those who administer the machine: they log in as root, and push to its repository.
+(define %operator-keys
+  '("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlaceThePublicKeyOfAnOperatorHereXXXXXXXXXX you@example.org"))
+
+(define operators
+  (map (lambda (key)
+         (plain-file "operator.pub" (string-append key "\n")))
+       %operator-keys))
 
 (operating-system
   (host-name "guest")
@@ -21,8 +30,13 @@
           (service openssh-service-type
                    (openssh-configuration
                     (permit-root-login 'prohibit-password)
-                    (password-authentication? #f)))
+                    (password-authentication? #f)
+                    (authorized-keys `(("root" ,@operators)))))
+          (service iptables-service-type)       ;loads what Podman's networks need of the kernel
           (service rootless-podman-service-type)
+          (service collie-repository-service-type
+                   (collie-repository-configuration
+                    (keys operators)))
           (service collie-service-type
                    (collie-configuration
                     (source (collie-source

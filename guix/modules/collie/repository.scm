@@ -6,7 +6,10 @@
   #:use-module (gnu services shepherd)
   #:use-module (gnu services ssh)
   #:use-module (gnu system shadow)
+  #:use-module (guix diagnostics)
   #:use-module (guix gexp)
+  #:use-module (guix i18n)
+  #:use-module (srfi srfi-34)
   #:export (collie-repository-configuration
             collie-repository-configuration?
             collie-repository-configuration-account
@@ -51,8 +54,21 @@ runs as root, so can they.")
          (home-directory (dirname (collie-repository-configuration-directory config)))
          (shell (file-append (collie-repository-configuration-git config) "/bin/git-shell")))))
 
+(define (check-key key)
+  "Raise an error if KEY is that of the examples: whoever deploys it can neither
+push nor log in."
+  (when (string-contains (cond ((string? key) key)
+                               ((plain-file? key) (plain-file-content key))
+                               (else ""))
+                         "PlaceThePublicKey")
+    (raise (formatted-message
+            (G_ "the key '...PlaceThePublicKey...' in \
+`collie-repository-configuration' is a placeholder: write your own public key \
+in its place")))))
+
 (define (repository-keys config)
   (define (key-file key)
+    (check-key key)
     (if (string? key)
         (plain-file "key.pub" (string-append key "\n"))
         key))
