@@ -77,6 +77,9 @@ func (m *Machine) steps() []step {
 
 // Run takes all steps that aren't done; with dry it only says which. It ends with the first that can't be.
 func (m *Machine) Run(ctx context.Context, dry bool) error {
+	if _, _, err := m.isFollowed(ctx); err != nil {
+		return err
+	}
 	did := 0
 	for _, s := range m.steps() {
 		says, is, err := s.done(ctx)

@@ -194,6 +194,20 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
+// A machine that follows another repository is left alone.
+func TestRunWhereAnotherIsFollowed(t *testing.T) {
+	w := newWorld(t, plainSystem)
+	w.run(false)
+	other := *w.Machine
+	other.Repository.URL, other.Dir = other.Repository.URL+"2", other.Dir+"2"
+	if err := other.Run(t.Context(), false); err == nil || !strings.Contains(err.Error(), "this machine's Collie follows "+w.Repository.URL) {
+		t.Errorf("got %v", err)
+	}
+	if exists(other.Repository.URL) || exists(other.Dir) {
+		t.Error("something was made")
+	}
+}
+
 // Cut off after any of its steps, it goes on to the same end.
 func TestRunGoesOn(t *testing.T) {
 	for n := range newWorld(t, plainSystem).steps() {

@@ -61,6 +61,7 @@ func forge() error {
 			}
 			token, err := os.ReadFile("/root/token")
 			if _, sent, _ := r.BasicAuth(); err != nil || sent != strings.TrimSpace(string(token)) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="forge"`) // else git sends no token
 				http.Error(w, "no", http.StatusUnauthorized)
 				return
 			}
