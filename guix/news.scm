@@ -17,6 +17,18 @@
 (channel-news
  (version 0)
  (entry
+  (commit "597b384ecd8f88d0376a94962343521089eb0a5b")
+  (title (en "One command for a machine that runs"))
+  (body (en "@command{collie bootstrap URL} has a Guix System machine follow a
+repository: it writes the machine's own configuration with Collie's service in
+it, its channels, the home of the pod user and the pods that were made by hand,
+pushes that, reconfigures, and waits for the verdict.  It can be repeated, and
+@option{--dry-run} shows its steps.
+
+@command{collie init} writes an example into which the keys in @file{~/.ssh}
+may log in and push.  The key of the examples is refused, by
+@command{collie validate} and by @code{collie-repository-service-type}.")))
+ (entry
   (commit "daaebcb5c4c9037de973f056f0b70d40cad7e54c")
   (title (en "What runs keeps running, and a package that works"))
   (body (en "A Collie that Guix's build system built answered 404 to every
