@@ -50,8 +50,8 @@ func newWorld(t *testing.T, system string) *world {
 	w.Wait = func(context.Context) error { return nil }
 	w.Check = func(string) (notes, mistakes []string) { return nil, nil }
 	w.Pods = func() (Podman, error) { return w, nil }
-	if os.Geteuid() == 0 { // git and Collie want a repository of root's, and so it is
-		w.probe = nil
+	if os.Geteuid() != 0 { // a repository of root's is wanted
+		w.probe = func(context.Context) (source.Checked, error) { return source.Checked{}, nil }
 	}
 	return w
 }
