@@ -17,7 +17,7 @@
 (channel-news
  (version 0)
  (entry
-  (commit "597b384ecd8f88d0376a94962343521089eb0a5b")
+  (commit "6c69114910bc6910ebdb51141cfe3e416e0727b8")
   (title (en "One command for a machine that runs"))
   (body (en "@command{collie bootstrap URL} has a Guix System machine follow a
 repository: it writes the machine's own configuration with Collie's service in
