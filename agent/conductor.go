@@ -441,7 +441,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 	if err := c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject}); err != nil {
 		return err
 	}
-	c.preparer.start(ctx, j)
+	c.startPreparing(ctx, j)
 	crash.At("preparing.begun")
 	return nil
 }

@@ -29,7 +29,7 @@ type Config struct {
 	System         bool                   `yaml:"system"`         // follow system.scm; default true
 	Homes          []string               `yaml:"homes"`          // users whose home is followed
 	User           string                 `yaml:"user"`           // runs the pods; empty: no pods
-	Downgrades     bool                   `yaml:"downgrades"`     // whether a commit may take channels back, as a revert does; default true
+	Downgrades     bool                   `yaml:"downgrades"`     // whether a commit may take channels back, other than to where they were in a good revision; default false
 	MaxBuilds      int                    `yaml:"maxBuilds"`      // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
 	Drift          string                 `yaml:"drift"`          // a system or home that someone else switched: report (the default) or heal
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
@@ -87,7 +87,7 @@ func ReadConfig(file string) (Config, error) {
 const stateFolder = "/var/lib/collie"
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, Downgrades: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: stateFolder}
+	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: stateFolder}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
 	if err := strictYAML(file, text, &cfg); err != nil {

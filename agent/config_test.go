@@ -19,7 +19,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	var want Config
 	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
-	want.System, want.Downgrades, want.MaxBuilds, want.Drift, want.Soak, want.State = true, true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
+	want.System, want.MaxBuilds, want.Drift, want.Soak, want.State = true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
 	want.ServiceTimeout, want.OthersTimeout, want.Keep.Revisions = Duration(2*time.Minute), Duration(20*time.Minute), 5
 	want.Images.Interval = Duration(time.Hour)
 	if !reflect.DeepEqual(cfg, want) {

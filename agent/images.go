@@ -80,7 +80,7 @@ func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
 	case now.Before(due):
 		c.wakeAt(due)
 	default:
-		c.preparer.start(ctx, j)
+		c.startPreparing(ctx, j)
 	}
 }
 

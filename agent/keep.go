@@ -74,6 +74,20 @@ func (c *conductor) former(now time.Time) ([]Set, error) {
 	return sets, c.save()
 }
 
+// startPreparing begins a preparation, for which channels are known that built what was good.
+func (c *conductor) startPreparing(ctx context.Context, j job) {
+	sets := []Set{c.state.Good}
+	for _, f := range c.state.Former {
+		sets = append(sets, f.Set)
+	}
+	for _, set := range sets {
+		if item := c.items(set)["system"]; item != "" {
+			j.good = append(j.good, item)
+		}
+	}
+	c.preparer.start(ctx, j)
+}
+
 // items are what the targets of a set are in the store, by layer.
 func (c *conductor) items(set Set) map[string]string {
 	items := map[string]string{}

@@ -28,8 +28,9 @@ type Revision struct {
 	Files view   // as this host sees them
 	Tree  string // the folder in which Guix finds them
 
-	MayBuild bool // here, however many substitutes it lacks
-	Evaluate bool // though it is known what comes of it
+	Good     []string // systems in the store that were good: the channels that built them are known
+	MayBuild bool     // here, however many substitutes it lacks
+	Evaluate bool     // though it is known what comes of it
 }
 
 // A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.

@@ -158,7 +158,7 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 		return Target{}, blame(err)
 	}
 	system := l.by(profile)
-	if err := system.CheckForward(ctx, rev.Tree, watch); err != nil {
+	if err := system.CheckForward(ctx, rev.Tree, rev.Good, watch); err != nil {
 		return Target{}, blame(err)
 	}
 	e := evaluation{layer: "system", rev: rev, tree: rev.Tree, profile: profile, under: system.Circumstances()}

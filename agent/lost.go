@@ -144,7 +144,7 @@ func (c *conductor) recordUnknown(ctx context.Context, now time.Time) bool {
 	if c.preparer.busy() {
 		return true // what is being prepared records them, too, or they are recorded after it
 	}
-	c.preparer.start(ctx, j)
+	c.startPreparing(ctx, j)
 	return true
 }
 

@@ -117,7 +117,7 @@ func (c *conductor) prepareProposal(ctx context.Context, now time.Time) {
 	}
 	p := c.state.Plans[name]
 	c.log.Info("preparing a plan", "plan", name, "revision", p.Revision.ID, "author", p.Revision.Author, "subject", p.Revision.Subject)
-	c.preparer.start(ctx, job{Revision: p.Revision, plan: name})
+	c.startPreparing(ctx, job{Revision: p.Revision, plan: name})
 }
 
 // takeProposal notes what came of preparing one.

@@ -41,6 +41,7 @@ type job struct {
 	plan    string          // the name of the proposal; empty: the newest revision
 	again   bool            // it was prepared before, and what it lacked, or its images, may be others now
 	parts   []Part          // of these layers alone; nil: of all
+	good    []string        // systems in the store that were good
 
 	evaluate bool // though it is known what comes of it
 }
@@ -206,7 +207,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if j.parts != nil {
 		parts = j.parts
 	}
-	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
+	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
 	if err != nil {
 		result.err = inRepository(err, files.names())
 		return result

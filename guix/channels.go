@@ -264,8 +264,9 @@ func builtFrom(item string) map[string]string {
 var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
 
 // CheckForward asks how the channels that tree names lie to those of the running system, unless that is known. Where a
-// channel goes back, and Downgrades is off, it refuses with a *BuildError.
-func (s *System) CheckForward(ctx context.Context, tree string, watch Watch) error {
+// channel goes back, and Downgrades is off, it refuses with a *BuildError: unless it goes back to where it was when it built
+// one of the good systems, as a revert does.
+func (s *System) CheckForward(ctx context.Context, tree string, good []string, watch Watch) error {
 	next := builtFrom(tree)
 	if len(next) == 0 {
 		return nil // it stays at the channels that it has
@@ -294,11 +295,14 @@ func (s *System) CheckForward(ctx context.Context, tree string, watch Watch) err
 	if s.Downgrades {
 		return nil
 	}
+	built := func(m move) func(string) bool {
+		return func(system string) bool { return builtFrom(system)[m.name] == m.to }
+	}
 	for _, m := range moves {
-		if m.is == Downgrade || m.is == Sidestep {
+		if (m.is == Downgrade || m.is == Sidestep) && !slices.ContainsFunc(good, built(m)) {
 			line := s.lineOf(tree, m.to)
-			return &BuildError{File: channelsFile, Line: line, Says: fmt.Sprintf("%s:%d: channel %s goes from %s to %s, which doesn't descend from it, "+
-				"and the guest's configuration has downgrades: false\nhint: pin %s or a commit after it", channelsFile, line, m.name, m.from, m.to, m.from)}
+			return &BuildError{File: channelsFile, Line: line, Says: fmt.Sprintf("%s:%d: channel %s goes from %s to %s, which doesn't descend from it "+
+				"and built no system that is kept as a good one; the guest's configuration has downgrades: false\nhint: pin %s or a commit after it", channelsFile, line, m.name, m.from, m.to, m.from)}
 		}
 	}
 	return nil

@@ -196,7 +196,7 @@ func TestChannelsGoForwardAndBack(t *testing.T) {
 	s := m.system(a)
 	s.Guix = m.profile("1")
 	treeB := m.tree(b)
-	if err := s.CheckForward(t.Context(), treeB, Watch{}); err != nil {
+	if err := s.CheckForward(t.Context(), treeB, nil, Watch{}); err != nil {
 		t.Fatal(err)
 	}
 	wantChannel(t, s, b, Change{"update", "channel guix", "aaaaaaaaaaaa → bbbbbbbbbbbb"})
@@ -213,14 +213,20 @@ func TestChannelsGoForwardAndBack(t *testing.T) {
 
 	// The way back is known without asking guix.
 	before := len(m.calls())
-	if err := s.CheckForward(t.Context(), m.tree(a), Watch{}); err != nil || len(m.calls()) != before {
+	if err := s.CheckForward(t.Context(), m.tree(a), nil, Watch{}); err != nil || len(m.calls()) != before {
 		t.Errorf("%v, after %q", err, m.calls()[before:])
 	}
 	wantChannel(t, s, a, Change{"downgrade", "channel guix", "bbbbbbbbbbbb → aaaaaaaaaaaa"})
 	s.Downgrades = false
-	err := s.CheckForward(t.Context(), m.tree(a), Watch{})
+	err := s.CheckForward(t.Context(), m.tree(a), nil, Watch{})
 	if bad := (*BuildError)(nil); !errors.As(err, &bad) || bad.File != "channels.scm" || !strings.Contains(err.Error(), "downgrades: false") {
 		t.Error("error:", err)
+	}
+	if err := s.CheckForward(t.Context(), m.tree(a), []string{b, m.path("gone"), a}, Watch{}); err != nil { // a revert to what was good
+		t.Error(err)
+	}
+	if err := s.CheckForward(t.Context(), m.tree(a), []string{b, m.path("gone")}, Watch{}); err == nil {
+		t.Error("it goes back to where no good system was")
 	}
 	if err := s.Switch(t.Context(), a, ""); err != nil { // a return isn't asked
 		t.Error(err)
@@ -253,7 +259,7 @@ func TestWhatGuixSaysOfChannels(t *testing.T) {
 			tree := m.tree(c)
 			m.now("relations", test.says)
 			s.Downgrades = false
-			err := s.CheckForward(t.Context(), tree, Watch{})
+			err := s.CheckForward(t.Context(), tree, nil, Watch{})
 			if bad := (*BuildError)(nil); errors.As(err, &bad) != test.refused || (err != nil) != test.refused {
 				t.Error("error:", err)
 			}

@@ -245,8 +245,9 @@ in the store.  By default those that the pod user has are used."))
    (count 65536)
    "Number of subordinate user and group IDs for the containers of @code{user}.")
   (downgrades?
-   (boolean #t)
-   "Whether a commit may take channels back to earlier commits, as @command{git revert} of an update does.")
+   (boolean #f)
+   "Whether a commit may take channels back to any earlier commit.  If not, they go back only to where they were in a good
+revision that is kept, as @command{git revert} of an update does.")
   (max-builds
    (limit 20)
    "Number of derivations that may be built on this machine for one layer of a commit, those aside that Guix builds
