@@ -27,6 +27,7 @@ func TestDocsAreCurrent(t *testing.T) {
 		"commands.md": commandsPage(all, actions(t)),
 		"collie.1":    manPage(all),
 		"options.md":  optionsPage(t, records(t)),
+		"collie.texi": texinfoPage(t),
 		"manifests.md": "# Manifests\n\n" + generated + "What becomes of each kind, field and annotation in `pods/`. What is noted has no meaning on one machine, and passes with a\n" +
 			"note; a mistake makes the commit bad, and so does a key that isn't here.\n\n" +
 			manifests.Reference(),
@@ -192,7 +193,7 @@ const scheme = "../../guix/modules/collie/services.scm"
 
 var (
 	recordForm  = regexp.MustCompile(`(?sm)^\(define-configuration(?:/no-serialization)? (\S+)\n(.*?)\n$`)
-	fieldForm   = regexp.MustCompile(`(?s)\n?  \((\S+)\s+\((\S+?)(?: (.*?))?\)\s+"((?:[^"\\]|\\.)*)"\)`)
+	fieldForm   = regexp.MustCompile(`(?s)\n?  \((\S+)\s+\((\S+?)(?: (.*?))?\)\s+"((?:[^"\\]|\\.)*)"(?:\n   \(sanitizer \S+\))?\)`)
 	actionForm  = regexp.MustCompile(`(?s)\(collie-action '(\S+) "((?:[^"\\]|\\.)*)"`)
 	texinfoForm = regexp.MustCompile(`@(\w+)\{([^}]*)\}`)
 )

@@ -1,5 +1,20 @@
-;; A guest for containers that follows its own repository.  This file makes the image, is what `guix deploy' brings to a
-;; machine, and is the system.scm of the repository that the guest then follows.  Names and keys are in modules/site.scm.
+;;; Collie: a GitOps pull agent for Guix System
+;;; Copyright © 2026 The authors of Collie
+;;;
+;;; This file is part of Collie, which is free software: you can redistribute
+;;; it and/or modify it under the terms of the GNU General Public License as
+;;; published by the Free Software Foundation, either version 3 of the
+;;; License, or (at your option) any later version.  See the file LICENSE.
+
+;;; Commentary:
+;;;
+;;; A guest for containers that follows its own repository.  This file makes
+;;; the image, is what `guix deploy' brings to a machine, and is the
+;;; system.scm of the repository that the guest then follows.  Names and keys
+;;; are in modules/site.scm.
+;;;
+;;; Code:
+
 (use-modules (gnu)
              (collie repository)
              (collie services)
@@ -11,7 +26,7 @@
 (define root
   (file-system
     (mount-point "/")
-    (device (file-system-label "Guix_image"))   ;as `guix system image' names it
+    (device (file-system-label "Guix_image"))   ;that of `guix system image'
     (type "ext4")))
 
 (define operators
@@ -22,20 +37,19 @@
 (operating-system
   (host-name %host-name)
   (timezone %timezone)
-  (kernel-arguments (cons "console=ttyS0" %default-kernel-arguments))   ;`virsh console' and its like log in there
+  ;; `virsh console' and its like log in there.
+  (kernel-arguments (cons "console=ttyS0" %default-kernel-arguments))
   (bootloader (bootloader-configuration
                (bootloader grub-bootloader)
-               (targets '("/dev/vda"))
+               (targets (list %disk))
                (terminal-outputs '(console serial))))
   (file-systems (cons root %base-file-systems))
-  (swap-devices (if %swap-size
-                    (list (swap-space (target "/swapfile")))
-                    '()))
   (services
    (append
     (list
      ;; The machine.
-     (service resize-file-system-service-type   ;an image is smaller than the disk that it is put on
+     ;; An image is smaller than the disk that it is put on.
+     (service resize-file-system-service-type
               (resize-file-system-configuration (file-system root)))
      (service dhcpcd-service-type)
      (service ntp-service-type)
@@ -65,14 +79,19 @@
                         (url "file:///srv/git/ops.git")
                         (owner "ops"))))))
     (if %swap-size
-        (list (service swap-file-service-type (cons "/swapfile" %swap-size)))
+        (list (service swap-file-service-type
+                       (swap-file-configuration
+                        (mebibytes %swap-size))))
         '())
     (modify-services %base-services
       (sysctl-service-type
        config => (sysctl-configuration
                   (inherit config)
                   (settings
-                   `(("net.ipv4.ip_unprivileged_port_start" . ,(number->string %first-port))
-                     ("vm.swappiness" . "10")           ;swap is for the worst hour
-                     ("vm.overcommit_memory" . "1")     ;what databases in containers ask for
+                   `(("net.ipv4.ip_unprivileged_port_start"
+                      . ,(number->string %first-port))
+                     ;; Swap is for the worst hour.
+                     ("vm.swappiness" . "10")
+                     ;; What databases in containers ask for.
+                     ("vm.overcommit_memory" . "1")
                      ,@(sysctl-configuration-settings config)))))))))
