@@ -66,7 +66,7 @@ func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
 	if c.state.Evaluate == j.ID {
 		j.evaluate = true
 		j.parts = slices.DeleteFunc(slices.Clone(c.parts), func(p Part) bool { _, moves := p.Layer.(mover); return moves })
-		c.preparer.start(ctx, j)
+		c.startPreparing(ctx, j)
 		return
 	}
 	var due time.Time

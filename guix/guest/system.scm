@@ -15,7 +15,8 @@
 ;;;
 ;;; Code:
 
-(use-modules (gnu)
+(use-modules (boot-disk)
+             (gnu)
              (collie repository)
              (collie services)
              (site)
@@ -23,10 +24,12 @@
 (use-service-modules admin containers desktop networking ssh sysctl)
 (use-package-modules ssh)
 
+(define %root-label "Guix_image")       ;that of `guix system image'
+
 (define root
   (file-system
     (mount-point "/")
-    (device (file-system-label "Guix_image"))   ;that of `guix system image'
+    (device (file-system-label %root-label))
     (type "ext4")))
 
 (define operators
@@ -41,7 +44,7 @@
   (kernel-arguments (cons "console=ttyS0" %default-kernel-arguments))
   (bootloader (bootloader-configuration
                (bootloader grub-bootloader)
-               (targets (list %disk))
+               (targets (list (or (disk-with-label %root-label) %disk)))
                (terminal-outputs '(console serial))))
   (file-systems (cons root %base-file-systems))
   (services

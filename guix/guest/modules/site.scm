@@ -32,7 +32,7 @@
 
 (define %timezone "Etc/UTC")
 
-;; The disk that boots.  /dev/vda is that of a virtual machine with virtio.
+;; The disk that boots, where the label of the root file system doesn't say.
 (define %disk "/dev/vda")
 
 ;; SSH keys of those who administer the machine: they log in as root, and push
