@@ -17,13 +17,27 @@
 (channel-news
  (version 0)
  (entry
+  (commit "dedccf99d8a4e05528350a02a64e73ac4c363a97")
+  (title (en "Channels go back to where they were good, and no further"))
+  (body (en "@code{downgrades?} of @code{collie-configuration} is @code{#f} by
+default now.  A commit may take channels back to where they were in a good
+revision that is kept, as @command{git revert} of an update does.  All other
+ways back are refused; with @code{(downgrades? #t)} they are taken, as
+before.")))
+ (entry
+  (commit "9f0339c2d02b46a4ba2a091f1f74070801b237c0")
+  (title (en "Guix evaluates only what changed"))
+  (body (en "A commit that changes no file that an evaluation read of the
+repository takes the system, or the home, as it is.
+@command{collie sync --evaluate} evaluates all the same.")))
+ (entry
   (commit "6c69114910bc6910ebdb51141cfe3e416e0727b8")
   (title (en "One command for a machine that runs"))
   (body (en "@command{collie bootstrap URL} has a Guix System machine follow a
 repository: it writes the machine's own configuration with Collie's service in
-it, its channels, the home of the pod user and the pods that were made by hand,
-pushes that, reconfigures, and waits for the verdict.  It can be repeated, and
-@option{--dry-run} shows its steps.
+it, its channels, the home of the pod user and the pods that were made by
+hand, pushes that, reconfigures, and waits for the verdict.  It can be
+repeated, and @option{--dry-run} shows its steps.
 
 @command{collie init} writes an example into which the keys in @file{~/.ssh}
 may log in and push.  The key of the examples is refused, by
