@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,7 +58,9 @@ func (l *lab) test(t *testing.T, scripts string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
+	failed := new(failures)
+	t.Cleanup(func() { failed.tell(t) })
+	testscript.RunT(scriptT{t, failed}, testscript.Params{
 		Files:              files,
 		Setup:              l.setup,
 		RequireUniqueNames: true,
@@ -92,6 +95,44 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"built-alike": l.builtAlike,
 		},
 	})
+}
+
+// failures are the lines at which scripts failed. They are told once more at the end: what a long run prints is often cut.
+type failures struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (f *failures) tell(t *testing.T) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, line := range f.lines {
+		t.Log(line)
+	}
+}
+
+// A scriptT is the test of a script, or of all, which notes where it failed.
+type scriptT struct {
+	*testing.T
+	failures *failures
+}
+
+func (t scriptT) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(sub *testing.T) { f(scriptT{sub, t.failures}) })
+}
+
+func (t scriptT) Verbose() bool { return testing.Verbose() }
+
+func (t scriptT) Log(args ...any) {
+	t.Helper()
+	t.T.Log(args...)
+	for line := range strings.Lines(fmt.Sprint(args...)) {
+		if strings.HasPrefix(line, "FAIL: ") {
+			t.failures.mu.Lock()
+			t.failures.lines = append(t.failures.lines, strings.TrimSpace(line))
+			t.failures.mu.Unlock()
+		}
+	}
 }
 
 // longestFirst are the scripts of a folder, by the number of their commands: what takes minutes mustn't begin when the others
@@ -244,6 +285,7 @@ func (l *lab) report(t testing.TB, guest string) {
 		"collie history",
 		"tail -n 40 /var/log/collie.log",
 		"tail -n 40 $(ls -t /var/lib/collie/logs/* | head -n 1)",
+		"tail -n 60 /home/podman/.local/state/shepherd/shepherd.log",
 		"herd status",
 	} {
 		t.Logf("[%s] %s\n%s", guest, command, l.out(guest, "sh", "-c", command))
