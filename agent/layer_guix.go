@@ -294,6 +294,17 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	return guixTarget(l.name, rev.ID, guixItem{Item: item, Tree: tree, File: file, Leaves: leaves, Guix: profile, Names: rev.Files.names(), Work: work})
 }
 
+// Run watches over the user's Shepherd.
+func (l homeLayer) Run(ctx context.Context) { l.Vigil.Run(ctx) }
+
+// Woken tells that the user's Shepherd has died.
+func (l homeLayer) Woken() <-chan struct{} { return l.Vigil.Woken() }
+
+var errOnlyShepherd = errors.New("of a home, only the end of the user's Shepherd is told")
+
+// Sees says that looks mustn't be rarer for what is told.
+func (l homeLayer) Sees() error { return errOnlyShepherd }
+
 // file describes this home in a revision, if any does.
 func (l homeLayer) file(files view) (name string, is bool) {
 	if own := "home/" + l.User + ".scm"; files.has(own) {

@@ -44,7 +44,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: roots,
 			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService, forwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
-			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout),
+			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
 		}
 		a.own = a.system
 		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}, Heals: a.cfg.Drift == driftHeal})
@@ -54,8 +54,8 @@ func (a *Agent) parts() ([]Part, error) {
 		home := &guix.Home{
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: roots,
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Made: in("home." + user + ".made.json"),
-			Backups:  in("home." + user + ".backups.json"),
-			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout),
+			Backups: in("home." + user + ".backups.json"), Vigil: guix.NewVigil(),
+			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
 		}
 		if a.cfg.alone {
 			home.Self, home.Idle, a.own = ownService, []string{forwardService}, home

@@ -109,7 +109,10 @@ func (c *conductor) verdict(now time.Time) error {
 }
 
 // patience is how long during a soak the live state may stay unknown, from the moment on that it is, or a problem that may pass.
-func (c *conductor) patience() time.Duration { return 5*c.soak + time.Minute }
+func (c *conductor) patience() time.Duration { return patience(c.soak) }
+
+// patience is as long as what is silent is waited for, also within a switch.
+func patience(soak time.Duration) time.Duration { return 5*soak + time.Minute }
 
 // counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
 func (r *Rollout) counts(p Problem) bool {

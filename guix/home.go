@@ -30,7 +30,9 @@ type Home struct {
 	Self     string            // the agent's own service, if the user's Shepherd runs it
 	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
+	Silence  time.Duration     // how long Shepherd may say nothing within a switch; 30 s if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
+	Vigil    *Vigil            // over the user's Shepherd; nil: none
 	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 
 	find func(string) (User, error) // nil: Find
@@ -160,7 +162,7 @@ func (h *Home) Resumes(does, subject string) bool {
 }
 
 // Switch makes item live, which Build made from tree, as System.Switch does.
-func (h *Home) Switch(ctx context.Context, item, tree string) error {
+func (h *Home) Switch(ctx context.Context, item, tree string) (err error) {
 	u, err := h.who()
 	if err != nil {
 		return err
@@ -181,7 +183,8 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	services := h.services(u)
+	services := h.services(u).patient(h.Silence)
+	defer func() { err = services.excuse(err) }()
 	left, err := h.left(seen)
 	if err == nil && seen.Shepherd {
 		left, err = services.left(ctx)
@@ -192,7 +195,7 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	activate := func() error { return h.activate(ctx, u, live, item, tree) }
+	activate := func() error { return h.activate(ctx, u, services, live, item, tree) }
 	switch {
 	case len(changes) == 0:
 		return services.make(ctx, live, item, h.Begun, nil)
@@ -202,8 +205,22 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 		}
 		return services.make(ctx, live, item, h.Begun, activate)
 	}
+	for try := 1; ; try++ {
+		err := h.begin(ctx, services, item, activate)
+		of, is := services.stillborn(ctx)
+		if !is || try == mostBeginnings {
+			return err
+		}
+		if err := h.endOrphans(ctx, u, []family{of}); err != nil {
+			return err
+		}
+	}
+}
+
+// begin has activate start a Shepherd, with the services of item.
+func (h *Home) begin(ctx context.Context, services *services, item string, activate func() error) error {
 	putBack := remember(h.Begun)
-	err = activate() // it starts Shepherd
+	err := activate()
 	if idle := (*untouchedError)(nil); errors.As(err, &idle) {
 		return errors.Join(idle.error, putBack())
 	}
@@ -217,7 +234,7 @@ func (h *Home) Switch(ctx context.Context, item, tree string) error {
 }
 
 // activate makes item the live home of u, services aside; it starts the user's Shepherd if that isn't there.
-func (h *Home) activate(ctx context.Context, u User, live, item, tree string) error {
+func (h *Home) activate(ctx context.Context, u User, services *services, live, item, tree string) error {
 	number, _, err := h.profile().find(item)
 	if err != nil {
 		return &untouchedError{err}
@@ -239,13 +256,15 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 	crash.At("switch.begun")
 	var out outcome
 	if live == "" && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
-		out, err = h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
-			args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
+		out, err = services.heard(ctx, func(ctx context.Context) (outcome, error) {
+			return h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
+				args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
+		})
 		if err == nil && out.code != 0 {
 			err = out.failure(tree, h.File)
 		}
 	} else {
-		out, err = h.generation(ctx, u, number, item)
+		out, err = h.generation(ctx, u, services, number, item)
 	}
 	if n.New { // also if guix failed after that
 		err = errors.Join(err, ledger(h.Made).note(h.profile(), item))
@@ -274,14 +293,16 @@ func (h *Home) activate(ctx context.Context, u User, live, item, tree string) er
 // generation makes a home live that is in the store, forward or back: `guix home reconfigure' would evaluate it once more,
 // and perhaps clone its channels for the user to compare them, and then do the same (guix 1.5.0). Where guix can't, as it
 // needs its daemon, it is done by hand.
-func (h *Home) generation(ctx context.Context, u User, number int, item string) (outcome, error) {
+func (h *Home) generation(ctx context.Context, u User, services *services, number int, item string) (outcome, error) {
 	if number == 0 {
 		if err := u.ask(ctx, h.Helper, &number, "generation", h.profile().dir, item); err != nil {
 			return outcome{}, err
 		}
 	}
-	out, err := h.Runner.run(ctx, attempt{what: "home-" + h.User + "-switch", as: &u, args: []string{"home", "switch-generation", strconv.Itoa(number)}})
-	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil {
+	out, err := services.heard(ctx, func(ctx context.Context) (outcome, error) {
+		return h.Runner.run(ctx, attempt{what: "home-" + h.User + "-switch", as: &u, args: []string{"home", "switch-generation", strconv.Itoa(number)}})
+	})
+	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil || errors.Is(err, shepherd.ErrSilent) {
 		return out, err
 	}
 	hand, failed := h.Runner.run(ctx, attempt{what: "home-" + h.User + "-activate", as: &u, command: filepath.Join(item, "activate"), env: []string{"GUIX_NEW_HOME=" + item}})
@@ -327,6 +348,7 @@ func (h *Home) services(u User) *services {
 		},
 		live:   live,
 		booted: live,
+		vigil:  h.Vigil,
 	}
 }
 

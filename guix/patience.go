@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"example.org/collie/agent/waits"
 	"example.org/collie/shepherd"
 )
 
@@ -21,15 +21,26 @@ const usualTimeout = 2 * time.Minute
 
 func (s *services) limit() time.Duration { return or(s.timeout, usualTimeout) }
 
-// within asks Shepherd to do something with a service. That it takes longer than the limit counts as Shepherd's answer.
+// within asks Shepherd to do something with a service. That it takes longer than the limit counts as Shepherd's answer, unless
+// Shepherd had none for anybody: that time doesn't count.
 func (s *services) within(ctx context.Context, limit time.Duration, name, verb string, do func(context.Context, string) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := do(limited, name)
-	if err == nil || limited.Err() == nil || ctx.Err() != nil {
-		return err
+	s.asked = "it was asked to " + verb + " " + name
+	for last := time.Now().Add(limit + s.shepherd.Patience); ; {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		err := do(limited, name)
+		late := err != nil && limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !late {
+			return err
+		}
+		asked := time.Now()
+		if _, err := s.shepherd.Services(ctx); err != nil {
+			return err
+		}
+		if time.Since(asked) < waits.Long || time.Now().After(last) {
+			return &lateError{&shepherd.Error{Action: verb, Service: name, Says: fmt.Sprintf("it didn't %s within %v", verb, s.limit())}}
+		}
 	}
-	return &lateError{&shepherd.Error{Action: verb, Service: name, Says: fmt.Sprintf("it didn't %s within %v", verb, s.limit())}}
 }
 
 // A lateError is Shepherd's answer that didn't come.
@@ -60,46 +71,33 @@ func (e *hangError) Error() string {
 // It is ended if one of them hangs by then, as all else is done. So it is if it speaks with Shepherd and nothing happens to
 // any service for as long: Shepherd 1.0.9 may never answer although the service is neither starting nor stopping.
 func (s *services) attended(ctx context.Context, item string, speaks func() bool, guix func(context.Context) (outcome, error)) (outcome, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
 	begun, switched := time.Now().Truncate(time.Second), time.Time{}
 	keeps := func(live shepherd.Service) bool { // what hung before may do so, too: but guix comes to it only after the activation
 		return s.hangs(live) && (!live.Since.Before(begun) || time.Since(switched) > max(s.limit(), activationTime))
 	}
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		tick := time.NewTicker(min(time.Second, s.limit()))
-		defer tick.Stop()
-		last, quiet := "", time.Time{}
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if live, err := s.live(); err != nil || live != item {
-				continue
-			}
-			if switched.IsZero() {
-				switched = time.Now()
-			}
-			asked := time.Now()
-			all, err := s.shepherd.Services(ctx)
-			if i := slices.IndexFunc(all, keeps); i >= 0 {
-				cancel(&hangError{all[i].Name})
-			}
-			if now := states(all); err == nil && now != last {
-				last, quiet = now, time.Now()
-			} else if quiet.IsZero() { // it doesn't answer Collie either
-				quiet = asked
-			}
-			if time.Since(quiet) > max(s.limit(), activationTime) && speaks() {
-				cancel(&hangError{})
-			}
+	s.asked = "guix switches"
+	last, quiet := "", time.Time{}
+	out, err := s.beside(ctx, min(time.Second, s.limit()), guix, func(all []shepherd.Service, unseen error) error {
+		if live, err := s.live(); err != nil || live != item {
+			return nil
 		}
+		if switched.IsZero() {
+			switched = time.Now()
+		}
+		if unseen != nil && speaks() {
+			return unseen
+		}
+		if i := slices.IndexFunc(all, keeps); i >= 0 {
+			return &hangError{all[i].Name}
+		}
+		if now := states(all); unseen == nil && now != last {
+			last, quiet = now, time.Now()
+		}
+		if unseen == nil && time.Since(quiet) > max(s.limit(), activationTime) && speaks() {
+			return &hangError{}
+		}
+		return nil
 	})
-	out, err := guix(ctx)
-	cancel(nil)
-	watch.Wait()
 	if hung := (*hangError)(nil); errors.As(err, &hung) {
 		return out, nil
 	}

@@ -18,7 +18,9 @@ func (h *Home) Release(ctx context.Context, item string) (stopped bool, err erro
 	if err != nil {
 		return false, err
 	}
-	return h.services(u).release(ctx, item)
+	services := h.services(u).patient(h.Silence)
+	stopped, err = services.release(ctx, item)
+	return stopped, services.excuse(err)
 }
 
 // release stops what leaves, and what depends on it, in the order of a switch. What the live item doesn't start stays: a switch

@@ -79,6 +79,9 @@ func (s *services) own(ctx context.Context, item string) (Change, error) {
 		return Change{}, err
 	}
 	i := slices.IndexFunc(all, func(one shepherd.Service) bool { return one.Name == s.self })
+	if i >= 0 && s.vigil.orphaned(kept.Family.Shepherd, all[i].PID) {
+		return Change{OwnExit, "service " + s.self, "its Shepherd has died, and the next one has it, too"}, nil
+	}
 	if i < 0 || all[i].Status != "running" {
 		return Change{}, nil // the agent isn't Shepherd's
 	}

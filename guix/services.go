@@ -65,6 +65,9 @@ type services struct {
 	booted      func() (string, error)                         // the item whose services Shepherd began with; the current one, for a user's
 	former      func() []ServiceFile                           // of all generations there are; nil: none
 	tail        func(ctx context.Context, log string) []string // the last lines of a service's log
+	vigil       *Vigil                                         // over this Shepherd; nil: none
+	does        func(pid int) string                           // the kernel's letter for what a process does; nil: its own
+	asked       string                                         // what Shepherd was asked to do last, in this switch; empty: nothing
 	whole       bool                                           // Shepherd has no other services: those of unknown origin leave as well. A user may have some
 }
 

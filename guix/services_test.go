@@ -2,6 +2,7 @@ package guix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,7 +31,8 @@ type pretence struct {
 	pid      int
 	log      []string // what was done: "start web one"
 	endless  []string // services whose start would never have ended
-	silent   bool     // it answers nobody
+
+	silent time.Time // until when nobody is answered
 }
 
 type define struct {
@@ -46,6 +48,8 @@ type define struct {
 	lateStop bool // its stop never ends
 	lateUp   bool // nor does its start
 	mute     bool // to start it is never answered, and it stays stopped
+	blocks   bool // its start keeps Shepherd from all else for an hour
+	pauses   bool // and this one for a minute
 }
 
 func (d define) name() string { return d.provides[0] }
@@ -137,6 +141,14 @@ func (p *pretence) starts(s *pretended, by ...*pretended) string {
 	if s.mute {
 		return "hangs"
 	}
+	if s.blocks {
+		p.silent = time.Now().Add(time.Hour)
+		return "hangs"
+	}
+	if s.pauses && p.silent.IsZero() {
+		p.silent = time.Now().Add(time.Minute)
+		return "hangs"
+	}
 	if s.status != "starting" {
 		p.log = append(p.log, "start "+s.name()+" "+s.body())
 		p.is(s, "starting")
@@ -224,9 +236,6 @@ func (p *pretence) answer(text string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clock++
-	if p.silent {
-		return ""
-	}
 	ok := func(result string) string {
 		return "(reply (version 0) (result " + result + ") (error #f) (messages ()))"
 	}
@@ -309,12 +318,25 @@ func (p *pretence) answer(text string) string {
 	return bad("action-not-found " + action + " " + name)
 }
 
+func (p *pretence) isSilent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.silent)
+}
+
 func (p *pretence) dial(context.Context) (io.ReadWriteCloser, error) {
 	ours, theirs := net.Pipe()
 	go func() { // ends when ours is closed
 		defer theirs.Close()
 		buf := make([]byte, 1<<16)
 		n, err := theirs.Read(buf)
+		for err == nil && p.isSilent() {
+			_ = theirs.SetReadDeadline(time.Now().Add(time.Second))
+			if _, err = theirs.Read(buf[n:]); errors.Is(err, os.ErrDeadlineExceeded) {
+				err = nil
+			}
+		}
+		_ = theirs.SetReadDeadline(time.Time{})
 		if err != nil {
 			return
 		}
@@ -378,6 +400,10 @@ func (g *guest) system(item string, definitions ...string) {
 				d.lateUp = true
 			case w == "!mute":
 				d.mute = true
+			case w == "!blocks":
+				d.blocks = true
+			case w == "!pauses":
+				d.pauses = true
 			case w == "!broken":
 				d.provides = nil
 			case w[0] == '<':

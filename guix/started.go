@@ -55,6 +55,9 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 	}
 	now := started{Boot: life(all), Coming: kept.Coming, Family: familyOf(all, s.self)}
 	now.Left = kept.left(now.Family)
+	if s.vigil != nil {
+		s.vigil.keep(now.Family.Shepherd)
+	}
 	item, err := s.live()
 	if err != nil {
 		return started{}, err

@@ -31,6 +31,7 @@ type System struct {
 	Self     string            // the agent's own service, which it never restarts
 	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
+	Silence  time.Duration     // how long Shepherd may say nothing within a switch; 30 s if 0
 	Policies map[string]Policy // of services, where they aren't the usual ones
 	Options  []string          // more options of `guix system reconfigure`, as --no-bootloader
 
@@ -191,18 +192,19 @@ func (s *System) Switch(ctx context.Context, item, tree string) error {
 	if err != nil {
 		return err
 	}
-	activate := func() error { return s.activate(ctx, live, item, tree) }
+	services := s.services().patient(s.Silence)
+	activate := func() error { return s.activate(ctx, services, live, item, tree) }
 	if !pending(changes) {
 		activate = nil
 	}
-	if err := s.services().make(ctx, live, item, s.Begun, activate); err != nil {
-		return err
+	if err := services.make(ctx, live, item, s.Begun, activate); err != nil {
+		return services.excuse(err)
 	}
 	return s.bootLoader(ctx, item)
 }
 
 // activate makes item the live system, services aside.
-func (s *System) activate(ctx context.Context, live, item, tree string) error {
+func (s *System) activate(ctx context.Context, services *services, live, item, tree string) error {
 	number, _, err := s.profile().find(item)
 	if err != nil {
 		return err
@@ -221,12 +223,12 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 	}
 	var out outcome
 	if number == 0 && tree != "" && !leaves { // a reconfigure would stop the agent in the midst of it
-		out, err = s.forward(ctx, live, item, tree)
+		out, err = s.forward(ctx, services, live, item, tree)
 		if err != nil && compares.MatchString(out.text) {
-			out, n.Boot, err = s.back(ctx, item) // the clones that CheckForward made are gone, and so is the network
+			out, n.Boot, err = s.back(ctx, services, item) // the clones that CheckForward made are gone, and so is the network
 		}
 	} else {
-		out, n.Boot, err = s.back(ctx, item)
+		out, n.Boot, err = s.back(ctx, services, item)
 	}
 	if n.New { // also if guix failed after that
 		err = errors.Join(err, ledger(s.Made).note(s.profile(), item))
@@ -258,8 +260,8 @@ func (s *System) activate(ctx context.Context, live, item, tree string) error {
 }
 
 // forward makes what tree describes live, evaluating it again.
-func (s *System) forward(ctx context.Context, live, item, tree string) (outcome, error) {
-	if err := s.services().checkClashes(ctx, item, "system.scm"); err != nil { // other services may run than when it was prepared
+func (s *System) forward(ctx context.Context, services *services, live, item, tree string) (outcome, error) {
+	if err := services.checkClashes(ctx, item, "system.scm"); err != nil { // other services may run than when it was prepared
 		return outcome{}, err
 	}
 	crash.At("switch.begun")
@@ -269,7 +271,7 @@ func (s *System) forward(ctx context.Context, live, item, tree string) (outcome,
 	}
 	const what = "system-reconfigure"
 	speaks := func() bool { return s.Runner.said(what, shepherdSays) } // by then the boot loader is set up
-	out, err := s.services().attended(ctx, item, speaks, func(ctx context.Context) (outcome, error) {
+	out, err := services.attended(ctx, item, speaks, func(ctx context.Context) (outcome, error) {
 		return s.Runner.run(ctx, attempt{what: what, command: guixOf(s.Guix),
 			args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
 	})
@@ -284,14 +286,14 @@ var shepherdSays = regexp.MustCompile(`(?m)^shepherd: `)
 // back makes a system live that is in the store, by guix or, if that can't, by hand: guix needs its daemon, and perhaps
 // the network to set up the boot loader, both of which the system that is left may have broken. Then it says what
 // became of the boot loader.
-func (s *System) back(ctx context.Context, item string) (out outcome, boot string, err error) {
+func (s *System) back(ctx context.Context, services *services, item string) (out outcome, boot string, err error) {
 	crash.At("goback.begun")
 	number, err := s.profile().add(item)
 	if err != nil {
 		return outcome{}, "", err
 	}
-	out, err = s.Runner.run(ctx, s.generation(number))
-	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil {
+	out, err = services.heard(ctx, func(ctx context.Context) (outcome, error) { return s.Runner.run(ctx, s.generation(number)) })
+	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil || errors.Is(err, shepherd.ErrSilent) {
 		return out, "", err
 	}
 	hand, failed := s.Runner.run(ctx, attempt{what: "system-activate", command: filepath.Join(item, "activate"), env: s.generation(number).env})

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/waits"
+	"example.org/collie/shepherd"
 )
 
 // A User is somebody on this machine. Root reads and writes nothing below a user's home or run-time directory, as both
@@ -270,7 +271,7 @@ func reply(out io.Writer) func(any, error) error {
 
 // connect joins in and out with the socket. It says one byte once it is connected, and ends with the peer's last word.
 func connect(ctx context.Context, socket string, in io.Reader, out io.Writer) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	conn, err := shepherd.Connect(ctx, socket)
 	if err != nil {
 		return err
 	}
@@ -301,9 +302,9 @@ func look(ctx context.Context, home, socket string) homeLook {
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 	if err == nil {
-		l.Shepherd = true
 		conn.Close()
 	}
+	l.Shepherd = err == nil || errors.Is(err, syscall.EAGAIN) // it has no time, see shepherd.Connect
 	l.Stale, l.Gone = errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist)
 	return l
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -28,6 +29,8 @@ const (
 var (
 	// ErrUnreachable: nobody answers at the socket.
 	ErrUnreachable = errors.New("nobody answers at its socket")
+	// ErrSilent: Shepherd is there, and said nothing within the time that it had.
+	ErrSilent = errors.New("it is silent")
 	// ErrNotFound: Shepherd has no service of that name.
 	ErrNotFound = errors.New("no such service")
 )
@@ -36,13 +39,32 @@ var (
 type Client struct {
 	// Dial connects. Closing the connection must end a Read that waits.
 	Dial func(ctx context.Context) (io.ReadWriteCloser, error)
+	// Patience is how long what is no action may take, as long as Shepherd is silent; 30 s if 0.
+	Patience time.Duration
 }
 
 // At returns a client of the Shepherd that listens on the Unix socket at that path.
 func At(socket string) *Client {
 	return &Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return Connect(ctx, socket)
 	}}
+}
+
+// Connect connects to a Shepherd's socket. One that is stopped, or busy, has ten callers wait (Shepherd 1.0.9) and the kernel
+// refuses the next: it is there all the same, and is waited for.
+func Connect(ctx context.Context, socket string) (net.Conn, error) {
+	const pause = 100 * time.Millisecond
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, context.DeadlineExceeded) { // which is ctx's
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Error is what Shepherd answered instead of doing what it was asked.
@@ -79,7 +101,7 @@ func (c *Client) Service(ctx context.Context, name string) (Service, error) {
 }
 
 func (c *Client) status(ctx context.Context, name string) ([]Service, error) {
-	r, err := c.ask(ctx, answerTime, "status", name)
+	r, err := c.ask(ctx, "status", name)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +118,7 @@ func (c *Client) status(ctx context.Context, name string) ([]Service, error) {
 
 // Start starts a service and what it requires. A service that runs already is left as it is.
 func (c *Client) Start(ctx context.Context, name string) error {
-	r, err := c.ask(ctx, actionTime, "start", name)
+	r, err := c.act(ctx, "start", name)
 	if err != nil {
 		return err
 	}
@@ -108,13 +130,13 @@ func (c *Client) Start(ctx context.Context, name string) error {
 
 // Stop stops a service and all that depends on it; one that doesn't run is no error.
 func (c *Client) Stop(ctx context.Context, name string) error {
-	_, err := c.ask(ctx, actionTime, "stop", name)
+	_, err := c.act(ctx, "stop", name)
 	return err
 }
 
 // Enable lets a service start again that Shepherd, or somebody, disabled.
 func (c *Client) Enable(ctx context.Context, name string) error {
-	_, err := c.ask(ctx, answerTime, "enable", name)
+	_, err := c.ask(ctx, "enable", name)
 	return err
 }
 
@@ -123,7 +145,7 @@ func (c *Client) Unload(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return &Error{"unload", name, err.Error(), nil}
 	}
-	_, err := c.ask(ctx, actionTime, "unload", "root", name)
+	_, err := c.act(ctx, "unload", "root", name)
 	var e *Error
 	if errors.As(err, &e) && e.Service == "root" {
 		e.Service = name
@@ -171,7 +193,7 @@ func (c *Client) Register(ctx context.Context, files ...string) error {
 // Eval evaluates an expression in Shepherd and returns how Scheme writes its value. An expression that doesn't end
 // stops Shepherd for good.
 func (c *Client) Eval(ctx context.Context, expr string) (string, error) {
-	r, err := c.ask(ctx, answerTime, "eval", "root", expr)
+	r, err := c.ask(ctx, "eval", "root", expr)
 	if err != nil {
 		return "", err
 	}
@@ -199,12 +221,22 @@ type reply struct {
 	messages []string
 }
 
-// ask makes one request, and takes all of the reply. Arguments are sent as strings.
-func (c *Client) ask(ctx context.Context, limit time.Duration, action, service string, arguments ...string) (reply, error) {
+// ask makes a request that Shepherd answers at once, and again if it doesn't: once, Shepherd 1.0.9 kept a connection open for ever.
+func (c *Client) ask(ctx context.Context, action, service string, arguments ...string) (reply, error) {
+	return c.request(ctx, answerTime, max(answerTime, c.Patience), action, service, arguments...)
+}
+
+// act makes a request whose answer comes when the action is over.
+func (c *Client) act(ctx context.Context, action, service string, arguments ...string) (reply, error) {
+	return c.request(ctx, actionTime, actionTime, action, service, arguments...)
+}
+
+// request makes a request, for once or again until the limit, and takes all of the reply. Arguments are sent as strings.
+func (c *Client) request(ctx context.Context, once, limit time.Duration, action, service string, arguments ...string) (reply, error) {
 	if err := checkName(service); err != nil {
 		return reply{}, &Error{action, service, err.Error(), nil}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v: %w", limit, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v: %w", limit, ErrSilent))
 	defer cancel()
 	for i, a := range arguments {
 		arguments[i] = quote(a)
@@ -212,12 +244,25 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, action, service s
 	request := fmt.Sprintf(`(shepherd-command (version 0) (action %s) (service %s) (arguments (%s)) (directory "/"))`,
 		action, quoteSymbol(service), strings.Join(arguments, " "))
 	answered := waits.For(ctx, "Shepherd, to "+action+" "+service)
-	text, err := c.exchange(ctx, request)
+	text, err := c.insist(ctx, once, request)
 	answered()
 	if err != nil {
 		return reply{}, fmt.Errorf("shepherd: %s %s: %w", action, service, err)
 	}
 	return parse(text, action, service)
+}
+
+// insist makes a request again whenever one had no answer for so long, as long as ctx lasts.
+func (c *Client) insist(ctx context.Context, once time.Duration, request string) ([]byte, error) {
+	for {
+		try, cancel := context.WithTimeoutCause(ctx, once, fmt.Errorf("no answer within %v: %w", once, ErrSilent))
+		text, err := c.exchange(try, request)
+		late := err != nil && try.Err() != nil
+		cancel()
+		if !late || ctx.Err() != nil {
+			return text, err
+		}
+	}
 }
 
 // exchange writes a request to a new connection and reads until Shepherd closes it.
