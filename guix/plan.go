@@ -48,7 +48,7 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 	if pending(changes) { // else nothing is activated
 		details = append(details, s.activates(live, item)...)
 	}
-	return details, nil
+	return append(details, growth(ctx, live, item)...), nil
 }
 
 // activates is what the scripts do that make item live.
@@ -72,7 +72,7 @@ func (h *Home) Plan(ctx context.Context, item string) ([]Detail, error) {
 	}
 	all := texts{store: storeOf(item)}
 	all.compare("~", filesOf(live), filesOf(item))
-	return slices.Concat(services, plain(changes), all.details, variables(live, item), packages(live, item)), nil
+	return slices.Concat(services, plain(changes), all.details, variables(live, item), packages(live, item), growth(ctx, live, item)), nil
 }
 
 // changes are those of a home's links, and of its user's services.
