@@ -258,6 +258,7 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"key":       "needs no agent, before whose first run it is wanted",
 		"run":       "is the agent",
 		"secret":    "works on files",
+		"update":    "works in a clone of the repository",
 		"validate":  "asks nobody",
 		"version":   "asks nobody",
 	}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/guix"
+)
+
+// commits makes a repository with a commit for each list of files, NAME=TEXT, and names them.
+func commits(t *testing.T, dir string, each ...[]string) (ids []string) {
+	t.Helper()
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=ann", "-c", "user.email=ann@example.org"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q", "-b", "main")
+	for _, files := range each {
+		for _, f := range files {
+			name, text, _ := strings.Cut(f, "=")
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "LAST", strings.Join(ids, " "))), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		git("add", ".")
+		git("commit", "-q", "--allow-empty", "-m", "a commit")
+		ids = append(ids, git("rev-parse", "HEAD"))
+	}
+	return ids
+}
+
+func TestMessageOfAnUpdate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "channel")
+	const news = `(channel-news (version 0) (entry (commit "LAST") (title (en "Title %s")) (body (en "x"))))`
+	ids := commits(t, dir, []string{`.guix-channel=(channel (version 0) (news-file "news.scm"))`}, []string{"news.scm=" + strings.Replace(news, "%s", "of the first", 1)})
+	ids = append(ids, commits(t, dir, []string{`news.scm=(channel-news (version 0) (entry (commit "` + ids[1] + `") (title (en "Better")) (body (en "x"))) (entry (commit "` + ids[0] + `") (title (en "Old")) (body (en "x"))))`})...)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	m := moved{Channel: guix.Channel{Name: "mine", URL: "file://" + dir, Branch: "main", Commit: ids[0]}, to: ids[2]}
+	m.news = newsOf(context.Background(), m)
+	plan := api.Plan{Layers: []api.PlanLayer{
+		{Name: "system", Changes: []api.Change{{Does: "update", Subject: "package git", Old: "2.1", New: "2.2"}, {Does: "size", Subject: "closure", Says: "+312.0 MiB, 900.0 MiB in all: postgresql-16 +300.0 MiB"},
+			{Does: "update", Subject: "channel mine", Says: "a → b"}, {Does: "restart", Subject: "service sshd", Diff: "+a\n"}}, Work: api.Work{Downloads: 3, Bytes: 5 << 20}},
+		{Name: "home:ann"},
+	}}
+	want := `Update mine to ` + ids[2][:12] + `
+
+channel mine: ` + ids[0][:12] + ` → ` + ids[2][:12] + `
+  2 commits
+  * Better
+
+system:
+  update package git: 2.1 → 2.2
+  size closure: +312.0 MiB, 900.0 MiB in all: postgresql-16 +300.0 MiB
+  ` + api.Work{Downloads: 3, Bytes: 5 << 20}.String() + `
+  1 other changes: ` + "`collie plan update`" + ` shows them
+
+home:ann:
+  nothing changes
+`
+	if got := messageOf(subjectOf([]moved{m}), []moved{m}, plan); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	m.URL = "https://git.example.org/mine.git"
+	if says := newsOf(context.Background(), m); says != nil {
+		t.Errorf("of a channel that isn't here: %q", says)
+	}
+}
+
+// The clone's files, its index and its branches stay as they are.
+func TestTheTreeOfAnUpdateTouchesNoFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "clone")
+	ids := commits(t, dir, []string{"channels.scm=old", "system.scm=1"})
+	if err := os.WriteFile(filepath.Join(dir, "system.scm"), []byte("being written"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u := updater{dir: dir, file: "channels.scm"}
+	ctx := context.Background()
+	status := func() string {
+		t.Helper()
+		out, err := u.git(ctx, "", "status", "--porcelain")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before := status()
+	tree, err := u.tree(ctx, ids[0], "new\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"channels.scm": "new", "system.scm": "1"} {
+		if got, err := u.git(ctx, "", "show", tree+":"+name); err != nil || got != want {
+			t.Errorf("%s is %q (%v), want %q", name, got, err, want)
+		}
+	}
+	if after := status(); after != before {
+		t.Errorf("status %q, was %q", after, before)
+	}
+	if _, err := u.git(ctx, "", "show", "none:none"); err == nil || !strings.Contains(err.Error(), "git show: ") {
+		t.Errorf("what git can't do: %v", err)
+	}
+}
