@@ -29,7 +29,10 @@ before.")))
   (title (en "Guix evaluates only what changed"))
   (body (en "A commit that changes no file that an evaluation read of the
 repository takes the system, or the home, as it is.
-@command{collie sync --evaluate} evaluates all the same.")))
+@command{collie sync --evaluate} evaluates all the same.
+
+Plans show by how much the system and the homes grow.  @command{collie update}
+proposes newer commits of the channels as the branch @code{plan/update}.")))
  (entry
   (commit "6c69114910bc6910ebdb51141cfe3e416e0727b8")
   (title (en "One command for a machine that runs"))
