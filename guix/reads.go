@@ -30,7 +30,8 @@ import (
 // Nothing is known, so the next tree is evaluated whatever changed, where
 //
 //	the kernel lost events, or can't watch
-//	Scheme that was read asks for more than files of the tree: the clock, the host, programs, the network ([asksMore])
+//	Scheme that was read asks for more than files of the tree: the clock, the host, programs, the network ([asksMore]), or
+//	for files whose names it computes
 //	a file outside of the tree was opened whose name is in the tree's Scheme
 //	Scheme that was read isn't readable for us
 type Reads struct {
@@ -205,7 +206,7 @@ func (o *opens) watch(dir string) error {
 			folders = append(folders, at)
 		case filepath.Ext(at) == ".scm":
 			if forms, known := schemeIn(at); known { // what isn't known to us counts if it is read
-				outside = append(outside, outsideOf(forms, dir)...)
+				outside = append(outside, outsideOf(forms, o.tree, dir, filepath.Dir(at))...)
 			}
 		}
 		return nil
@@ -343,27 +344,36 @@ func schemeIn(file string) ([]form, bool) {
 	return forms, err == nil
 }
 
-// outsideOf are the files and folders that strings in forms name and that exist: absolute, or beginning at dir. The
-// store doesn't change, and what is at the top, and programs, are opened by all.
-func outsideOf(forms []form, dir string) (names []string) {
+// outsideOf are the files and folders outside of the tree that strings in forms name and that exist: absolute, or beginning at
+// one of the folders. The store doesn't change, and what is at the top, and programs, are opened by all.
+func outsideOf(forms []form, tree string, folders ...string) (names []string) {
 	for _, f := range forms {
-		names = append(names, outsideOf(f.list, dir)...)
+		names = append(names, outsideOf(f.list, tree, folders...)...)
 		if !f.str || f.atom == "" || strings.ContainsRune(f.atom, 0) {
 			continue
 		}
-		name := filepath.Clean(f.atom)
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		real, err := filepath.EvalSymlinks(name)
-		if err != nil || strings.Count(real, "/") < 2 || strings.HasPrefix(real, "/gnu/store/") {
+		if filepath.IsAbs(f.atom) {
+			names = append(names, outsider(f.atom, tree)...)
 			continue
 		}
-		if info, err := os.Stat(real); err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Mode()&0o111 == 0) {
-			names = append(names, real)
+		for _, folder := range folders {
+			names = append(names, outsider(filepath.Join(folder, f.atom), tree)...)
 		}
 	}
 	return names
+}
+
+// outsider is the real name of what is to be watched, if that is to be.
+func outsider(name, tree string) []string {
+	real, err := filepath.EvalSymlinks(name)
+	if err != nil || strings.Count(real, "/") < 2 || strings.HasPrefix(real, "/gnu/store/") || real == tree || strings.HasPrefix(real, tree+"/") {
+		return nil
+	}
+	info, err := os.Stat(real)
+	if err != nil || !info.IsDir() && (!info.Mode().IsRegular() || info.Mode()&0o111 != 0) {
+		return nil
+	}
+	return []string{real}
 }
 
 // asking are the names of procedures whose answer isn't in a tree.
@@ -382,7 +392,22 @@ current-channels current-profile latest-channel-instances eval-string read-file-
 	}
 }
 
-// asksMore reports whether forms use one of those, but in code that is only built (#~), and not escaped from that (#$).
+// reading are the names of procedures whose file is watched only if it is written out.
+var reading = map[string]bool{"load": true, "primitive-load": true, "include": true, "local-file": true, "open-file": true, "open-input-file": true,
+	"call-with-input-file": true, "with-input-from-file": true}
+
+// readsUnknown reports whether a list reads a file that isn't written out, or hands on a procedure that reads.
+func readsUnknown(f form) bool {
+	if !f.isList {
+		return false
+	}
+	if reading[f.head()] && (len(f.list) < 2 || !f.list[1].str) {
+		return true
+	}
+	return len(f.list) > 1 && slices.ContainsFunc(f.list[1:], func(item form) bool { return !item.isList && !item.str && reading[item.atom] })
+}
+
+// asksMore reports whether forms use one of those, or read a file whose name isn't written out, but in code that is only built (#~), and not escaped from that (#$).
 func asksMore(forms []form) bool {
 	for _, f := range forms {
 		switch {
@@ -393,7 +418,7 @@ func asksMore(forms []form) bool {
 			}
 		case !f.isList && asking[strings.TrimLeft(f.atom, "#$@,'`")], f.head() == "system" && len(f.list) > 1 && !(f.list[1].str && platform(f.list[1].atom)):
 			return true
-		case asksMore(f.list):
+		case readsUnknown(f), asksMore(f.list):
 			return true
 		}
 	}

@@ -147,11 +147,17 @@ func TestWhatIsNotKnownIsEvaluated(t *testing.T) {
 		{"a file outside that isn't opened", `(log-file "` + outside + `")`, "cat system.scm", true},
 		{"a folder outside", `(local-file "` + filepath.Dir(outside) + `" #:recursive? #t)`, "cat system.scm; ls " + filepath.Dir(outside), false},
 		{"a file in a folder outside", `(local-file (string-append "` + filepath.Dir(outside) + `" "/key.pub"))`, "cat system.scm " + outside, false},
+		{"a file outside, seen from the file", `(local-file "../beside.pub")`, "cat system.scm ../beside.pub", false},
+		{"a file whose name is computed", `(load (string-append "/etc/" name))`, "cat system.scm", false},
+		{"files by a procedure", `(map local-file names)`, "cat system.scm", false},
+		{"a file of the tree", `(load "modules/site.scm")`, "cat system.scm modules/site.scm", true},
+		{"what is built reads a file", `#~(load (string-append "/etc/" name))`, "cat system.scm", true},
 		{"programs", `(list "/bin/sh" "/bin/cat" "/")`, "cat system.scm", true},
 		{"the tree changes meanwhile", `(operating-system)`, "cat system.scm; touch more.scm", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			tree := site(t, map[string]string{"system.scm": row.system, "modules/site.scm": "(define-module (site))", "modules/clock.scm": "(define-public now (current-time))"})
+			put(t, filepath.Dir(tree), "beside.pub", "key\n")
 			if reads := evaluation(t, tree, row.script+" >/dev/null"); reads.Known() != row.known {
 				t.Errorf("known: %v, want %v (%v)", reads.Known(), row.known, reads.Files)
 			}
