@@ -305,7 +305,7 @@ func messageOf(subject string, all []moved, plan api.Plan) string {
 			rows = append(rows, layer.Work.String())
 		}
 		if others > 0 {
-			rows = append(rows, fmt.Sprintf("%d other changes: `collie plan %s` shows them", others, updateName))
+			rows = append(rows, fmt.Sprintf("and %d more: see `collie plan %s`", others, updateName))
 		}
 		if len(rows) == 0 {
 			rows = []string{"nothing changes"}

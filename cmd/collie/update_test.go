@@ -65,7 +65,7 @@ system:
   update package git: 2.1 → 2.2
   size closure: +312.0 MiB, 900.0 MiB in all: postgresql-16 +300.0 MiB
   ` + api.Work{Downloads: 3, Bytes: 5 << 20}.String() + `
-  1 other changes: ` + "`collie plan update`" + ` shows them
+  and 1 more: see ` + "`collie plan update`" + `
 
 home:ann:
   nothing changes
