@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -193,8 +194,9 @@ const scheme = "../../guix/modules/collie/services.scm"
 
 var (
 	recordForm  = regexp.MustCompile(`(?sm)^\(define-configuration(?:/no-serialization)? (\S+)\n(.*?)\n$`)
-	fieldForm   = regexp.MustCompile(`(?s)\n?  \((\S+)\s+\((\S+?)(?: (.*?))?\)\s+"((?:[^"\\]|\\.)*)"(?:\n   \(sanitizer \S+\))?\)`)
-	actionForm  = regexp.MustCompile(`(?s)\(collie-action '(\S+) "((?:[^"\\]|\\.)*)"`)
+	fieldForm   = regexp.MustCompile(`(?s)\n?  \((\S+)\s+\((\S+?)(?: (.*?))?\)\s+"((?:[^"\\]|\\.)*)"(?:\s+\(sanitizer \S+\))?\)`)
+	listForm    = regexp.MustCompile(`(?m)^\(define (%\S+) \(list (.*)\)\)$`)
+	actionForm  = regexp.MustCompile(`(?s)\(collie-action '(\S+)\s+"((?:[^"\\]|\\.)*)"`)
 	texinfoForm = regexp.MustCompile(`@(\w+)\{([^}]*)\}`)
 )
 
@@ -211,11 +213,12 @@ func read(t *testing.T, file string) string {
 func records(t *testing.T) (all []record) {
 	t.Helper()
 	text := read(t, scheme)
+	values := defaultsIn(text)
 	for _, form := range recordForm.FindAllStringSubmatch(text, -1) {
 		r := record{name: form[1]}
 		for _, f := range fieldForm.FindAllStringSubmatch(form[2], -1) {
 			what := texinfoForm.ReplaceAllString(strings.NewReplacer(`\"`, `"`, "\n", " ", ".  ", ". ", `\\`, `\`).Replace(f[4]), "`$2`")
-			r.fields = append(r.fields, field{f[1], f[2], f[3], strings.ReplaceAll(what, "@@", "@")})
+			r.fields = append(r.fields, field{f[1], f[2], cmp.Or(values[f[3]], f[3]), strings.ReplaceAll(what, "@@", "@")})
 			if !strings.Contains(text, "\n            "+r.name+"-"+f[1]) {
 				t.Errorf("%s exports no %s-%s", scheme, r.name, f[1])
 			}
@@ -233,10 +236,19 @@ func records(t *testing.T) (all []record) {
 	return all
 }
 
+// defaultsIn are the defaults that text has by a name, as they are.
+func defaultsIn(text string) map[string]string {
+	values := map[string]string{"for-home?": "#f"}
+	for _, list := range listForm.FindAllStringSubmatch(text, -1) {
+		values[list[1]] = "'(" + list[2] + ")"
+	}
+	return values
+}
+
 func actions(t *testing.T) (all [][2]string) {
 	t.Helper()
 	for _, m := range actionForm.FindAllStringSubmatch(read(t, scheme), -1) {
-		all = append(all, [2]string{m[1], strings.Trim(strings.ReplaceAll(m[2], "`", "'"), ".")})
+		all = append(all, [2]string{m[1], strings.Trim(strings.NewReplacer("`", "'", "\\\n", "").Replace(m[2]), ".")})
 	}
 	if len(all) < 5 {
 		t.Fatalf("%s: %d actions are understood here", scheme, len(all))
@@ -337,7 +349,7 @@ func yamlKeys(of reflect.Type, below string) (keys []string) {
 }
 
 // around are the fields that say what is around the agent, and have no YAML key.
-var around = []string{"collie", "podman", "createUser", "subordinateIds", "gracePeriod", "podGracePeriod", "respawnDelay", "environmentVariables"}
+var around = []string{"collie", "podman", "createUser", "subordinateIds", "gracePeriod", "podGracePeriod", "respawnDelay", "environmentVariables", "homeService"}
 
 // Each key of the YAML has a field of a record, and each field a key, unless it is for what is around the agent.
 func TestDocsHaveAllOptions(t *testing.T) {
@@ -399,6 +411,14 @@ func optionsPage(t *testing.T, all []record) string {
 		if !slices.Contains(ours, key) {
 			row(key, "`"+fields[key].name+"`")
 		}
+	}
+	p("\n## What other services add\n\nA service adds to Collie's configuration by a `collie-extension`, whose fields these are:\n")
+	p("`(simple-service 'ann collie-service-type (collie-extension (homes '(\"ann\"))))`.\n\n")
+	p("| Scheme | kind | default | what |\n|---|---|---|---|\n")
+	i := slices.IndexFunc(all, func(r record) bool { return r.name == "collie-extension" })
+	for _, f := range all[i].fields {
+		fields[f.name] = f
+		row(f.name, "`"+f.name+"`")
 	}
 	return b.String()
 }

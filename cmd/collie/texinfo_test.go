@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -20,6 +21,7 @@ func texinfoPage(t *testing.T) string {
 	types, records := 0, 0
 	for _, module := range []string{"services", "home", "repository"} {
 		text := read(t, "../../guix/modules/collie/"+module+".scm")
+		values := defaultsIn(text)
 		for _, form := range descriptionForm.FindAllStringSubmatch(text, -1) {
 			types++
 			p("\n@defvar %s\n%s\n@end defvar\n", form[1], unquoted(form[2]))
@@ -29,7 +31,7 @@ func texinfoPage(t *testing.T) string {
 			p("\n@deftp {Data Type} %s\nAvailable @code{%[1]s} fields are:\n\n@table @asis\n", form[1])
 			fields := fieldForm.FindAllStringSubmatch(form[2], -1)
 			for _, f := range fields {
-				p("@item @code{%s}%s (type: %s)\n%s\n\n", f[1], texinfoDefault(f[3]), f[2], unquoted(f[4]))
+				p("@item @code{%s}%s (type: %s)\n%s\n\n", f[1], texinfoDefault(cmp.Or(values[f[3]], f[3])), f[2], unquoted(f[4]))
 			}
 			p("@end table\n\n@end deftp\n")
 			if len(fields) == 0 || len(fields) != strings.Count(form[2], "\n   \"") {

@@ -21,7 +21,7 @@
              (collie services)
              (site)
              (swap-file))
-(use-service-modules admin containers desktop networking ssh sysctl)
+(use-service-modules admin containers networking ssh sysctl)
 (use-package-modules ssh)
 
 (define %root-label "Guix_image")       ;that of `guix system image'
@@ -56,7 +56,6 @@
               (resize-file-system-configuration (file-system root)))
      (service dhcpcd-service-type)
      (service ntp-service-type)
-     (service elogind-service-type)             ;shuts down at the power button, keeps users' run-time directories
      (service openssh-service-type
               (openssh-configuration
                (openssh openssh-sans-x)
@@ -65,8 +64,7 @@
                (authorized-keys `(("root" ,@operators)
                                   ("podman" ,@operators)))))
 
-     ;; Containers.
-     (service iptables-service-type)            ;loads what Podman's networks need of the kernel
+     ;; Containers.  All else that they need comes with Collie.
      (service rootless-podman-service-type
               (rootless-podman-configuration
                (containers-registries

@@ -6,7 +6,7 @@
 ;;     (inherit guest)
 ;;     (services (cons (simple-service ...) (operating-system-user-services guest))))
 (use-modules (gnu) (gnu bootloader extlinux) (gnu packages base)
-             (gnu services containers) (gnu services networking) (gnu services shepherd) (gnu services ssh)
+             (gnu services containers) (gnu services shepherd) (gnu services ssh)
              (guix build-system trivial) (guix gexp) (guix packages) (collie packages) (collie repository) (collie services))
 
 ;; guix-forge leaves packages alone whose version has no digit: no-kernel and lab-collie the daemon builds.
@@ -36,7 +36,7 @@
 ;; What these services do needs more of their packages than guix-forge gives, and a guest has no hardware.
 (define stubs
   (shepherd-service
-   (provision '(dbus-system elogind file-system-/sys/fs/cgroup loopback networking syslogd udev))
+   (provision '(loopback networking syslogd udev))
    (start #~(const #t))
    (stop #~(const #f))))
 
@@ -95,7 +95,6 @@ insecure = true
                                       (authorize-key? #f)))
          (simple-service 'var-run activation-service-type var-run-activation)
          (simple-service 'lab shepherd-root-service-type (list stubs registry))
-         (service iptables-service-type)
          (service openssh-service-type
                   (openssh-configuration
                    (permit-root-login 'prohibit-password)

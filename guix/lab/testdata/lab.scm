@@ -6,6 +6,7 @@
   #:use-module (gnu home services)
   #:use-module (gnu home services shepherd)
   #:use-module (gnu services configuration)
+  #:use-module (gnu services desktop)
   #:use-module (gnu services shepherd)
   #:use-module (guix gexp)
   #:use-module (ice-9 match)
@@ -54,9 +55,10 @@
     (groups (cons (user-group (name "podman")) %base-groups))
     (users (cons (user-account (name "podman") (group "podman") (supplementary-groups '("cgroup")))
                  (operating-system-users (force guest))))
-    (services (cons (simple-service 'daemons shepherd-root-service-type daemons)
-                    (modify-services (operating-system-user-services (force guest))
-                      (delete collie-service-type))))))
+    (services (cons* (simple-service 'daemons shepherd-root-service-type daemons)
+                     (service elogind-service-type)
+                     (modify-services (operating-system-user-services (force guest))
+                       (delete collie-service-type))))))
 
 (define* (home #:key (daemons '()) (files '()))
   "Return a home with DAEMONS of the user's Shepherd, and FILES."
