@@ -17,6 +17,23 @@
 (channel-news
  (version 0)
  (entry
+  (commit "11adbe4a8df15d2230461045fb3c3532c5a52d75")
+  (title (en "One service line"))
+  (body (en "@code{collie-service-type} brings what pods need:
+@code{rootless-podman-service-type}, @code{elogind-service-type} and
+@code{iptables-service-type}, unless the system has them.  A system with
+@code{seatd-service-type}, which can't be beside elogind, now takes the type
+@code{(remove-service-extensions collie-service-type (list
+elogind-service-type))}.  The new @code{collie-system-service-type} is for
+machines without pods: nothing comes along with it.
+
+@code{source} may be a URL.  @code{user} may be @code{#f}, for no pods, in a
+home and with @code{collie-system-service-type}.  @code{homes} are by default
+that of @code{user}.  Other services add @code{services}, @code{homes},
+@code{mirrors}, @code{windows} and @code{environment-variables} by a
+@code{collie-extension}.  @code{home-service?} is what @code{for-home}
+says.")))
+ (entry
   (commit "dedccf99d8a4e05528350a02a64e73ac4c363a97")
   (title (en "Channels go back to where they were good, and no further"))
   (body (en "@code{downgrades?} of @code{collie-configuration} is @code{#f} by
