@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent"
-	"example.org/collie/bootstrap"
+	"example.org/collie/agent/bootstrap"
 	"example.org/collie/manifests"
 )
 
