@@ -50,8 +50,7 @@
   (services
    (append
     (list
-     ;; The machine.
-     ;; An image is smaller than the disk that it is put on.
+     ;; The machine.  An image is smaller than the disk that it is put on.
      (service resize-file-system-service-type
               (resize-file-system-configuration (file-system root)))
      (service dhcpcd-service-type)
@@ -68,7 +67,8 @@
      (service rootless-podman-service-type
               (rootless-podman-configuration
                (containers-registries
-                (plain-file "registries.conf" "unqualified-search-registries = ['docker.io']\n"))))
+                (plain-file "registries.conf" "\
+unqualified-search-registries = ['docker.io']\n"))))
 
      ;; Collie.
      (service collie-repository-service-type
