@@ -175,7 +175,7 @@ func TestRunTwice(t *testing.T) {
 	}
 	has(t, w.run(false), "done   system.scm    system.scm, with the service", "done   pods", "this machine follows")
 	has(t, w.asked(), "system build --dry-run "+w.Dir+"/system.scm\n", "system reconfigure "+w.Dir+"/system.scm\n")
-	has(t, w.pushed("system.scm"), "(collie services))", "(cons (service collie-service-type", `(url "`+w.Repository.URL+`"))))`, "%base-services)))")
+	has(t, w.pushed("system.scm"), "(collie services))", "(cons (service collie-service-type", `(source "`+w.Repository.URL+`")))`, "%base-services)))")
 	if w.pushed("channels.scm") != pinned || w.pushed("pods/web.yaml") != "kind: Pod\n" || w.commits() != "2" {
 		t.Errorf("pushed %q, %q, %s commits", w.pushed("channels.scm"), w.pushed("pods/web.yaml"), w.commits())
 	}
@@ -496,5 +496,27 @@ func TestNames(t *testing.T) {
 		if m := (Machine{Repository: source.Repository{URL: url}}); m.Mistakes() == nil {
 			t.Errorf("%s is taken", url)
 		}
+	}
+}
+
+// The line is as short as the repository allows.
+func TestLine(t *testing.T) {
+	w := newWorld(t, plainSystem)
+	line, err := w.line()
+	if want := "(service collie-service-type\n         (collie-configuration\n          (source \"" + w.Repository.URL + "\")))"; err != nil || line != want {
+		t.Errorf("got %v\n%s\nwant\n%s", err, line, want)
+	}
+	w.write(filepath.Join(w.root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\npodman:x:1000:1000::/home/podman:/bin/sh\n")
+	w.Repository = source.Repository{URL: "https://git.example.org/ops.git", CAFile: `/root/"ca".pem`}
+	w.Branch = "live"
+	line, err = w.line()
+	if want := `(service collie-service-type
+         (collie-configuration
+          (source (collie-source
+                   (url "https://git.example.org/ops.git")
+                   (branch "live")
+                   (ca-file "/root/\"ca\".pem")))
+          (create-user? #f)))`; err != nil || line != want {
+		t.Errorf("got %v\n%s\nwant\n%s", err, line, want)
 	}
 }

@@ -272,14 +272,15 @@ func (m *Machine) line() (string, error) {
 			fields = append(fields, "("+f[0]+" "+schemeString(f[1])+")")
 		}
 	}
-	more := ""
-	if m.hasUser(podUser) { // an account twice is a mistake
-		more = "\n          (create-user? #f)"
+	lines := []string{"(source (collie-source\n         " + strings.Join(fields, "\n         ") + "))"}
+	if len(fields) == 1 {
+		lines = []string{"(source " + schemeString(r.URL) + ")"}
 	}
-	return "(service collie-service-type\n" +
-		"         (collie-configuration\n" +
-		"          (source (collie-source\n" +
-		"                   " + strings.Join(fields, "\n                   ") + "))" + more + "))", nil
+	if m.hasUser(podUser) { // an account twice is a mistake
+		lines = append(lines, "(create-user? #f)")
+	}
+	fieldsText := strings.ReplaceAll(strings.Join(lines, "\n"), "\n", "\n          ")
+	return "(service collie-service-type\n         (collie-configuration\n          " + fieldsText + "))", nil
 }
 
 // hasUser reports whether the machine has a user of that name.
