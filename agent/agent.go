@@ -401,6 +401,9 @@ func (a *Agent) answers() api.Agent {
 		Sync:    a.sync,
 		Accept:  a.accept,
 		History: a.history,
+
+		Generations: a.generations,
+
 		Suspend: func(ctx context.Context, why string) error {
 			return c.ask(ctx, func() error { return c.suspend(why) })
 		},

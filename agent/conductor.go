@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -325,6 +326,7 @@ func (c *conductor) tidy() error {
 		return err
 	}
 	sets = append(sets, former...)
+	sets = append(sets, slices.DeleteFunc(slices.Clone(c.state.Failed), c.store.lacks)...)
 	only, all, known := c.needed(sets)
 	if err := c.store.dropTargets(sets...); err != nil {
 		c.log.Warn("old targets stay for now", "err", err)
@@ -501,6 +503,7 @@ func (c *conductor) take(p prepared) error {
 func (c *conductor) keepTargets(p prepared) (Set, error) {
 	set := Set{Revision: p.revision.ID, Targets: map[string]string{}}
 	for layer, t := range p.targets {
+		t.Revision = c.madeBy(t)
 		if err := c.store.keepTarget(t); err != nil {
 			return Set{}, err
 		}

@@ -781,8 +781,16 @@ func TestKeepNamesWhatAReturnNeeds(t *testing.T) {
 		w.layers[0].set(func(l *fakeLayer) { l.refuse["3"] = errors.New("no") })
 		w.push("c", "system=3")
 		pass(time.Minute)
+		if kept := last(); !slices.Contains(kept, "system-3") {
+			t.Errorf("kept %q, without what failed, which a person may look at", kept)
+		}
+		if v, reason := (&State{Good: w.state().Good, Failed: w.state().Failed, Bad: w.state().Bad}).verdictOn("system", "system-3"); v != "rolled back" || reason != "no" {
+			t.Errorf("what failed is %q, %q", v, reason)
+		}
+		w.push("d", "system=4")
+		pass(time.Minute)
 		if kept := last(); slices.Contains(kept, "system-3") {
-			t.Errorf("kept %q, with what failed", kept)
+			t.Errorf("kept %q, with what failed before the last good", kept)
 		}
 	})
 }

@@ -47,7 +47,7 @@ func moved(t Target, by func(item string) (guix.Generation, bool)) (Drift, bool)
 		return Drift{}, false
 	}
 	now, yes := by(item.Item)
-	return Drift{Drift: api.Drift{Generation: now.Number, Item: now.Item, Since: now.Since}, Live: guixID(t.Layer, now.Item)}, yes
+	return Drift{Drift: api.Drift{Generation: now.Number, Item: now.Item, Since: now.Since, Where: now.Where}, Live: guixID(t.Layer, now.Item)}, yes
 }
 
 // held says why next isn't switched to: it would take back what someone else did since next was pushed, or no window is open.
@@ -90,7 +90,7 @@ func (c *conductor) noteDrift(r report) error {
 			return err
 		}
 		return c.keep(r.layer)
-	case known && was.Live == r.drift.Live && was.Since.Equal(r.drift.Since):
+	case known && was.Live == r.drift.Live && was.Since.Equal(r.drift.Since) && was.Where == r.drift.Where:
 		return nil
 	}
 	if c.state.Drift == nil {

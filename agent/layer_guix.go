@@ -238,7 +238,7 @@ func (l systemLayer) Keep(_ context.Context, ts []Target) error {
 	if err != nil {
 		return err
 	}
-	return l.Forget(items)
+	return errors.Join(l.Forget(items), l.TidyMenu(commitsOf(ts)))
 }
 
 // homeLayer makes a layer of one user's home.

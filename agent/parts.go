@@ -42,7 +42,7 @@ func (a *Agent) parts() ([]Part, error) {
 		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: roots,
-			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Self: ownService, Idle: []string{podmanService, forwardService},
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Commits: in("system.commits.json"), Self: ownService, Idle: []string{podmanService, forwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
 		}

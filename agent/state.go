@@ -50,6 +50,8 @@ type State struct {
 
 	Moved []string `json:"moved,omitempty"` // files of users' own that the last rollout moved: where each is
 
+	Failed []Set `json:"failed,omitempty"` // systems and homes that were rolled back since Good is good, the newest last
+
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
 	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
 
@@ -188,6 +190,7 @@ func (s State) clone() State {
 	s.Plans = maps.Clone(s.Plans)
 	s.Drift = maps.Clone(s.Drift)
 	s.Former = slices.Clone(s.Former)
+	s.Failed = slices.Clone(s.Failed)
 	s.Lost = maps.Clone(s.Lost)
 	if s.Rollout != nil {
 		r := *s.Rollout

@@ -71,6 +71,7 @@ func fullState() State {
 		},
 		Drift:     map[string]Drift{"system": {Drift: api.Drift{Generation: 3, Item: "/gnu/store/x-system", Since: at}, Live: "system-x", Newest: "c"}},
 		Waits:     "guix",
+		Failed:    []Set{{Revision: "b", Targets: map[string]string{"system": "system-b"}}},
 		Former:    []Former{{Set: set("z", "pods-c"), Until: at}},
 		Moved:     []string{"home:podman: podman's own ~/.bashrc was put back"},
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},

@@ -13,7 +13,7 @@ import (
 
 // Whatever is in place of a file of the state, the agent starts, answers, and says so.
 func TestNoFileOfTheStateKeepsTheAgentFromStarting(t *testing.T) {
-	files := []string{"state.json", "journal", "lock", "refused.json", "evaluated.json", "inventory.json", "jobs.json", "images.json", "started.json", "system.begun",
+	files := []string{"state.json", "journal", "lock", "refused.json", "evaluated.json", "inventory.json", "jobs.json", "images.json", "started.json", "system.begun", "system.commits.json",
 		"channels.json", "keys/hash", "repo.git/HEAD", "repo.git/config", "repo.git/refs/collie/accepted", "logs/1-build@a.log.running", "targets/pods-1.json"}
 	text := func(s string) func(string) error {
 		return func(file string) error { return os.WriteFile(file, []byte(s), 0o600) }

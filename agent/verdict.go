@@ -147,7 +147,7 @@ func (c *conductor) good() error {
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
 	c.state.Good, c.state.Incomplete = good, nil // what was ill at the good revision before has a problem of its own
-	c.state.Rollout, c.state.Lost = nil, nil
+	c.state.Rollout, c.state.Lost, c.state.Failed = nil, nil, nil
 	c.state.Later, c.state.Cut = nil, 0
 	c.log.Info("good", "revision", c.state.Good.Revision)
 	c.untidy = true
@@ -240,6 +240,7 @@ func (c *conductor) returned(now time.Time) error {
 		return err
 	}
 	crash.At("returning.done")
+	c.state.putAside(r.From)
 	c.state.Rollout = nil
 	c.untidy = true
 	if done.Event == evIncomplete {

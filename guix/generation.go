@@ -19,6 +19,7 @@ type Generation struct {
 	Number int // 0: none names Item any more
 	Item   string
 	Since  time.Time // when it became what is live
+	Where  string    // of a system: what the profile is at, what runs, what the next boot begins
 }
 
 // Moved is the system that is live, or that the next boot would be into, in place of item.
@@ -27,11 +28,29 @@ func (s *System) Moved(item string) (Generation, bool) {
 	if err != nil {
 		return Generation{}, false
 	}
+	g, moved := s.profile().moved(item)
 	if live != item {
 		number, _, _ := s.profile().find(live)
-		return Generation{number, live, madeAt(s.current())}, true
+		g, moved = Generation{Number: number, Item: live, Since: madeAt(s.current())}, true
 	}
-	return s.profile().moved(item)
+	if moved {
+		g.Where = s.where(live)
+	}
+	return g, moved
+}
+
+// where says what the profile is at, what runs, and what the next boot begins: `guix system roll-back` leaves /run/current-system
+// at the system that was booted (guix 1.5.0).
+func (s *System) where(live string) string {
+	p := s.profile()
+	says := p.called(live) + " runs"
+	if number, _, err := p.live(); err == nil && number > 0 {
+		says += fmt.Sprintf(", the profile is at generation %d", number)
+	}
+	if next, err := s.NextBoot(); err == nil {
+		says += ", the next boot begins " + p.called(next)
+	}
+	return says
 }
 
 // Moved is the home that is live in place of item.
@@ -42,7 +61,7 @@ func (p profile) moved(item string) (Generation, bool) {
 	if err != nil || number == 0 || live == item {
 		return Generation{}, false
 	}
-	return Generation{number, live, madeAt(filepath.Join(p.dir, p.name))}, true
+	return Generation{Number: number, Item: live, Since: madeAt(filepath.Join(p.dir, p.name))}, true
 }
 
 // madeAt is when a link was made: Guix makes it anew with each switch.
@@ -174,6 +193,36 @@ func (p profile) add(item string) (int, error) {
 	return number, nil
 }
 
+// called is how a person names an item: by its generation, if one has it.
+func (p profile) called(item string) string {
+	if number, _, err := p.find(item); err == nil && number > 0 {
+		return "generation " + strconv.Itoa(number)
+	}
+	return item
+}
+
+// makeRoom gives what Guix would overwrite, as its number is the next, another number as well (guix 1.5.0): it may be a system
+// that was rolled back and is there to be looked at. It says which item has which number, if any got one. The link stays until
+// Guix overwrites it: /run/current-system may lead there.
+func (p profile) makeRoom() (item string, number int, err error) {
+	live, _, err := p.live()
+	if err != nil {
+		return "", 0, err
+	}
+	if item, err = p.read(live + 1); err != nil {
+		return "", 0, nil // there is none, or none of Guix's
+	}
+	numbers, highest, err := p.generations()
+	if err != nil || numbers[item] != live+1 {
+		return "", 0, err
+	}
+	number = highest + 1
+	if err := os.Symlink(item, p.link(number)); err != nil {
+		return "", 0, fmt.Errorf("giving generation %d another number: %w", live+1, err)
+	}
+	return item, number, nil
+}
+
 // point makes the profile name one of its generations, without activating anything.
 func (p profile) point(number int) error {
 	link := filepath.Join(p.dir, p.name)
@@ -187,4 +236,64 @@ func (p profile) point(number int) error {
 		return fmt.Errorf("pointing the profile %s to generation %d: %w", p.name, number, err)
 	}
 	return nil
+}
+
+// A Numbered is a generation there is.
+type Numbered struct {
+	Generation
+
+	Profile  bool // the profile is at it
+	Running  bool // its system, or home, is the one that is live
+	NextBoot bool // the boot menu begins its system if nobody chooses
+}
+
+// All are the generations there are of the system, the newest first.
+func (s *System) All() ([]Numbered, error) {
+	live, err := s.Live(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	next, err := s.NextBoot()
+	if err != nil { // nothing is known of a boot loader but what the profile says
+		_, next, _ = s.profile().live()
+	}
+	all, err := s.profile().all()
+	for i, g := range all {
+		all[i].Running, all[i].NextBoot = g.Item == live, g.Item == next
+	}
+	return all, err
+}
+
+// All are the generations there are of the home, the newest first.
+func (h *Home) All() ([]Numbered, error) {
+	all, err := h.profile().all()
+	for i, g := range all {
+		all[i].Running = g.Profile
+	}
+	return all, err
+}
+
+// all are the generations there are, the newest first.
+func (p profile) all() ([]Numbered, error) {
+	const most = 1000
+	live, _, err := p.live()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(p.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing generations: %w", err)
+	}
+	var all []Numbered
+	for _, e := range entries {
+		n, ok := p.number(e.Name())
+		if !ok {
+			continue
+		}
+		if item, err := p.read(n); err == nil {
+			all = append(all, Numbered{Generation: Generation{Number: n, Item: item, Since: madeAt(p.link(n))}, Profile: n == live})
+		}
+	}
+	slices.SortFunc(all, func(x, y Numbered) int { return y.Number - x.Number })
+	return all[:min(len(all), most)], nil
 }

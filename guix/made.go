@@ -17,7 +17,7 @@ import (
 // name, as a generation that a person made, or one of a state folder that was deleted, stays.
 //
 // A generation is removed by its link alone, as Guix does it. `guix system delete-generations' also writes the boot menu
-// anew; here that is left to the next switch: until then /var/guix/gcroots/bootcfg keeps all that the menu names (guix 1.5.0).
+// anew, with the defaults; here [System.TidyMenu] takes out of it what is gone.
 type ledger string
 
 func (l ledger) read() (map[string]int, error) {
@@ -39,6 +39,16 @@ func (l ledger) note(p profile, item string) error {
 	}
 	made, err := l.read()
 	if err != nil {
+		return err
+	}
+	made[item] = number
+	return statefile.WriteJSON(string(l), made)
+}
+
+// renumber notes that the generation which names item has another number.
+func (l ledger) renumber(item string, number int) error {
+	made, err := l.read()
+	if err != nil || made[item] == 0 {
 		return err
 	}
 	made[item] = number
@@ -86,10 +96,20 @@ func (p profile) remove(number int) error {
 	return nil
 }
 
-// Forget removes the generations that Collie made of other systems than the items, the running and the booted one.
-// It mustn't be called while this system is switched.
+// makeRoom keeps Guix from overwriting a generation.
+func (s *System) makeRoom() error {
+	item, number, err := s.profile().makeRoom()
+	if err != nil || number == 0 {
+		return err
+	}
+	return ledger(s.Made).renumber(item, number)
+}
+
+// Forget removes the generations that Collie made of other systems than the items, the running and the booted one, and the
+// menus that were kept with others. It mustn't be called while this system is switched.
 func (s *System) Forget(items []string) error {
-	if made, err := ledger(s.Made).read(); err != nil || len(made) == 0 {
+	made, err := ledger(s.Made).read()
+	if err != nil || len(made) == 0 && !s.keepsMenus() {
 		return err
 	}
 	for _, link := range []string{s.current(), filepath.Join(s.dir, "/run/booted-system")} {
@@ -99,7 +119,9 @@ func (s *System) Forget(items []string) error {
 		}
 		items = append(slices.Clone(items), item)
 	}
-	old, err := ledger(s.Made).expired(s.profile(), items...)
+	err = s.dropMenus(items)
+	old, failed := ledger(s.Made).expired(s.profile(), items...)
+	err = errors.Join(err, failed)
 	for _, number := range old {
 		err = errors.Join(err, s.profile().remove(number))
 	}

@@ -122,7 +122,7 @@ func leave(ctx context.Context, from *shepherd.Client, self string) error {
 // TakesBoot tells whether a change is one for which a machine is to be rebooted: of what only a boot puts into force, or of
 // a service whose policy that is.
 func TakesBoot(does, subject string) bool {
-	return does == needsReboot || does == nextBoot && !strings.HasPrefix(subject, "service ")
+	return does == needsReboot || does == nextBoot && subject != bootLoader && !strings.HasPrefix(subject, "service ")
 }
 
 // Reboot has Shepherd stop all, and boot anew. It returns when ctx ends, as it does by that.

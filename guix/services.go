@@ -22,6 +22,7 @@ const (
 	nextBoot    = "next boot"    // takes effect then
 	needsReboot = "needs reboot" // takes effect at the next boot, which should come
 	deferred    = "defer"        // takes effect then, or when somebody asks for it
+	bootLoader  = "boot loader"  // the subject of such a change that is about the boot menu
 	OwnExit     = "replace"      // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 

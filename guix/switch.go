@@ -129,7 +129,7 @@ func (n note) changes(subject string) []Change {
 	case !n.Done:
 		return []Change{{"activate", subject, "a switch to " + hash(n.Item) + " was cut short"}}
 	case n.Boot != "":
-		return []Change{{nextBoot, "boot loader", "it still begins another system: " + n.Boot}}
+		return []Change{{nextBoot, bootLoader, "it still begins another system: " + n.Boot}}
 	}
 	return nil
 }

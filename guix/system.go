@@ -28,6 +28,7 @@ type System struct {
 	Started  string            // file: from which file each service was started
 	Begun    string            // file: the note of the last switch
 	Made     string            // file: which generations Collie made
+	Commits  string            // file: which commit made which system, for the boot menu
 	Self     string            // the agent's own service, which it never restarts
 	Idle     []string          // services that end well when nobody asks them anything; Shepherd listens for them
 	Timeout  time.Duration     // within which a service stops, or starts; 2 min if 0
@@ -118,6 +119,9 @@ func (s *System) differs(ctx context.Context, item string) ([]Change, error) {
 	}
 	if next != item && live == item {
 		changes = append(changes, Change{"switch", "system profile", "the next boot would be into " + hash(next)})
+	}
+	if boots, err := s.NextBoot(); err == nil && boots != item && live == item && next == item {
+		changes = append(changes, Change{nextBoot, bootLoader, "its menu begins " + s.profile().called(boots)})
 	}
 	changes = append(changes, s.atBoot(item, live)...)
 	changes = append(changes, readNote(s.Begun).changes("system")...)
@@ -221,6 +225,7 @@ func (s *System) activate(ctx context.Context, services *services, live, item, t
 	if err != nil {
 		return err
 	}
+	_ = s.KeepMenu(live) // without it, Guix makes one on the way back
 	var out outcome
 	if number == 0 && tree != "" && !leaves { // a reconfigure would stop the agent in the midst of it
 		out, err = s.forward(ctx, services, live, item, tree)
@@ -264,6 +269,9 @@ func (s *System) forward(ctx context.Context, services *services, live, item, tr
 	if err := services.checkClashes(ctx, item, "system.scm"); err != nil { // other services may run than when it was prepared
 		return outcome{}, err
 	}
+	if err := s.makeRoom(); err != nil {
+		return outcome{}, err
+	}
 	crash.At("switch.begun")
 	args := []string{"system", "reconfigure"}
 	if len(s.channelChanges(live, item)) > 0 { // CheckForward has judged them, and a return mustn't be refused
@@ -278,6 +286,7 @@ func (s *System) forward(ctx context.Context, services *services, live, item, tr
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, "system.scm")
 	}
+	_ = s.KeepMenu(item) // TidyMenu tries that again, and says so
 	return out, err
 }
 
@@ -292,18 +301,33 @@ func (s *System) back(ctx context.Context, services *services, item string) (out
 	if err != nil {
 		return outcome{}, "", err
 	}
+	if _, kept := s.menuOf(item); kept {
+		return s.byHand(ctx, item, number)
+	}
 	out, err = services.heard(ctx, func(ctx context.Context) (outcome, error) { return s.Runner.run(ctx, s.generation(number)) })
 	if err = errors.Join(err, out.fault()); err == nil || ctx.Err() != nil || errors.Is(err, shepherd.ErrSilent) {
 		return out, "", err
 	}
-	hand, failed := s.Runner.run(ctx, attempt{what: "system-activate", command: filepath.Join(item, "activate"), env: s.generation(number).env})
-	if failed = errors.Join(failed, hand.fault()); failed == nil {
-		failed = s.profile().point(number)
-	}
+	hand, _, failed := s.byHand(ctx, item, number)
 	if failed != nil {
 		return hand, "", errors.Join(err, failed)
 	}
 	return hand, shorten(err.Error()), nil
+}
+
+// byHand is what `guix system switch-generation` does, with the menu that was kept, if there is one, in place of a new one. It
+// comes first: whatever happens then, the next boot is into item.
+func (s *System) byHand(ctx context.Context, item string, number int) (out outcome, boot string, err error) {
+	if m, kept := s.menuOf(item); kept {
+		if err := s.install(m); err != nil {
+			boot = shorten(err.Error())
+		}
+	}
+	out, err = s.Runner.run(ctx, attempt{what: "system-switch", command: filepath.Join(item, "activate"), env: s.generation(number).env})
+	if err = errors.Join(err, out.fault()); err == nil {
+		err = s.profile().point(number)
+	}
+	return out, boot, err
 }
 
 // generation is `guix system switch-generation`. Without the variable, /run/current-system would become the system
@@ -321,8 +345,14 @@ func (s *System) bootLoader(ctx context.Context, item string) error {
 	if n.Boot == "" || number == 0 || err != nil {
 		return err
 	}
-	out, err := s.Runner.run(ctx, s.generation(number))
-	if err = errors.Join(err, out.fault()); err != nil {
+	if m, kept := s.menuOf(item); kept {
+		err = s.install(m)
+	} else {
+		var out outcome
+		out, err = s.Runner.run(ctx, s.generation(number))
+		err = errors.Join(err, out.fault())
+	}
+	if err != nil {
 		n.Boot = shorten(err.Error())
 	} else {
 		n.Boot = ""

@@ -69,10 +69,13 @@ func TestGoBackThoughItsGenerationIsGone(t *testing.T) {
 	m := newMachine(t)
 	a, b, c := m.item("a", "system"), m.item("b", "system"), m.item("c", "system")
 	s := m.system(a)
-	for _, item := range []string{b, a, c} { // c takes the number of b
+	for _, item := range []string{b, a, c} { // c takes the number of b, which gets another
 		if err := s.Switch(t.Context(), item, m.tree(item)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := s.profile().remove(3); err != nil {
+		t.Fatal(err)
 	}
 	if n, _, _ := s.profile().find(b); n != 0 {
 		t.Fatalf("generation %d is still b's", n)

@@ -48,6 +48,10 @@ func (c Client) History(ctx context.Context) (d []Deployment, err error) {
 }
 
 // Suspend stops new revisions from being switched to; why is for whoever asks later.
+func (c Client) Generations(ctx context.Context) (g []Generation, err error) {
+	return g, c.do(ctx, "GET", "/v1/generations", "", &g)
+}
+
 func (c Client) Suspend(ctx context.Context, why string) error {
 	return c.do(ctx, "POST", "/v1/suspend", why, nil)
 }

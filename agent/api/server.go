@@ -15,11 +15,13 @@ import (
 
 // Agent is what the server asks; each function is one path.
 type Agent struct {
-	Status  func(ctx context.Context) (Status, error)
-	Sync    func(ctx context.Context) (Synced, error)
-	Accept  func(ctx context.Context, commit string) (Synced, error)
-	Plan    func(ctx context.Context, name string) (Plan, error) // no name: what waits
-	History func(ctx context.Context) ([]Deployment, error)
+	Status      func(ctx context.Context) (Status, error)
+	Sync        func(ctx context.Context) (Synced, error)
+	Accept      func(ctx context.Context, commit string) (Synced, error)
+	Plan        func(ctx context.Context, name string) (Plan, error) // no name: what waits
+	History     func(ctx context.Context) ([]Deployment, error)
+	Generations func(ctx context.Context) ([]Generation, error)
+
 	Suspend func(ctx context.Context, why string) error
 	Resume  func(ctx context.Context) error
 	Now     func(ctx context.Context) error
@@ -120,6 +122,10 @@ func answers(a Agent) http.Handler {
 		all, err := a.History(r.Context())
 		return past(all), err
 	}))
+	mux.HandleFunc("GET /v1/generations", answer(func(r *http.Request) (any, error) {
+		all, err := a.Generations(r.Context())
+		return numbered(all), err
+	}))
 	mux.HandleFunc("GET /v1/key", answer(func(r *http.Request) (any, error) { return a.Key(r.Context()) }))
 	mux.HandleFunc("GET /v1/import", answer(func(r *http.Request) (any, error) { return a.Import(r.Context(), r.URL.Query().Get("name")) }))
 	mux.HandleFunc("POST /v1/suspend", answer(func(r *http.Request) (any, error) {
@@ -145,6 +151,10 @@ func answers(a Agent) http.Handler {
 }
 
 // past is a history as an answer.
+type numbered []Generation
+
+func (n numbered) Text() string { return GenerationsText(n) }
+
 type past []Deployment
 
 // Text is the answer for `herd history collie`.

@@ -181,6 +181,50 @@ func HistoryText(all []Deployment) string {
 	return b.String()
 }
 
+// GenerationsText is Guix's generations as a person reads them, layer by layer, the newest first.
+func GenerationsText(all []Generation) string {
+	if len(all) == 0 {
+		return "Guix has no generation of what Collie keeps.\n"
+	}
+	var b strings.Builder
+	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(rows, "LAYER\tGENERATION\tSINCE\tIS\tCOMMIT\tVERDICT\tAUTHOR\tSUBJECT")
+	for _, g := range all {
+		commit, verdict := "-", g.Verdict
+		if g.Revision != "" {
+			commit = Short(g.Revision)
+		}
+		if verdict == "" {
+			verdict = "not Collie's"
+		}
+		fmt.Fprintf(rows, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Layer, g.Number, g.Since.Local().Format(time.DateTime), g.is(), commit, verdict, plain(g.Author), plain(g.Subject))
+	}
+	rows.Flush()
+	for _, g := range all {
+		if g.Reason != "" {
+			fmt.Fprintf(&b, "%s %d, %s: %s\n", g.Layer, g.Number, g.Verdict, strings.ReplaceAll(plain(g.Reason), "\n", "\n  "))
+		}
+	}
+	return b.String()
+}
+
+// is says where a generation counts now.
+func (g Generation) is() string {
+	var all []string
+	for _, at := range []struct {
+		here bool
+		name string
+	}{{g.Running, "running"}, {g.Profile, "profile"}, {g.NextBoot, "next boot"}} {
+		if at.here {
+			all = append(all, at.name)
+		}
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, ",")
+}
+
 // generationsText is system=5,home:podman=3.
 func generationsText(numbers map[string]int) string {
 	var all []string

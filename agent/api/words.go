@@ -165,6 +165,7 @@ type Drift struct {
 	Generation int       `json:"generation"` // 0: no generation names it
 	Item       string    `json:"item"`
 	Since      time.Time `json:"since"`
+	Where      string    `json:"where,omitempty"` // of a system: what runs, what the profile is at, and what the next boot begins
 }
 
 func (d Drift) String() string {
@@ -172,7 +173,11 @@ func (d Drift) String() string {
 	if d.Generation == 0 {
 		what = d.Item
 	}
-	return "at " + what + ", to which someone else switched on " + d.Since.Local().Format(time.DateTime)
+	says := "at " + what + ", to which someone else switched on " + d.Since.Local().Format(time.DateTime)
+	if d.Where != "" {
+		says += " (" + d.Where + ")"
+	}
+	return says
 }
 
 // A Wait is whom the work on a layer has been waiting for, for some seconds at least.
@@ -364,6 +369,23 @@ type Deployment struct {
 	Images      map[string]string   `json:"images,omitempty"`      // digests of the registries' manifests, by the names that its pods have for them
 	Moved       []string            `json:"moved,omitempty"`       // files of users' own that its switch moved, and where each is
 	Generations map[string]int      `json:"generations,omitempty"` // where it ended, of system and homes, as long as Guix has them
+}
+
+// A Generation is one of Guix's, of a system or a home.
+type Generation struct {
+	Layer    string    `json:"layer"`
+	Number   int       `json:"number"`
+	Item     string    `json:"item"`
+	Since    time.Time `json:"since"`              // when Guix, or someone, gave it the number
+	Profile  bool      `json:"profile,omitempty"`  // the profile is at it
+	Running  bool      `json:"running,omitempty"`  // it is live
+	NextBoot bool      `json:"nextBoot,omitempty"` // of a system: the boot menu begins it if nobody chooses
+
+	Revision string `json:"revision,omitempty"` // the commit that made it; "": it isn't Collie's, or it was there before the first commit
+	Author   string `json:"author,omitempty"`
+	Subject  string `json:"subject,omitempty"`
+	Verdict  string `json:"verdict,omitempty"` // good, underway, former, rolled back, baseline; "": someone else made it
+	Reason   string `json:"reason,omitempty"`  // why it was rolled back
 }
 
 // Synced answers a sync: the newest revision that was accepted.

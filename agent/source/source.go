@@ -166,6 +166,14 @@ func (s *Source) Accepted() (Revision, bool) {
 	return s.accepted, s.accepted.ID != ""
 }
 
+// Describe reads who wrote a commit of the clone, and its subject.
+func (s *Source) Describe(id string) (Revision, error) {
+	if !plumbing.IsHash(id) {
+		return Revision{}, fmt.Errorf("reading revision %q: that is no full commit id", id)
+	}
+	return s.clone.revision(plumbing.NewHash(id))
+}
+
 // Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds. A Run
 // beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {

@@ -139,7 +139,7 @@ func rootCmd(c *cli) *cobra.Command {
 	root.PersistentPreRunE = c.atScope
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), logsCmd(c), doctorCmd(c),
+	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), generationsCmd(c), logsCmd(c), doctorCmd(c),
 		validateCmd(c), initCmd(c), bootstrapCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), forgetCmd(c), deliverCmd(), secretCmd(c), updateCmd(c))
 	return root
 }

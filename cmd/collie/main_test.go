@@ -233,7 +233,7 @@ func servePodman(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // agent DIR stands in for a running agent until the script ends. What it answers is in DIR: sync.json, accept.json, plan.json,
-// history.json, and one after the other status*.json, the last again and again; NAME.error is an error instead. What
+// history.json, generations.json, and one after the other status*.json, the last again and again; NAME.error is an error instead. What
 // it was told to do is written to the file asked.
 func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -262,6 +262,9 @@ func serveAgent(ts *testscript.TestScript, neg bool, args []string) {
 			},
 			History: func(context.Context) (d []api.Deployment, err error) {
 				return d, a.answer("history", &d)
+			},
+			Generations: func(context.Context) (g []api.Generation, err error) {
+				return g, a.answer("generations", &g)
 			},
 			Import: func(_ context.Context, name string) (i api.Imported, err error) {
 				return i, a.answer("import-"+name, &i)

@@ -99,7 +99,7 @@ func name(c *cobra.Command) string { return strings.TrimPrefix(c.CommandPath(), 
 // Programs need JSON where people get text.
 func TestWhatTellsTellsJSONToo(t *testing.T) {
 	for _, c := range commands(t) {
-		tells := slices.Contains([]string{"status", "plan", "history", "version", "doctor", "key"}, c.Name())
+		tells := slices.Contains([]string{"status", "plan", "history", "generations", "version", "doctor", "key"}, c.Name())
 		if got := c.Flags().Lookup("json") != nil; got != tells {
 			t.Errorf("%s has --json: %v, want %v", c.Name(), got, tells)
 		}

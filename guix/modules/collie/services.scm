@@ -1063,6 +1063,10 @@ its switch would change."
           (collie-action 'history
                          "List what was deployed, and how it ended."
                          "GET /v1/history")
+          (collie-action 'generations
+                         "List Guix's generations, with the commit that made \
+each."
+                         "GET /v1/generations")
           (collie-action 'logs
                          "Show the last of what Guix said for the newest \
 revision, or for the one that is named."
