@@ -17,6 +17,15 @@
 (channel-news
  (version 0)
  (entry
+  (commit "093e1c74dac7db0b3ba13451e235bf3b295e7988")
+  (title (en "The boot menu after a roll-back, and generations"))
+  (body (en "A roll-back brings the boot menu back as the good system's
+@code{bootloader-configuration} made it, with its time-out, terminal and
+theme, for GRUB and extlinux.  Entries name the commit that made their system,
+and none leads to a generation that is gone.  A system or home that was rolled
+back stays until another commit is good; @command{collie generations} lists
+Guix's generations with commit, author, subject and verdict.")))
+ (entry
   (commit "11adbe4a8df15d2230461045fb3c3532c5a52d75")
   (title (en "One service line"))
   (body (en "@code{collie-service-type} brings what pods need:
