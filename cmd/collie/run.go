@@ -1,10 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"errors"
+	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +31,9 @@ func runCmd(c *cli) *cobra.Command {
 			if c.verbose {
 				level = slog.LevelDebug
 			}
-			log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+			// A user's Shepherd may die, and the agent is to start it again: it mustn't end for a log line that nobody reads.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // children have it as ever
+			log := slog.New(slog.NewTextHandler(&logWriter{c.err, userLog()}, &slog.HandlerOptions{Level: level}))
 			cfg, err := agent.ReadConfig(config)
 			if err != nil {
 				return err
@@ -50,6 +57,33 @@ func runCmd(c *cli) *cobra.Command {
 	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration")
 	cmd.Flags().StringVar(&runtime, "runtime", "/run/collie", "folder of the control socket and of Podman's")
 	return cmd
+}
+
+// A logWriter writes to the pipe that Shepherd reads, and once that is dead to the file in which Shepherd kept what it read.
+type logWriter struct {
+	pipe io.Writer
+	file string
+}
+
+func (w *logWriter) Write(line []byte) (int, error) {
+	n, err := w.pipe.Write(line)
+	if !errors.Is(err, syscall.EPIPE) || w.file == "" {
+		return n, err
+	}
+	f, err := os.OpenFile(w.file, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Write(line)
+}
+
+// userLog is where a user's Shepherd keeps what the agent writes; nowhere for root's, which can't die.
+func userLog() string {
+	if os.Getuid() == 0 {
+		return ""
+	}
+	return filepath.Join(cmp.Or(os.Getenv("XDG_STATE_HOME"), filepath.Join(os.Getenv("HOME"), ".local/state")), "shepherd/collie.log")
 }
 
 // asUserCmd is what the agent runs as a user, because root touches nothing of a user's own.
