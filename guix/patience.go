@@ -75,7 +75,7 @@ func (s *services) attended(ctx context.Context, item string, speaks func() bool
 	keeps := func(live shepherd.Service) bool { // what hung before may do so, too: but guix comes to it only after the activation
 		return s.hangs(live) && (!live.Since.Before(begun) || time.Since(switched) > max(s.limit(), activationTime))
 	}
-	s.asked = "guix switches"
+	s.asked = "guix began the switch"
 	last, quiet := "", time.Time{}
 	out, err := s.beside(ctx, min(time.Second, s.limit()), guix, func(all []shepherd.Service, unseen error) error {
 		if live, err := s.live(); err != nil || live != item {

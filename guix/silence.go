@@ -76,7 +76,7 @@ func processDoes(pid int) string {
 
 // heard runs a guix that speaks with Shepherd, and ends it if that is silent for longer than the patience.
 func (s *services) heard(ctx context.Context, guix func(context.Context) (outcome, error)) (outcome, error) {
-	s.asked = "guix switches"
+	s.asked = "guix began the switch"
 	return s.beside(ctx, waits.Long, guix, func(_ []shepherd.Service, unseen error) error { return unseen })
 }
 

@@ -83,7 +83,7 @@ func TestAGuixThatWaitsForASilentShepherd(t *testing.T) {
 	}{
 		{"for a while", 2 * time.Minute, "R", 2 * time.Minute, ""},
 		{"stopped", time.Hour, "T", 3 * time.Minute, "later"},
-		{"kept", time.Hour, "S", 3 * time.Minute, "since guix switches"},
+		{"kept", time.Hour, "S", 3 * time.Minute, "since guix began the switch"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
