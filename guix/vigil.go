@@ -54,7 +54,7 @@ func (v *Vigil) orphaned(now process, pid int) bool {
 	if pid == os.Getpid() {
 		v.ours = now
 	}
-	return v.ours.PID != 0 && v.ours != now
+	return v.ours.PID != 0 && now.PID != 0 && v.ours != now
 }
 
 // Run watches until ctx ends.

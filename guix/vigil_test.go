@@ -60,6 +60,7 @@ func TestWhoIsOrphaned(t *testing.T) {
 		{"run by hand", []process{first, next}, []int{0, 99}, false},
 		{"a service", []process{first, first}, []int{self, self}, false},
 		{"a service that the next Shepherd tries to start", []process{first, next}, []int{self, 0}, true},
+		{"a service whose Shepherd can't be told", []process{first, {}}, []int{self, 0}, false},
 		{"a service that the next Shepherd has started", []process{first, next}, []int{self, 99}, true},
 	} {
 		v, is := NewVigil(), false
