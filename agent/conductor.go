@@ -451,6 +451,9 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 // take notes what came of a preparation.
 func (c *conductor) take(p prepared) error {
 	c.untidy = true
+	for _, note := range p.notes[:min(len(p.notes), toldMistakes)] {
+		c.log.Info("a note", "revision", p.revision.ID, "says", note)
+	}
 	if p.plan != "" {
 		return c.takeProposal(p)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.org/collie/guix"
+	"example.org/collie/manifests"
 )
 
 // hostsDir is where a repository has what differs from host to host, in a folder for each.
@@ -165,8 +166,17 @@ func (v view) forGuix(at string) string {
 	}
 	name, own := strings.CutPrefix(at, v.dir+"/")
 	top, _, _ := strings.Cut(name, "/")
-	if !own && v.laid[at] || slices.Contains([]string{hostsDir, podsDir, "secrets", "collie.yaml"}, top) {
+	if !own && v.laid[at] || slices.Contains([]string{hostsDir, podsDir, secretsDir, repositoryFile}, top) || manifests.OfEditor(path.Base(at)) {
 		return ""
 	}
 	return name
+}
+
+// private reports whether what is at a path mustn't become readable, as all is that Guix finds.
+func private(at string) bool {
+	parts := strings.Split(at, "/")
+	if parts[0] == hostsDir && len(parts) > 2 {
+		parts = parts[2:]
+	}
+	return parts[0] == podsDir || parts[0] == secretsDir
 }

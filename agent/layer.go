@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -65,6 +66,9 @@ type Part struct {
 	Layer Layer
 	Heals bool // drift is undone at once; otherwise it is only reported
 }
+
+// evaluates reports whether Guix makes the layer, of all files that it finds.
+func (p Part) evaluates() bool { return p.Name == "system" || strings.HasPrefix(p.Name, "home:") }
 
 // A healer is a layer that is healed otherwise than by a switch to where it is.
 type healer interface {

@@ -89,17 +89,9 @@ func (a *Agent) parts() ([]Part, error) {
 	return parts, nil
 }
 
-// unsupported names what a repository has that this version would pass over in silence, with what follows from it, and
-// the mistakes of its collie.yaml.
+// unsupported names the mistakes of what is encrypted in a repository, and of its collie.yaml.
 func unsupported(files view) []error {
 	var all []error
-	for _, u := range []struct{ name, says string }{
-		{".guix-authorizations", "signatures aren't checked yet: remove the file, which would promise that they are"},
-	} {
-		if files.has(u.name) {
-			all = append(all, fmt.Errorf("%s: %s", files.at(u.name), u.says))
-		}
-	}
 	all = append(all, checkSealed(files)...)
 	if _, err := readRepositoryConfig(files); err != nil {
 		all = append(all, err)

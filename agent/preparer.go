@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type prepared struct {
 	evaluate bool
 	targets  map[string]Target
 	baseline map[string]Target // layers that good had no target for, as they were
+	notes    []string          // on files that are left out, or do nothing yet
 	err      error
 }
 
@@ -166,6 +168,9 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if rev.ID != baseline {
 		repository, err = p.files(ctx, rev.ID)
 	}
+	if err == nil {
+		repository, err = source.Linked(repository)
+	}
 	if err != nil {
 		result.err = unreadable(rev, err)
 		return result
@@ -193,7 +198,12 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if rev.ID == baseline {
 		return result // that was all
 	}
-	if mistakes := unsupported(files); len(mistakes) > 0 {
+	mistakes := unsupported(files)
+	var wrongs []error
+	if result.notes, wrongs = layout(files); slices.ContainsFunc(p.parts, Part.evaluates) { // pods have folders of their own
+		mistakes = append(wrongs, mistakes...)
+	}
+	if len(mistakes) > 0 {
 		result.err = &BadError{Err: errors.Join(mistakes...)}
 		return result
 	}

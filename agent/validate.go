@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
@@ -19,6 +18,10 @@ import (
 func Validate(repository fs.FS, host string) (notes, mistakes []string) {
 	if mistakes := names(repository); len(mistakes) > 0 {
 		return nil, mistakes // with such a name nothing else of a revision is looked at
+	}
+	repository, err := source.Linked(repository)
+	if err != nil {
+		return nil, []string{err.Error()}
 	}
 	hosts := []string{host}
 	if host == "" {
@@ -113,8 +116,8 @@ func placeholders(files view) (mistakes []string) {
 
 // validate checks what one host sees.
 func validate(files view) (notes, mistakes []string) {
-	mistakes = links(files)
-	for _, err := range unsupported(files) {
+	notes, wrongs := layout(files)
+	for _, err := range append(wrongs, unsupported(files)...) {
 		mistakes = append(mistakes, err.Error())
 	}
 	if text, err := files.read("channels.scm"); err == nil {
@@ -154,31 +157,6 @@ func validate(files view) (notes, mistakes []string) {
 		notes = append(notes, sealedNotes(files, all)...)
 	}
 	return notes, mistakes
-}
-
-// links names what git would deliver as no plain file, and Collie would refuse.
-func links(files view) (mistakes []string) {
-	inPods := func(path string) bool {
-		return slices.ContainsFunc(files.pods(), func(dir string) bool { return strings.HasPrefix(path, dir+"/") })
-	}
-	err := fs.WalkDir(files.repository, ".", func(path string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.IsDir() && (e.Name() == ".git" || files.others(path)):
-			return fs.SkipDir
-		case inPods(path): // read, and refused or left out, below
-		case e.Type()&fs.ModeSymlink != 0:
-			mistakes = append(mistakes, path+": is a symbolic link: put the file itself in its place")
-		case !e.IsDir() && !e.Type().IsRegular():
-			mistakes = append(mistakes, path+": is no regular file: remove it")
-		}
-		return nil
-	})
-	if err != nil {
-		mistakes = append(mistakes, err.Error())
-	}
-	return mistakes
 }
 
 // withHints tells each mistake with what to do.

@@ -164,12 +164,16 @@ func LoadWith(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
 // readFile returns what a manifest holds. It is empty for a file that is none, and for one that isn't read: then c knows why.
 func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, error) {
 	p := place{file: name, line: 1}
-	if ofEditor(path.Base(name)) {
+	if base := path.Base(name); strings.HasPrefix(base, ".") || OfEditor(base) {
 		c.note(p, "is left out: that is how editors name files of their own")
 		return nil, nil
 	}
 	if !entry.Type().IsRegular() {
 		c.torn = true
+		if says, known := whyLink(fsys, name); known {
+			c.wrong(p, "", "%s", says)
+			return nil, nil
+		}
 		c.wrong(p, "put the file itself there", "is not a plain file, but %s", fileType(entry.Type()))
 		return nil, nil
 	}
@@ -198,11 +202,21 @@ func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, 
 	return data, nil
 }
 
-// ofEditor reports whether a file is what an editor, or a file manager, leaves beside those that a person writes: locks,
+// OfEditor reports whether a file is what an editor, or a file manager, leaves beside those that a person writes: locks,
 // copies, what isn't saved yet.
-func ofEditor(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#") ||
+func OfEditor(name string) bool {
+	return strings.HasPrefix(name, ".#") || strings.HasSuffix(name, "~") || len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#") ||
 		slices.Contains([]string{".swp", ".swo", ".swx"}, path.Ext(name))
+}
+
+// whyLink is why fsys doesn't open a link, if it says so.
+func whyLink(fsys fs.FS, name string) (says string, known bool) {
+	_, err := fsys.Open(name)
+	var blamed interface{ Blames() string }
+	if errors.As(err, &blamed) {
+		return blamed.Blames(), true
+	}
+	return "", false
 }
 
 func fileType(mode fs.FileMode) string {

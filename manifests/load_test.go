@@ -179,7 +179,7 @@ func TestFilesOfEditorsAreLeftOut(t *testing.T) {
 		t.Errorf("%d pods, notes %v", len(m.Pods), m.Notes)
 	}
 	for _, name := range []string{"web.yaml", "a.b.yaml", "#.yaml", "~web.yaml", "web#.yaml", "#"} {
-		if ofEditor(name) {
+		if OfEditor(name) {
 			t.Errorf("%s is left out", name)
 		}
 	}

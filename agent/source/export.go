@@ -22,7 +22,8 @@ import (
 
 // Export writes the files of fsys to a folder in into that is named by their paths, modes and content, and returns it. The
 // same files get the same folder, which is written once, completely or not at all. place says which path in there a path
-// gets, no two the same; without one it is passed over, and a folder with all below it. Symbolic links are refused.
+// gets, no two the same; without one it is passed over, and a folder with all below it. Symbolic links are refused, but
+// for those that [Linked] took, of which what they lead to is written.
 func Export(fsys fs.FS, place func(path string) string, into string) (string, error) {
 	paths, err := listing(fsys, place)
 	if err != nil {
@@ -68,7 +69,7 @@ func listing(fsys fs.FS, place func(string) string) ([]placed, error) {
 		case e.IsDir():
 			return nil // made for what is in it
 		case e.Type()&fs.ModeSymlink != 0:
-			return &TreeError{at, "is a symbolic link: put the file itself in its place"}
+			return LinkError(fsys, at)
 		case !e.Type().IsRegular():
 			return &TreeError{at, "is no regular file: remove it"}
 		case len(paths) == maxEntries:
@@ -85,6 +86,7 @@ func listing(fsys fs.FS, place func(string) string) ([]placed, error) {
 func copyTo(root *os.Root, fsys fs.FS, paths []placed) (string, error) {
 	sum := sha256.New()
 	made := map[string]bool{".": true}
+	left := maxTotal // a file that many links lead to is written as often
 	for _, p := range paths {
 		info, err := fs.Stat(fsys, p.from)
 		if err != nil {
@@ -93,6 +95,9 @@ func copyTo(root *os.Root, fsys fs.FS, paths []placed) (string, error) {
 		data, err := fs.ReadFile(fsys, p.from)
 		if err != nil {
 			return "", err
+		}
+		if left -= len(data); left < 0 {
+			return "", &TreeError{p.from, fmt.Sprintf("is where the revision goes beyond the %d MiB that Collie writes of one", maxTotal>>20)}
 		}
 		mode := fs.FileMode(0o644)
 		if info.Mode()&0o111 != 0 {

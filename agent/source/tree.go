@@ -28,7 +28,7 @@ const (
 )
 
 // Tree returns the files of a revision, straight from the clone and read-only. Symbolic links and submodules are
-// listed as such, and opening them is an error. A tree that is too large or has names that can't be files is an
+// listed as such, and opening them is an error: what links lead to is [Linked]'s matter. A tree that is too large or has names that can't be files is an
 // error at once.
 func (s *Source) Tree(ctx context.Context, id string) (fs.FS, error) {
 	if !plumbing.IsHash(id) {
@@ -93,6 +93,9 @@ func (e *TreeError) Error() string {
 	}
 	return e.Path + " " + e.Says
 }
+
+// Blames says what is wrong with the file, without its path.
+func (e *TreeError) Blames() string { return e.Says }
 
 func (t *tree) add(at string, e object.TreeEntry) error {
 	if err := CheckName(at, e.Name); err != nil {
@@ -202,6 +205,38 @@ func (t *tree) Stat(name string) (fs.FileInfo, error) {
 	return t.stat(n)
 }
 
+// Lstat is Stat, which follows no link.
+func (t *tree) Lstat(name string) (fs.FileInfo, error) { return t.Stat(name) }
+
+// ReadLink is what a link says.
+func (t *tree) ReadLink(name string) (string, error) {
+	n, err := t.find("readlink", name)
+	if err != nil {
+		return "", err
+	}
+	if n.mode&fs.ModeSymlink == 0 {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	var text []byte
+	var limit error
+	err = t.fromClone(func(sto *filesystem.Storage) error {
+		size, err := sto.EncodedObjectSize(n.id)
+		if err != nil {
+			return err
+		}
+		if size > maxLinkText {
+			limit = &TreeError{Says: fmt.Sprintf("is a symbolic link of %d bytes", size)}
+			return nil
+		}
+		text, err = blob(sto, n.id)
+		return err
+	})
+	if err := errors.Join(err, limit); err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
+	}
+	return string(text), nil
+}
+
 func (t *tree) stat(n *node) (fs.FileInfo, error) {
 	if !n.mode.IsRegular() {
 		return t.info(n, 0), nil
@@ -223,7 +258,7 @@ func (t *tree) content(op, name string, n *node) ([]byte, error) {
 	case n.mode.IsDir():
 		return bad(errors.New("is a folder"))
 	case n.mode&fs.ModeSymlink != 0:
-		return bad(&TreeError{Says: "is a symbolic link, and Collie follows none: put the file itself in its place"})
+		return bad(&TreeError{Says: "is a symbolic link: put the file itself in its place"})
 	case !n.mode.IsRegular():
 		return bad(&TreeError{Says: "is a submodule, and Collie fetches none: put its files in its place"})
 	}
@@ -340,7 +375,7 @@ func (f *file) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *file) Close() error               { return nil }
 
 type folder struct {
-	info    fileInfo
+	info    fs.FileInfo
 	entries []fs.DirEntry
 }
 
@@ -348,7 +383,7 @@ func (f *folder) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *folder) Close() error               { return nil }
 
 func (f *folder) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: f.info.name, Err: errors.New("is a folder")}
+	return 0, &fs.PathError{Op: "read", Path: f.info.Name(), Err: errors.New("is a folder")}
 }
 
 func (f *folder) ReadDir(n int) ([]fs.DirEntry, error) {
