@@ -40,7 +40,7 @@ func (o outcome) failure(tree, file string) error {
 		}
 		return &TransientError{fmt.Errorf("%s (guix: %s; see %s)", says, shorten(line), o.log)}
 	}
-	says := o.says(tree, file)
+	says, also := o.says(tree, file)
 	if says == "" {
 		return fmt.Errorf("guix %s ended with %d and said nothing (see %s)", o.what, o.code, o.log)
 	}
@@ -48,12 +48,21 @@ func (o outcome) failure(tree, file string) error {
 		says += "\nhint: Collie upgrades this machine, and the two would undo each other's work: remove `unattended-upgrade-service-type`"
 	}
 	e := &BuildError{File: file, Says: says, Log: o.log}
-	if at := place.FindStringSubmatch(says); at != nil {
+	found := clues(tree, says)
+	if len(found) > 0 {
+		e.File, e.Line = found[0].file, found[0].line
+		for _, f := range slices.Backward(found) {
+			e.Says = f.String() + "\n" + e.Says
+		}
+	} else if at := place.FindStringSubmatch(says); at != nil {
 		e.File = at[1]
 		e.Line, _ = strconv.Atoi(at[2])
 		e.Column, _ = strconv.Atoi(at[3])
 	} else if file != "" && !strings.Contains(says, file) { // Guix named no file: it is, or is loaded by, the one it was given
 		e.Says = file + ": " + says
+	}
+	if also != "" {
+		e.Says += "\n" + also
 	}
 	return e
 }
@@ -82,6 +91,11 @@ var (
 	besides   = regexp.MustCompile(`^(successfully built /gnu/store/.*|The following builds? (is|are) still in progress:| +/gnu/store/.*\.drv|)$`) // of builds beside the one that failed
 	builder   = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
 	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
+	warning   = regexp.MustCompile(`^(guix [a-z-]+: |\S+:\d+:\d+: )?warning: `)
+	guixWarns = regexp.MustCompile(`^guix [a-z-]+: warning: `)
+	procedure = regexp.MustCompile(`^(\S+:\d+:\d+: |[\w./-]+\.scm: |)In procedure [^ :]+:$`)
+	loadFails = regexp.MustCompile(`^failed to load .*:$`)
+	quits     = regexp.MustCompile("^(\\S+:\\d+:\\d+: |[\\w./-]+\\.scm: |)Throw to key `quit' with args ")
 	guixSays  = regexp.MustCompile(`^guix [a-z-]+: error: `)
 	place     = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
 	guileAt   = regexp.MustCompile(`^(ice-9|guix|gnu|srfi|system|rnrs)/\S+\.scm:\d+:\d+: `)
@@ -106,17 +120,60 @@ func clean(text string) string {
 	return b.String()
 }
 
-// says picks the lines that tell a person what to mend.
-func (o outcome) says(tree, file string) string {
+// says picks the lines that tell a person what to mend: why guix failed, and apart from that what else it said.
+func (o outcome) says(tree, file string) (why, also string) {
 	lines := strings.Split(o.text, "\n")
 	if i := slices.IndexFunc(lines, otherHash.MatchString); i >= 0 {
-		return hint(otherFile(lines, i), lines[i:])
+		return hint(otherFile(lines, i), lines[i:]), ""
 	}
 	if i := slices.IndexFunc(lines, builder.MatchString); i >= 0 {
-		return buildFailure(lines, i)
+		return buildFailure(lines, i), ""
 	}
 	at := placeInTree(lines, tree)
-	var kept []string
+	var whys, asides []string
+	thrown := "" // where Guile says an error came from that Guix had said already
+	for _, m := range remarks(lines) {
+		for i, line := range m.lines {
+			line = guixSays.ReplaceAllString(line, "")
+			if where := guileAt.FindString(line); where != "" { // a line of Guile's or Guix's own: say the user's, if it is known
+				line = at + strings.TrimPrefix(line, where)
+			}
+			m.lines[i] = shorten(inRepository(line, tree))
+		}
+		said := whyFirst(m.lines, file)
+		switch where := quits.FindStringSubmatch(said[0]); {
+		case where != nil:
+			thrown = where[1]
+		case m.warning:
+			asides = append(asides, "also: "+guixWarns.ReplaceAllString(said[0], "warning: "))
+			asides = append(asides, said[1:]...)
+		default:
+			whys = append(whys, said...)
+		}
+	}
+	if len(whys) > 0 && thrown != "" && !place.MatchString(strings.Join(whys, "\n")) {
+		whys[0] = thrown + whys[0]
+	}
+	if len(whys) == 0 { // no more is known
+		return strings.TrimPrefix(strings.Join(bound(asides), "\n"), "also: "), ""
+	}
+	return strings.Join(bound(whys), "\n"), strings.Join(bound(asides), "\n")
+}
+
+// A remark is an error, or a warning, with the lines that belong to it.
+type remark struct {
+	warning bool
+	lines   []string
+}
+
+// awaits reports whether why comes next.
+func (m *remark) awaits() bool { return strings.HasSuffix(m.lines[len(m.lines)-1], ":") }
+
+// remarks are what Guix tells the user, without what it tells of its own doings. A warning is one line, and a second where the
+// first ends in a colon; a hint goes up to the next blank line.
+func remarks(lines []string) (all []*remark) {
+	var m *remark
+	hints := false
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
 		if strings.HasPrefix(line, locales) { // five lines about Guix's own locales, which aren't the user's matter
@@ -125,21 +182,48 @@ func (o outcome) says(tree, file string) string {
 			}
 			continue
 		}
-		if strings.TrimSpace(line) == "" || noise.MatchString(line) || frame.MatchString(line) {
+		if strings.TrimSpace(line) == "" {
+			if hints || m != nil && m.warning && !m.awaits() {
+				m, hints = nil, false
+			}
 			continue
 		}
-		line = guixSays.ReplaceAllString(line, "")
-		if where := guileAt.FindString(line); where != "" { // a line of Guile's or Guix's own: say the user's, if it is known
-			line = at + strings.TrimPrefix(line, where)
+		if noise.MatchString(line) || frame.MatchString(line) {
+			continue
 		}
-		kept = append(kept, shorten(inRepository(line, tree)))
-	}
-	if len(kept) > 1 && strings.HasPrefix(kept[0], "failed to load ") && strings.HasSuffix(kept[0], ":") { // why comes next
-		if kept = kept[1:]; !place.MatchString(strings.Join(kept, "\n")) {
-			kept[0] = file + ": " + kept[0]
+		isHint, warns := strings.HasPrefix(line, "hint: "), warning.MatchString(line)
+		switch {
+		case m != nil && isHint:
+			hints = true
+		case m == nil, warns, guixSays.MatchString(line), !hints && !m.awaits() && (m.warning || place.MatchString(line) || guileAt.MatchString(line)):
+			m = &remark{warning: warns}
+			hints = isHint
+			all = append(all, m)
 		}
+		m.lines = append(m.lines, line)
 	}
-	return strings.Join(bound(kept), "\n")
+	return all
+}
+
+// whyFirst is a message with why something failed in its first line.
+func whyFirst(lines []string, file string) []string {
+	lines = slices.Clone(lines)
+	loads := len(lines) > 1 && loadFails.MatchString(lines[0])
+	if loads {
+		lines = lines[1:]
+	}
+	if in := procedure.FindStringSubmatch(lines[0]); in != nil && len(lines) > 1 {
+		lines = lines[1:]
+		lines[0] = in[1] + lines[0]
+	}
+	if loads && !place.MatchString(lines[0]) && !strings.Contains(lines[0], file) {
+		lines[0] = file + ": " + lines[0]
+	}
+	if strings.HasSuffix(lines[0], ":") && len(lines) > 1 {
+		lines[1] = lines[0] + " " + lines[1]
+		lines = lines[1:]
+	}
+	return lines
 }
 
 // buildFailure is for the derivation that failed, whose builder's own last words come just before line i.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -59,6 +61,56 @@ func TestFailureNamesWhoseFaultItIs(t *testing.T) {
 			}
 			if strings.Contains(got, sampleTree) || strings.ContainsRune(got, '\x1b') {
 				t.Errorf("shows the machine's own matters:\n%s", got)
+			}
+		})
+	}
+}
+
+// testdata/clues has what guix 1.5.0 really said of a tree, the tree, and what a person reads.
+func TestFailureNamesThePlace(t *testing.T) {
+	samples, err := filepath.Glob("testdata/clues/*.txtar")
+	if err != nil || len(samples) == 0 {
+		t.Fatal("no samples", err)
+	}
+	for _, sample := range samples {
+		t.Run(strings.TrimSuffix(filepath.Base(sample), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(sample)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := t.TempDir()
+			var text, want string
+			var golden *txtar.File
+			for i, f := range archive.Files {
+				switch name, of, _ := strings.Cut(f.Name, "/"); name {
+				case "log":
+					text = clean(strings.ReplaceAll(string(f.Data), sampleTree, tree))
+				case "says":
+					golden, want = &archive.Files[i], string(f.Data)
+				case "tree":
+					if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, of)), 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(filepath.Join(tree, of), f.Data, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			failure := outcome{what: "system-build", code: 1, log: "LOG", text: text}.failure(tree, "system.scm")
+			bad := (*BuildError)(nil)
+			if !errors.As(failure, &bad) {
+				t.Fatalf("blames nobody: %v", failure)
+			}
+			got := fmt.Sprintf("at %s:%d\n%s\n", bad.File, bad.Line, bad.Says)
+			if *update {
+				golden.Data = []byte(got)
+				if err := os.WriteFile(sample, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 		})
 	}
@@ -120,4 +172,27 @@ func TestClean(t *testing.T) {
 			t.Errorf("%q became %q; want %q", text, got, want)
 		}
 	}
+}
+
+// Whatever is in a tree's files, and whatever guix says, a few places in it are named.
+func FuzzClues(f *testing.F) {
+	f.Add(`(load "x") (include "../../y") (local-file "/etc/none")`, "No such file or directory")
+	f.Add(`(define-module (site) #:use-module ((rde a) #:select (b)))`, "error: x: unbound variable")
+	f.Add(`(use-modules (nongnu packages linux) (a (b)) ())`, "no code for module (nongnu packages linux)")
+	f.Add(`((((`, "Unable to find file \"x\"")
+	f.Fuzz(func(t *testing.T, text, says string) {
+		tree := t.TempDir()
+		if err := os.WriteFile(filepath.Join(tree, "system.scm"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		found := clues(tree, clean(says))
+		if len(found) > explained+1 {
+			t.Errorf("%d places", len(found))
+		}
+		for _, f := range found {
+			if len([]rune(f.String())) > 1500 || f.file != "system.scm" || f.line < 1 || f.line > strings.Count(text, "\n")+1 {
+				t.Errorf("%q", f)
+			}
+		}
+	})
 }
