@@ -105,6 +105,9 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	a.conductor.present = a.present
 	a.conductor.preparer.files = a.source.Tree
 	a.conductor.preparer.export = a.export
+	if !cfg.alone { // the doctor is for a machine's Collie
+		a.conductor.advised((&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of)
+	}
 	a.conductor.drop = a.dropTrees
 	a.conductor.others = func() []string { return asText(a.others()) }
 	a.conductor.rule = cfg.Keep

@@ -122,15 +122,19 @@ const checkTime = 15 * time.Second
 
 // Examine looks at the machine that the configuration in file is for.
 func Examine(ctx context.Context, file, runtime string, status func(context.Context) (api.Status, error)) Diagnosis {
-	m := &machine{runtime: runtime, dir: "/", me: uint32(os.Geteuid()), now: time.Now(), status: status, space: func(dir string) (s unix.Statfs_t, err error) {
-		return s, unix.Statfs(dir, &s)
-	}}
-	var err error
-	if m.cfg, err = ReadConfig(file); err != nil {
+	cfg, err := ReadConfig(file)
+	m := thisMachine(cfg, runtime)
+	m.status = status
+	if err != nil {
 		return Diagnosis{m.find("configuration", "", ill("mend the fields of collie-configuration, and reconfigure", "%s", err))}
 	}
-	m.user = func() (guix.User, error) { return guix.Find(m.cfg.User) }
 	return append(Diagnosis{m.find("configuration", file, nil)}, m.examine(ctx, checks)...).withRights()
+}
+
+func thisMachine(cfg Config, runtime string) *machine {
+	return &machine{cfg: cfg, runtime: runtime, dir: "/", me: uint32(os.Geteuid()), now: time.Now(),
+		user:  func() (guix.User, error) { return guix.Find(cfg.User) },
+		space: func(dir string) (s unix.Statfs_t, err error) { return s, unix.Statfs(dir, &s) }}
 }
 
 // withRights begins with how much wasn't seen for want of rights, if anything was.

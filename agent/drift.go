@@ -177,6 +177,9 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 			return false, nil
 		}
 	}
+	if unseen := c.unseenBeside(set); unseen != "" {
+		return false, c.awaitSight(set, unseen, now)
+	}
 	others := c.others()
 	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
 		c.waiting, c.asked, c.about = time.Time{}, now, set
@@ -201,6 +204,36 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	c.waiting = time.Time{}
 	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", c.yields, c.state.Waits)
 	return false, c.putOff(set.Revision, why)
+}
+
+// unseenBeside names a layer that set leaves as it is and that can't be looked at: whether it is well with set nobody could say, and
+// that isn't set's fault. A layer that set changes may be mended by that. Nothing holds up a way back.
+func (c *conductor) unseenBeside(set Set) string {
+	if set.same(c.state.Good) {
+		return ""
+	}
+	for _, p := range c.parts {
+		id := c.state.Current.Targets[p.Name]
+		if to, named := set.Targets[p.Name]; id != "" && (!named || to == id) && c.seen[p.Name].err != nil {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// awaitSight has the layer looked at again and again for as long as a soak would, and then has the rollout tried again later.
+func (c *conductor) awaitSight(set Set, layer string, now time.Time) error {
+	if since := c.unseen[layer]; now.Sub(since) > c.patience() {
+		c.asked = time.Time{}
+		return c.putOff(set.Revision, fmt.Sprintf("%s can't be looked at since %s, and nothing is switched meanwhile: %v",
+			layer, since.UTC().Format(time.RFC3339), c.seen[layer].err))
+	}
+	if next := c.asked.Add(besideLook); now.Before(next) {
+		c.wakeAt(next)
+		return nil
+	}
+	c.asked = now
+	return c.keepAll()
 }
 
 // taken says who has what a layer needs to be switched to set, unless another layer of set may be what gives that up. Then

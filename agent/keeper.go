@@ -22,6 +22,7 @@ type keeper struct {
 	asked   chan func(context.Context) // by people, to be done between all else
 	reports chan<- report
 	quiet   func(epoch int, do func() error) error // preparer.quiet
+	advise  adviser                                // of looks that fail; may be nil
 
 	target Target // what it keeps; none: nothing
 	about  Target // to what it may be switched soon
@@ -237,6 +238,14 @@ func (k *keeper) beside(ctx context.Context, do func() error) error {
 
 // look compares live with the target, heals what the layer heals, and says what isn't well.
 func (k *keeper) look(ctx context.Context) report {
+	r := k.see(ctx)
+	if k.advise != nil {
+		r.err = k.advise(context.WithoutCancel(ctx), k.Name, r.err)
+	}
+	return r
+}
+
+func (k *keeper) see(ctx context.Context) report {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %v", lookLimit))
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival, about: k.about.ID}

@@ -21,6 +21,7 @@ type preparer struct {
 	files   func(ctx context.Context, revision string) (fs.FS, error)
 	export  func(files view) (tree string, err error)
 	results chan prepared
+	advise  adviser // of layers that can't be prepared; may be nil
 
 	mu        sync.Mutex // guards what follows, which status reads
 	underway  *job
@@ -242,7 +243,7 @@ func (p *preparer) targets(ctx context.Context, parts []Part, rev Revision) (map
 			switch {
 			case errors.Is(err, errAbsent):
 			case err != nil:
-				fail(err)
+				fail(p.advised(ctx, part.Name, err))
 			default:
 				made[i] = t
 			}
@@ -257,6 +258,14 @@ func (p *preparer) targets(ctx context.Context, parts []Part, rev Revision) (map
 		}
 	}
 	return targets, context.Cause(ctx)
+}
+
+// advised adds to an error that blames the machine what is known of that.
+func (p *preparer) advised(ctx context.Context, layer string, err error) error {
+	if blamed := new(BadError); p.advise == nil || errors.As(err, &blamed) || ctx.Err() != nil || waitsFor(err) != nil {
+		return err
+	}
+	return p.advise(ctx, layer, err)
 }
 
 // unreadable sorts the errors of reading a revision's files: some are the commit's fault.

@@ -327,3 +327,61 @@ func TestCounts(t *testing.T) {
 		t.Errorf("short is %q", got)
 	}
 }
+
+// A layer that can't be looked at, and that a revision leaves as it is, is a fault of the machine that was there before: nothing
+// is switched, and the revision waits.
+func TestNothingIsSwitchedBesideALayerThatCannotBeLookedAt(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		layers []string
+		blind  time.Duration
+		waits  bool // it is tried again later
+		atOnce bool
+	}{
+		{"for long", []string{"system=1", "home=1", "pods=2"}, 20 * time.Minute, true, false},
+		{"for a moment", []string{"system=1", "home=1", "pods=2"}, time.Minute, false, false},
+		{"that the revision changes", []string{"system=2", "home=1", "pods=2"}, 20 * time.Minute, false, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				var mu sync.Mutex
+				var until time.Time
+				w.startStrange(func(t Target) ([]Change, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if t.ID == "system-1" && time.Now().Before(until) {
+						return nil, errors.New("Shepherd doesn't answer")
+					}
+					return nil, nil
+				})
+				defer w.stop()
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				w.good("a")
+				mu.Lock()
+				until = time.Now().Add(row.blind)
+				mu.Unlock()
+				pass(time.Minute - 10*time.Second)
+				w.push("b", row.layers...)
+				pass(5 * time.Second)
+				if s := w.state(); (s.Rollout != nil) != row.atOnce {
+					t.Errorf("a rollout: %+v", s.Rollout)
+				}
+				pass(row.blind / 2)
+				s := w.state()
+				if _, bad := s.Bad["b"]; bad {
+					t.Errorf("bad: %+v", s.Bad["b"])
+				}
+				if row.waits && (s.Rollout != nil || s.Later == nil || s.Later.Revision != "b" || !strings.HasPrefix(s.Later.Why, "system can't be looked at since ") || !strings.HasSuffix(s.Later.Why, "Shepherd doesn't answer")) {
+					t.Errorf("later: %+v, %+v", s.Later, s.Rollout)
+				}
+				if row.waits {
+					w.is("1", "1", "1")
+				}
+				pass(time.Hour)
+				w.good("b")
+			})
+		})
+	}
+}
