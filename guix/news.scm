@@ -26,6 +26,17 @@ and none leads to a generation that is gone.  A system or home that was rolled
 back stays until another commit is good; @command{collie generations} lists
 Guix's generations with commit, author, subject and verdict.")))
  (entry
+  (commit "c84542c3d2d2cb6366f23f5532dd63935ebada28")
+  (title (en "Links in a repository, and what Guix says"))
+  (body (en "A symbolic link in the repository that is relative and stays in
+it is read as what it leads to.  Files of editors are left out at the top
+level, too, and @file{.guix-authorizations} makes a note.
+
+Of what Guix says the reason comes first.  Where it names no place, the
+files of the repository are searched for it: a file that isn't there, a module
+that nobody has, with the channel that has it.  While a layer that a commit
+leaves alone can't be looked at, the commit waits.")))
+ (entry
   (commit "11adbe4a8df15d2230461045fb3c3532c5a52d75")
   (title (en "One service line"))
   (body (en "@code{collie-service-type} brings what pods need:
