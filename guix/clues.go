@@ -259,14 +259,6 @@ func unreadable(t sourceTree) (all []finding) {
 	return all
 }
 
-// lacksChannel reports whether modules of that name are of a channel that the tree's list of channels doesn't have.
-func (t sourceTree) lacksChannel(prefix string) bool {
-	return slices.ContainsFunc(knownChannels, func(c knownChannel) bool {
-		_, has := t.channels[c.name]
-		return slices.Contains(c.prefixes, prefix) && !has
-	})
-}
-
 // usesModule reports whether item i of a define-module follows #:use-module.
 func usesModule(in form, i int) bool {
 	return i > 0 && (in.list[i-1].atom == "#:use-module" || in.list[i-1].atom == ":use-module")
