@@ -2,11 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"example.org/collie/guix"
 )
 
 // An adviser adds to an error of a layer, for which no commit is to blame, what `collie doctor` knows. It is told of no error, too.
@@ -50,6 +53,9 @@ func (a *advice) of(ctx context.Context, layer string, err error) error {
 	if err == nil {
 		a.note(layer, nil) // what it says of the next error is new
 		return nil
+	}
+	if full := new(guix.SpaceError); errors.As(err, &full) {
+		return err // it says what the doctor would
 	}
 	a.mu.Lock()
 	s := a.said[layer]

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/collie/guix"
 )
 
 // What a layer can't be looked at for is told with what the doctor knows, once a minute.
@@ -15,6 +17,10 @@ func TestAdvice(t *testing.T) {
 	a := &advice{on: func() *machine { asked++; return &p.machine }}
 	if err := a.of(t.Context(), "pods", nil); err != nil {
 		t.Error(err)
+	}
+	full := &guix.SpaceError{Path: "/gnu/store", Mount: "/"}
+	if err := a.of(t.Context(), "system", full); err != error(full) || asked != 0 {
+		t.Errorf("a full disk: %v", err)
 	}
 	if err := a.of(t.Context(), "home:ann", cause); err != cause {
 		t.Errorf("on a machine that is well: %v", err)
