@@ -924,13 +924,15 @@ down."
    (requirement %podman-requirement)
    (start #~(const #t))
    ;; Without it the pods' processes get what `user-processes' gives to all:
-   ;; SIGTERM, 4 seconds, SIGKILL.
+   ;; SIGTERM, 4 seconds, SIGKILL.  A configuration without Collie unloads this
+   ;; service, too, perhaps without the user: the pods go on then.
    (stop #~(lambda _
-             (apply spawn-command
-                    (list #$(file-append podman "/bin/podman")
-                          "stop" "--all"
-                          "--time" #$(number->string grace-period))
-                    #$(as-user user))
+             (when (eq? 'stopping (service-status (lookup-service 'root)))
+               (apply spawn-command
+                      (list #$(file-append podman "/bin/podman")
+                            "stop" "--all"
+                            "--time" #$(number->string grace-period))
+                      #$(as-user user)))
              #f))
    (respawn? #f)))
 

@@ -23,9 +23,6 @@
   #:use-module (gnu packages guile)
   #:use-module (gnu packages version-control)
   #:use-module (gnu services)
-  #:use-module (gnu services containers)
-  #:use-module (gnu services dbus)
-  #:use-module (gnu services desktop)
   #:use-module (gnu services networking)
   #:use-module (gnu services ssh)
   #:use-module (gnu system)
@@ -43,12 +40,7 @@
 (define %collie-os
   (simple-operating-system
    (service dhcpcd-service-type)
-   (service dbus-root-service-type)
-   (service polkit-service-type)
-   (service elogind-service-type)
-   (service iptables-service-type)
    (service openssh-service-type)
-   (service rootless-podman-service-type)
    (service collie-repository-service-type)
    (service collie-service-type
             (collie-configuration
