@@ -12,7 +12,8 @@ import (
 	"example.org/collie/guix"
 )
 
-// An adviser adds to an error of a layer, for which no commit is to blame, what `collie doctor` knows. It is told of no error, too.
+// An adviser adds to an error of a layer, for which no commit is to blame, what `collie doctor` knows. It is also
+// called without an error, when the layer is well.
 type adviser func(ctx context.Context, layer string, err error) error
 
 // advised has looks and preparations that fail say what the adviser knows.

@@ -9,7 +9,7 @@ import (
 	"example.org/collie/guix"
 )
 
-// What a layer can't be looked at for is told with what the doctor knows, once a minute.
+// The reason why a layer can't be looked at comes with what the doctor knows, which is asked once a minute.
 func TestAdvice(t *testing.T) {
 	p := newPatient(t)
 	cause := errors.New("podman.sock: no answer")
@@ -40,7 +40,7 @@ func TestAdvice(t *testing.T) {
 	}
 	_ = a.of(t.Context(), "pods", cause)
 	if asked != 3 {
-		t.Errorf("asked %d times, want anew once it was well", asked)
+		t.Errorf("asked %d times, want 3: once more after it was well", asked)
 	}
 }
 

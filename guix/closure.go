@@ -222,7 +222,7 @@ func growth(ctx context.Context, live, item string) []Detail {
 	return []Detail{grown(was, is)}
 }
 
-// grown compares two closures. Items of the same name are one: of another version, or made anew.
+// grown compares two closures. Items of the same name are one: of another version, or made again.
 func grown(was, is map[string]int64) Detail {
 	names := map[string]int64{}
 	var all, more int64
