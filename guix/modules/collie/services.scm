@@ -924,8 +924,8 @@ down."
    (requirement %podman-requirement)
    (start #~(const #t))
    ;; Without it the pods' processes get what `user-processes' gives to all:
-   ;; SIGTERM, 4 seconds, SIGKILL.  A configuration without Collie unloads this
-   ;; service, too, perhaps without the user: the pods go on then.
+   ;; SIGTERM, 4 seconds, SIGKILL.  A configuration without Collie unloads
+   ;; this service, too, perhaps without the user: the pods go on then.
    (stop #~(lambda _
              (when (eq? 'stopping (service-status (lookup-service 'root)))
                (apply spawn-command
