@@ -302,7 +302,7 @@ func (l homeLayer) Woken() <-chan struct{} { return l.Vigil.Woken() }
 
 var errOnlyShepherd = errors.New("of a home, only the end of the user's Shepherd is told")
 
-// Sees says that looks mustn't be rarer for what is told.
+// Sees reports that looks mustn't be rarer because of what wakes the keeper.
 func (l homeLayer) Sees() error { return errOnlyShepherd }
 
 // file describes this home in a revision, if any does.

@@ -207,7 +207,7 @@ func menuEntries(text string) []menuEntry {
 	return all
 }
 
-// commits are those that made the systems, as TidyMenu was told last; without them a menu names none.
+// commits are those that made the systems, as the last TidyMenu got them; without them a menu names none.
 func (s *System) commits() (map[string]string, error) {
 	if s.Commits == "" {
 		return nil, nil

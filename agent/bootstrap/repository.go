@@ -154,7 +154,7 @@ func (m *Machine) makeKey(ctx context.Context) (string, error) {
 				lines = append(lines, line)
 			}
 		}
-		// An empty one, too: who asks with it is told the host's key, and how to add it.
+		// An empty file is enough: the error then shows the host's key, and how to add it.
 		if err := writeNew(hosts, strings.Join(lines, ""), 0o600); err != nil {
 			return "", err
 		}

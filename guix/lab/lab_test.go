@@ -97,7 +97,7 @@ func (l *lab) test(t *testing.T, scripts string) {
 	})
 }
 
-// failures are the lines at which scripts failed. They are told once more at the end: what a long run prints is often cut.
+// failures are the lines at which scripts failed. They are printed again at the end: the output of a long run is often cut.
 type failures struct {
 	mu    sync.Mutex
 	lines []string
