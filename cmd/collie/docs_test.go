@@ -29,6 +29,7 @@ func TestDocsAreCurrent(t *testing.T) {
 		"collie.1":    manPage(all),
 		"options.md":  optionsPage(t, records(t)),
 		"collie.texi": texinfoPage(t),
+		"way.svg":     wayPicture(),
 		"manifests.md": "# Manifests\n\n" + generated + "What becomes of each kind, field and annotation in `pods/`. What is noted has no meaning on one machine, and passes with a\n" +
 			"note; a mistake makes the commit bad, and so does a key that isn't here.\n\n" +
 			manifests.Reference(),
@@ -374,6 +375,9 @@ func TestDocsHaveAllOptions(t *testing.T) {
 	}
 }
 
+// optionsMark is the line of docs/options.md from which on it is written by the code. What is above it is written by hand.
+const optionsMark = "<!-- `make docs` writes what follows. -->\n\n"
+
 // optionsPage is docs/options.md.
 func optionsPage(t *testing.T, all []record) string {
 	keys, fields, owner := optionsOf(all)
@@ -391,11 +395,15 @@ func optionsPage(t *testing.T, all []record) string {
 		}
 		p("| %s | %s | %s | %s |\n", strings.Join(columns, " | "), strings.TrimPrefix(f.kind, "maybe-"), cell(initial), cell(f.what))
 	}
-	p("# Options\n\n%s", generated)
-	p("The agent reads `/etc/collie.yaml`, which `collie-service-type` writes from the Scheme record `collie-configuration`. Words\n")
-	p("are joined by hyphens in Scheme and by capitals in YAML: `max-builds`, `maxBuilds`. What is `seconds` in Scheme is a duration\n")
-	p("in YAML: `30s`, `5m`, `1h`. An unknown key is an error. Defaults are the record's.\n\n")
-	p("| YAML | Scheme | kind | default | what |\n|---|---|---|---|---|\n")
+	written, err := os.ReadFile(filepath.Join(docs, "options.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand, _, found := strings.Cut(string(written), optionsMark)
+	if !found {
+		t.Fatalf("docs/options.md has no line %q", optionsMark)
+	}
+	p("%s%s| YAML | Scheme | kind | default | what |\n|---|---|---|---|---|\n", byHand, optionsMark)
 	for _, key := range keys {
 		if slices.Contains(ours, key) {
 			scheme := "`" + fields[key].name + "`"
