@@ -143,7 +143,7 @@ func validate(files view) (notes, mistakes []string) {
 		none("pods/", "pods are")
 		return notes, mistakes
 	}
-	all, err := manifests.LoadWith(closed(files), files.repository, dirs...)
+	all, err := manifests.Check(closed(files), files.repository, dirs...)
 	var wrong manifests.Errors
 	switch {
 	case errors.As(err, &wrong):

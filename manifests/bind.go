@@ -30,9 +30,9 @@ func (c *checker) bind() *Manifests {
 		first[key] = d
 		b.add(d)
 	}
-	for _, d := range first {
-		if makesPod(d.kind) {
-			b.pods = append(b.pods, b.podDocument(d))
+	for _, p := range c.pods {
+		if first["Pod "+p.name] == p.document {
+			b.pods = append(b.pods, p)
 		}
 	}
 	slices.SortFunc(b.pods, func(x, y *podDocument) int {
@@ -140,6 +140,9 @@ type podDocument struct {
 	raw     map[string]any // the spec as it is
 	spec    podSpec        // the spec as it is read here
 	opts    Options
+	probes  []Probes
+	takes   []taken
+	refers  []referral
 	stopped bool // it has no replica
 }
 
@@ -194,11 +197,12 @@ type reference struct {
 	Optional         bool
 }
 
-func (b *binder) podDocument(d *document) *podDocument {
+// podDocument reads and checks what makes a pod, as far as that needs no other document.
+func (c *checker) podDocument(d *document) *podDocument {
 	p := &podDocument{document: d, base: "spec", meta: map[string]any{"name": d.name}}
 	own := section(d.body, "metadata")
 	labels, annotations := section(own, "labels"), section(own, "annotations")
-	b.options(d, "metadata.annotations", annotations, &p.opts)
+	c.options(d, "metadata.annotations", annotations, &p.opts)
 	p.raw = section(d.body, "spec")
 	if path := templates[d.kind]; path != nil {
 		template := d.body
@@ -211,7 +215,7 @@ func (b *binder) podDocument(d *document) *podDocument {
 		both := map[string]any{}
 		maps.Copy(both, annotations)
 		closer := section(section(template, "metadata"), "annotations")
-		b.options(d, at+".metadata.annotations", closer, &p.opts)
+		c.options(d, at+".metadata.annotations", closer, &p.opts)
 		maps.Copy(both, closer)
 		annotations = both
 	}
@@ -222,7 +226,41 @@ func (b *binder) podDocument(d *document) *podDocument {
 		p.meta["annotations"] = annotations
 	}
 	recode(p.raw, &p.spec)
+	c.alone(p)
+	p.readOnlyClaims()
+	p.ownName()
+	if c.brief {
+		p.forget()
+	}
 	return p
+}
+
+// alone checks a pod for itself.
+func (c *checker) alone(p *podDocument) {
+	if p.kind == "Deployment" || p.kind == "DaemonSet" {
+		c.running(p)
+	}
+	c.names(p)
+	c.sysctls(p)
+	p.probes = c.probes(p)
+	p.takes = p.ports()
+	c.forwarding(p)
+	p.each(func(container *podContainer, field string) {
+		c.mounts(p, container, field)
+		c.environment(p, container, field)
+	})
+	for i, v := range p.spec.Volumes {
+		p.volume(v, fmt.Sprintf("volumes[%d]", i))
+	}
+}
+
+// forget drops of a pod what no other document is compared with.
+func (p *podDocument) forget() {
+	labels := section(p.meta, "labels")
+	p.body, p.meta, p.raw, p.spec, p.probes = nil, nil, nil, podSpec{}, nil
+	if len(labels) > 0 {
+		p.meta = map[string]any{"labels": labels}
+	}
 }
 
 // field is the place of a part of the pod's spec.
@@ -240,37 +278,24 @@ func (p *podDocument) each(do func(c *podContainer, field string)) {
 	}
 }
 
-// pod checks one pod against all else.
+// pod checks one pod against all else. It is nil where nothing will come of it.
 func (b *binder) pod(p *podDocument) *Pod {
-	if p.kind == "Deployment" || p.kind == "DaemonSet" {
-		b.running(p)
-	}
-	b.names(p)
-	b.sysctls(p)
-	probes := b.probes(p)
-	b.forwarding(p)
 	use := uses{binder: b, pod: p, configMaps: map[string]*Object{}, secrets: map[string]*Object{}, claims: map[string]bool{}}
-	p.each(func(c *podContainer, field string) {
-		b.mounts(p, c, field)
-		use.environment(c, field)
-	})
-	for i, v := range p.spec.Volumes {
-		use.volume(v, fmt.Sprintf("volumes[%d]", i))
+	for _, r := range p.refers {
+		use.look(r)
 	}
-	if len(b.errs) > 0 { // nothing will come of it
+	if b.brief || len(b.errs) > 0 {
 		return nil
 	}
-	p.readOnlyClaims()
-	p.ownName()
 	out := &Pod{
 		Name: p.name, Kind: p.kind, File: p.file, Line: p.line,
 		Doc:        map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": p.meta, "spec": p.raw},
 		ConfigMaps: byName(use.configMaps), Secrets: byName(use.secrets),
 		Claims: slices.Sorted(maps.Keys(use.claims)),
 		Images: p.images(), Options: p.opts, Job: p.job(), Cron: p.cron(), Deadline: p.deadline(),
-		Probes: probes, HostNetwork: p.spec.HostNetwork,
+		Probes: p.probes, HostNetwork: p.spec.HostNetwork,
 	}
-	for _, t := range p.ports() {
+	for _, t := range p.takes {
 		out.HostPorts = append(out.HostPorts, t.HostPort)
 	}
 	out.Hash = podHash(out)
@@ -278,7 +303,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 }
 
 // running checks what a Deployment or DaemonSet has beyond a Pod, which always runs.
-func (b *binder) running(p *podDocument) {
+func (b *checker) running(p *podDocument) {
 	spec := section(p.body, "spec")
 	switch n, ok := spec["replicas"].(int64); {
 	case ok && n == 0:
@@ -309,7 +334,7 @@ func (p *podDocument) deadline() int {
 }
 
 // sysctls wants kernel settings to be of the pod's own name spaces: Podman refuses the machine's.
-func (b *binder) sysctls(p *podDocument) {
+func (b *checker) sysctls(p *podDocument) {
 	for i, s := range p.spec.SecurityContext.Sysctls {
 		at := p.field("securityContext.sysctls[%d].name", i)
 		switch network := strings.HasPrefix(s.Name, "net."); {
@@ -322,7 +347,7 @@ func (b *binder) sysctls(p *podDocument) {
 }
 
 // names wants the names within a pod to be unique.
-func (b *binder) names(p *podDocument) {
+func (b *checker) names(p *podDocument) {
 	first := map[string]place{}
 	p.each(func(c *podContainer, field string) {
 		b.unique(first, "container", c.Name, p.field("%s.name", field))
@@ -337,7 +362,7 @@ func (b *binder) names(p *podDocument) {
 	}
 }
 
-func (b *binder) unique(first map[string]place, what, name string, at place) {
+func (b *checker) unique(first map[string]place, what, name string, at place) {
 	if name == "" {
 		return
 	}
@@ -352,7 +377,7 @@ func (b *binder) unique(first map[string]place, what, name string, at place) {
 	first[name] = at
 }
 
-func (b *binder) mounts(p *podDocument, c *podContainer, field string) {
+func (b *checker) mounts(p *podDocument, c *podContainer, field string) {
 	var names []string
 	memory := map[string]bool{}
 	for _, v := range p.spec.Volumes {
@@ -406,56 +431,78 @@ type uses struct {
 
 var fieldPath = regexp.MustCompile(`\Ametadata\.(name|uid|(labels|annotations)\['[^']+'\])\z`)
 
-func (u *uses) environment(c *podContainer, field string) {
+// A referral is where a part of a pod refers to another object.
+type referral struct {
+	kind     string
+	to       *reference
+	field    string
+	variable bool // a variable can only hold text
+}
+
+func (p *podDocument) refer(kind string, to *reference, field string, variable bool) {
+	if to != nil {
+		p.refers = append(p.refers, referral{kind, to, field, variable})
+	}
+}
+
+func (b *checker) environment(p *podDocument, c *podContainer, field string) {
 	first := map[string]place{}
 	for i, e := range c.Env {
 		entry := fmt.Sprintf("%s.env[%d]", field, i)
-		at := u.pod.field("%s.name", entry)
+		at := p.field("%s.name", entry)
 		if was, twice := first[e.Name]; twice && e.Name != "" {
-			u.note(at, "%s is given twice; this counts, and line %d does not", e.Name, was.line)
+			b.note(at, "%s is given twice; this counts, and line %d does not", e.Name, was.line)
 		}
 		first[e.Name] = at
 		from := e.ValueFrom
-		u.reference("ConfigMap", from.ConfigMapKeyRef, entry+".valueFrom.configMapKeyRef", true)
-		u.reference("Secret", from.SecretKeyRef, entry+".valueFrom.secretKeyRef", true)
+		p.refer("ConfigMap", from.ConfigMapKeyRef, entry+".valueFrom.configMapKeyRef", true)
+		p.refer("Secret", from.SecretKeyRef, entry+".valueFrom.secretKeyRef", true)
 		if ref := from.FieldRef; ref != nil && ref.FieldPath != "" && !fieldPath.MatchString(ref.FieldPath) {
-			u.wrong(u.pod.field("%s.valueFrom.fieldRef.fieldPath", entry),
+			b.wrong(p.field("%s.valueFrom.fieldRef.fieldPath", entry),
 				"use metadata.name, metadata.uid, metadata.labels['KEY'] or metadata.annotations['KEY']", "%q is not supported", shorten(ref.FieldPath))
 		}
 		if ref := from.ResourceFieldRef; ref != nil && ref.ContainerName != "" && ref.ContainerName != c.Name {
-			u.wrong(u.pod.field("%s.valueFrom.resourceFieldRef.containerName", entry), "leave it out", "a container can only ask for its own resources")
+			b.wrong(p.field("%s.valueFrom.resourceFieldRef.containerName", entry), "leave it out", "a container can only ask for its own resources")
 		}
 	}
 	for i, e := range c.EnvFrom {
-		u.reference("ConfigMap", e.ConfigMapRef, fmt.Sprintf("%s.envFrom[%d].configMapRef", field, i), true)
-		u.reference("Secret", e.SecretRef, fmt.Sprintf("%s.envFrom[%d].secretRef", field, i), true)
+		p.refer("ConfigMap", e.ConfigMapRef, fmt.Sprintf("%s.envFrom[%d].configMapRef", field, i), true)
+		p.refer("Secret", e.SecretRef, fmt.Sprintf("%s.envFrom[%d].secretRef", field, i), true)
 	}
 }
 
-func (u *uses) volume(v podVolume, field string) {
-	u.reference("ConfigMap", v.ConfigMap, field+".configMap", false)
-	u.reference("Secret", v.Secret, field+".secret", false)
-	if p := v.Projected; p != nil {
-		for i, s := range p.Sources {
+func (p *podDocument) volume(v podVolume, field string) {
+	p.refer("ConfigMap", v.ConfigMap, field+".configMap", false)
+	p.refer("Secret", v.Secret, field+".secret", false)
+	if v.Projected != nil {
+		for i, s := range v.Projected.Sources {
 			source := fmt.Sprintf("%s.projected.sources[%d]", field, i)
-			u.reference("ConfigMap", s.ConfigMap, source+".configMap", false)
-			u.reference("Secret", s.Secret, source+".secret", false)
+			p.refer("ConfigMap", s.ConfigMap, source+".configMap", false)
+			p.refer("Secret", s.Secret, source+".secret", false)
 		}
 	}
-	claim := v.PersistentVolumeClaim
-	if claim == nil || claim.ClaimName == "" {
-		return
-	}
-	u.claims[claim.ClaimName] = true
-	if u.binder.claims[claim.ClaimName] == nil && !u.torn {
-		at := u.pod.field("%s.persistentVolumeClaim.claimName", field)
-		u.wrong(at, howToHave("PersistentVolumeClaim", claim.ClaimName, slices.Collect(maps.Keys(u.binder.claims))), "there is no PersistentVolumeClaim %q", claim.ClaimName)
+	if claim := v.PersistentVolumeClaim; claim != nil {
+		p.refer("PersistentVolumeClaim", &reference{Name: claim.ClaimName}, field+".persistentVolumeClaim", false)
 	}
 }
 
-// reference looks for the object and the keys that a part of a pod refers to. A variable can only hold text.
-func (u *uses) reference(kind string, ref *reference, field string, variable bool) {
-	if ref == nil {
+// claim looks for the claim of a volume.
+func (u *uses) claim(name, field string) {
+	if name == "" {
+		return
+	}
+	u.claims[name] = true
+	if u.binder.claims[name] == nil && !u.torn {
+		u.wrong(u.pod.field("%s.claimName", field), howToHave("PersistentVolumeClaim", name, slices.Collect(maps.Keys(u.binder.claims))),
+			"there is no PersistentVolumeClaim %q", name)
+	}
+}
+
+// look looks for the object and the keys that a part of a pod refers to.
+func (u *uses) look(r referral) {
+	kind, ref, field, variable := r.kind, r.to, r.field, r.variable
+	if kind == "PersistentVolumeClaim" {
+		u.claim(ref.Name, field)
 		return
 	}
 	all, used, name, nameField := u.binder.configMaps, u.configMaps, ref.Name, "name"
@@ -546,7 +593,7 @@ func (b *binder) hostPorts() {
 	}
 	first := map[key][]taken{}
 	for _, p := range b.pods {
-		for _, t := range p.ports() {
+		for _, t := range p.takes {
 			k := key{t.Port, t.Protocol}
 			clash := slices.IndexFunc(first[k], func(o taken) bool { return sameAddress(o.IP, t.IP) })
 			if clash < 0 {

@@ -17,9 +17,13 @@ type checker struct {
 	errs  Errors
 	notes []Note
 	docs  []*document
-	torn  bool // something couldn't be read, so that what isn't found may well be there
+	pods  []*podDocument // of those documents that make one and have a name
+	torn  bool           // something couldn't be read, so that what isn't found may well be there
 
-	key    []byte          // of the hashes of Secrets
+	key    []byte            // of the hashes of Secrets
+	fields map[string]string // the names of all fields, each once
+	brief  bool              // of a pod that was checked stays only what others are compared with
+
 	sealed map[string]bool // files of which nothing may be shown
 	closed bool            // one of them couldn't be decrypted: a Secret that isn't found may well be there
 }
@@ -32,16 +36,54 @@ type document struct {
 	prefix     string // of its fields' names, inside a List
 	line       int
 	body       map[string]any
-	lines      map[string]int    // of each field by its name
+	lines      fieldLines
 	selector   map[string]string // of a Service
 	lenient    bool              // what is unsupported or unknown in it is only noted
+}
+
+// fieldLines are the lines of a document's fields by their names. Files have most names in common, so each is kept once.
+type fieldLines struct {
+	names  map[string]string
+	all    []fieldLine
+	sorted bool
+}
+
+type fieldLine struct {
+	name string
+	line int
+}
+
+func (l *fieldLines) add(name string, line int) {
+	known, ok := l.names[name]
+	if !ok {
+		known = strings.Clone(name)
+		l.names[known] = known
+	}
+	l.all = append(l.all, fieldLine{known, line})
+	l.sorted = false
+}
+
+// of is the line of a field; of one that was added twice, the later.
+func (l *fieldLines) of(name string) (line int, ok bool) {
+	if !l.sorted {
+		slices.SortStableFunc(l.all, func(a, b fieldLine) int { return strings.Compare(a.name, b.name) })
+		l.sorted = true
+	}
+	i, ok := slices.BinarySearchFunc(l.all, name, func(f fieldLine, name string) int { return strings.Compare(f.name, name) })
+	if !ok {
+		return 0, false
+	}
+	for i+1 < len(l.all) && l.all[i+1].name == name {
+		i++
+	}
+	return l.all[i].line, true
 }
 
 // at is the place of a field; that of the nearest field around it, if the file doesn't have it.
 func (d *document) at(field string) place {
 	p := place{d.file, d.line, d.prefix + field}
 	for f := field; ; {
-		if line, ok := d.lines[f]; ok {
+		if line, ok := d.lines.of(f); ok {
 			p.line = line
 			return p
 		}
@@ -118,7 +160,10 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 		c.wrong(p.key("kind", valueAt(n, "kind").Line), "", onlySecrets)
 		return
 	}
-	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: map[string]int{}, lenient: lenient(n)}
+	if c.fields == nil {
+		c.fields = map[string]string{}
+	}
+	d := &document{kind: row.name, file: file, prefix: prefix, line: n.Line, lines: fieldLines{names: c.fields}, lenient: lenient(n)}
 	w := walk{checker: c, doc: d, kind: row}
 	if row.name == "List" {
 		w.list(n, p)
@@ -141,6 +186,9 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 		c.torn = true
 	}
 	c.docs = append(c.docs, d)
+	if makesPod(d.kind) && d.name != "" {
+		c.pods = append(c.pods, c.podDocument(d))
+	}
 }
 
 // kind finds the row for a document, and says what is wrong if there is none.
@@ -268,7 +316,7 @@ func (w *walk) items(n *yaml.Node, f *form, p place) any {
 	var out []any
 	for i, item := range n.Content {
 		q := p.item(i, item.Line)
-		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		w.doc.lines.add(strings.TrimPrefix(q.field, w.doc.prefix), q.line)
 		out = append(out, w.value(item, f.items, q))
 	}
 	if len(out) == 0 {
@@ -320,7 +368,7 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 			continue
 		}
 		given[row.name] = true
-		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		w.doc.lines.add(strings.TrimPrefix(q.field, w.doc.prefix), q.line)
 		w.row(f, row, pair.value, q, out)
 		astray = astray || row.class == unsupported && !isEmpty(pair.value)
 	}
@@ -409,7 +457,7 @@ func (w *walk) values(n *yaml.Node, f *form, p place) map[string]any {
 	out := map[string]any{}
 	for _, pair := range w.pairs(n, p) {
 		q := p.key(pair.key, pair.line)
-		w.doc.lines[strings.TrimPrefix(q.field, w.doc.prefix)] = q.line
+		w.doc.lines.add(strings.TrimPrefix(q.field, w.doc.prefix), q.line)
 		if row := f.field(pair.key); row != nil {
 			w.row(f, row, pair.value, q, out)
 			continue

@@ -40,11 +40,11 @@ var forwardingOptions = []option{
 }
 
 // forwarding looks whether the ports of a pod can be forwarded as it asks.
-func (b *binder) forwarding(p *podDocument) {
+func (b *checker) forwarding(p *podDocument) {
 	at := func(key string) place {
 		for _, annotations := range []string{strings.TrimSuffix(p.base, "spec") + "metadata.annotations", "metadata.annotations"} {
 			field := place{field: annotations}.key(optionPrefix+key, 0).field
-			if _, said := p.lines[field]; said {
+			if _, said := p.lines.of(field); said {
 				return p.at(field)
 			}
 		}
@@ -56,7 +56,7 @@ func (b *binder) forwarding(p *podDocument) {
 		}
 		return
 	}
-	ports := p.ports()
+	ports := p.takes
 	switch {
 	case p.spec.HostNetwork:
 		b.wrong(at("handover"), "leave it out, or publish ports with hostPort", "a pod with hostNetwork listens on the machine itself: there is nothing to forward")

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// FuzzLoad: no file crashes it; a mistake has a place; what passes can be handed on, and has no null in it.
+// FuzzLoad: no file crashes it; a mistake has a place; Check finds the same; what passes can be handed on, and has no null in it.
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/bad/*/*.yaml", "testdata/good/*/*.yaml"} {
 		found, err := filepath.Glob(pattern)
@@ -26,6 +26,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := Load(files("x.yaml", text), ".")
+		sameFindings(t, files("x.yaml", text), m, err)
 		if err != nil {
 			var mistakes Errors
 			if !errors.As(err, &mistakes) || len(mistakes) == 0 || m != nil {

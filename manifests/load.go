@@ -116,8 +116,17 @@ func Load(fsys fs.FS, dirs ...string) (*Manifests, error) { return LoadWith(Priv
 
 // LoadWith is Load with what the machine adds: the Secrets of sealed files are as good as those of others.
 func LoadWith(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
-	c := &checker{key: private.Key}
-	for _, s := range private.Sealed {
+	return (&checker{key: private.Key}).load(private.Sealed, fsys, dirs)
+}
+
+// Check is LoadWith for a caller that wants the mistakes and notes alone. It returns no pods, as it keeps of each only what other
+// documents are compared with: 10,000 pods take 20 MiB in place of 65.
+func Check(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
+	return (&checker{key: private.Key, brief: true}).load(private.Sealed, fsys, dirs)
+}
+
+func (c *checker) load(sealed []Sealed, fsys fs.FS, dirs []string) (*Manifests, error) {
+	for _, s := range sealed {
 		c.open(s)
 	}
 	entries, bytes := 0, int64(0)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -52,6 +53,7 @@ func TestMistakes(t *testing.T) {
 				t.Fatalf("got %v, %v; want mistakes", m, err)
 			}
 			got := told(mistakes)
+			sameFindings(t, os.DirFS(dir), m, err)
 			if strings.Contains(got, "hunter") {
 				t.Error("a secret is told")
 			}
@@ -76,8 +78,47 @@ func TestGoodFiles(t *testing.T) {
 	for _, dir := range folders(t, "good") {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m := load(t, os.DirFS(dir))
+			sameFindings(t, os.DirFS(dir), m, nil)
 			golden(t, filepath.Join(dir, "want.txt"), shown(t, m))
 		})
+	}
+}
+
+// sameFindings wants Check to find what Load found, and to keep no pods.
+func sameFindings(t *testing.T, fsys fs.FS, loaded *Manifests, loadErr error) {
+	t.Helper()
+	m, err := Check(Private{}, fsys, ".")
+	var want, got Errors
+	if errors.As(loadErr, &want) != errors.As(err, &got) || told(want) != told(got) {
+		t.Fatalf("Check finds\n%v\nand Load\n%v", err, loadErr)
+	}
+	if err != nil {
+		return
+	}
+	if !slices.Equal(m.Notes, loaded.Notes) || len(m.Plain) != len(loaded.Plain) {
+		t.Errorf("Check says\n%v, and %d plain Secrets; Load\n%v, and %d", m.Notes, len(m.Plain), loaded.Notes, len(loaded.Plain))
+	}
+	if len(m.Pods)+len(m.Stopped) > 0 {
+		t.Errorf("Check keeps %d pods", len(m.Pods)+len(m.Stopped))
+	}
+}
+
+// A field's line is the last that was given, before and after lines were asked for.
+func TestFieldLines(t *testing.T) {
+	lines := fieldLines{names: map[string]string{}}
+	for i, name := range []string{"spec", "kind", "spec", "metadata", "kind"} {
+		lines.add(name, i)
+		if got, ok := lines.of(name); got != i || !ok {
+			t.Errorf("%s: %d, %v after it was added; want %d", name, got, ok, i)
+		}
+	}
+	for name, want := range map[string]int{"metadata": 3, "kind": 4, "spec": 2} {
+		if got, ok := lines.of(name); got != want || !ok {
+			t.Errorf("%s: %d, %v; want %d", name, got, ok, want)
+		}
+	}
+	if line, ok := lines.of("none"); ok {
+		t.Errorf("a field that isn't there has line %d", line)
 	}
 }
 

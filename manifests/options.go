@@ -82,7 +82,7 @@ func lenient(n *yaml.Node) bool {
 }
 
 // options takes Collie's own annotations out of some of d's, and says what is wrong with them.
-func (b *binder) options(d *document, at string, annotations map[string]any, o *Options) {
+func (b *checker) options(d *document, at string, annotations map[string]any, o *Options) {
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
 		own, ok := strings.CutPrefix(key, optionPrefix)
 		if !ok {

@@ -99,7 +99,7 @@ func circleOf(waits map[string][]string, name string) []string {
 func (p *podDocument) option(key string) place {
 	for _, under := range []string{"spec.template.metadata.annotations", "metadata.annotations"} {
 		field := place{field: under}.key(optionPrefix+key, 0).field
-		if _, ok := p.lines[field]; ok {
+		if _, ok := p.lines.of(field); ok {
 			return p.at(field)
 		}
 	}

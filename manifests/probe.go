@@ -133,7 +133,7 @@ func withoutLines(all []Probes) []Probes {
 }
 
 // probes takes the probes out of a pod's containers, and checks what the table can't know.
-func (b *binder) probes(p *podDocument) []Probes {
+func (b *checker) probes(p *podDocument) []Probes {
 	var all []Probes
 	list, _ := p.raw["containers"].([]any)
 	for i, item := range list {
@@ -168,7 +168,7 @@ func (b *binder) probes(p *podDocument) []Probes {
 }
 
 // probe reads one that the table has checked.
-func (b *binder) probe(p *podDocument, c *podContainer, raw map[string]any, field string) *Probe {
+func (b *checker) probe(p *podDocument, c *podContainer, raw map[string]any, field string) *Probe {
 	at := func(below string) place { return p.field("%s.%s", field, below) }
 	for _, how := range []string{"httpGet", "tcpSocket"} {
 		action := section(raw, how)
@@ -191,7 +191,7 @@ func (b *binder) probe(p *podDocument, c *podContainer, raw map[string]any, fiel
 }
 
 // portNamed is the number of a container's port, or 0 with a mistake.
-func (b *binder) portNamed(c *podContainer, name string, at place) int {
+func (b *checker) portNamed(c *podContainer, name string, at place) int {
 	var names []string
 	for _, port := range c.Ports {
 		if port.Name == name && port.Name != "" {
