@@ -157,7 +157,7 @@ func (n numbered) Text() string { return GenerationsText(n) }
 
 type past []Deployment
 
-// Text is the answer for `herd history collie`.
+// Text is the answer for people.
 func (p past) Text() string { return HistoryText(p) }
 
 // done is an answer that says only that it was done.
@@ -165,7 +165,7 @@ type done string
 
 func (d done) Text() string { return string(d) }
 
-// answer writes what f returns: as text for people (herd asks so), else as JSON.
+// answer writes what f returns: as text for people (Shepherd's actions did once, and may until the service is restarted), else as JSON.
 func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
@@ -187,7 +187,7 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// Text is the answer for `herd sync collie`.
+// Text is the answer for people.
 func (s Synced) Text() string {
 	if s.Revision == "" {
 		return "no revision yet\n"

@@ -70,7 +70,7 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 		}
 		p("For example:\n\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
 	}
-	p("\n## By Shepherd\n\n`herd ACTION collie` asks the agent the same. Only `herd status collie` is Shepherd's own: of the service.\n\n| action | what |\n|---|---|\n")
+	p("\n## By Shepherd\n\n`herd ACTION collie` runs the command, for three minutes at most. Options come after `--`: `herd logs collie -- --lines 5`. Only `herd status\ncollie` is Shepherd's own: of the service.\n\n| action | what |\n|---|---|\n")
 	for _, a := range actions {
 		p("| `%s` | %s |\n", a[0], cell(a[1]))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ func suspendCmd(c *cli) *cobra.Command {
 		Short:   "Switch to nothing new until `collie resume`; what runs is still kept and healed",
 		Example: "  collie suspend moving the disks",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.agent.Suspend(cmd.Context(), strings.Join(args, " "))
+			return c.did("suspended", c.agent.Suspend(cmd.Context(), strings.Join(args, " ")))
 		},
 	}
 }
@@ -23,7 +24,7 @@ func resumeCmd(c *cli) *cobra.Command {
 		Short:   "Deploy again after `collie suspend`",
 		Example: "  collie resume",
 		Args:    usage(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return c.agent.Resume(cmd.Context()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.did("resumed", c.agent.Resume(cmd.Context())) },
 	}
 }
 
@@ -33,6 +34,14 @@ func retryCmd(c *cli) *cobra.Command {
 		Short:   "Try the newest revision again, though it failed",
 		Example: "  collie retry",
 		Args:    usage(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return c.agent.Retry(cmd.Context()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.did("tried again", c.agent.Retry(cmd.Context())) },
 	}
+}
+
+// did shows what was done, unless err says that it wasn't.
+func (c *cli) did(what string, err error) error {
+	if err == nil {
+		fmt.Fprintln(c.out, what)
+	}
+	return err
 }

@@ -15,6 +15,8 @@
 
 (define-module (collie services)
   #:use-module (collie packages)
+  #:use-module (gnu packages base)
+  #:use-module (gnu packages bash)
   #:use-module (gnu packages containers)
   #:use-module (gnu packages nss)
   #:use-module (gnu packages version-control)
@@ -941,67 +943,51 @@ down."
 ;;; The agent.
 ;;;
 
-(define %control-socket "/run/collie/collie.sock")
+;; Seconds that an action may take.  A command gives an agent that doesn't
+;; answer up after 120.
+(define %action-limit 180)
 
-(define (ask request)
-  "Return a gexp of the procedure of an action: send REQUEST (\"POST
-/v1/sync\") to the agent, show what it answers.  The action's arguments are
-the value of the parameter that REQUEST ends with, if it does, and otherwise
-the body."
-  (define parameter?
-    (string-suffix? "=" request))
+(define (collie-action name documentation config command)
+  "Return the action NAME, which runs COMMAND, a list of strings, of CONFIG's
+package with the action's arguments, and shows what it says."
+  (define collie
+    (file-append (collie-configuration-collie config) "/bin/collie"))
 
-  #~(lambda (running . arguments)
-      ;; Shepherd is one thread: a socket that doesn't block suspends only
-      ;; this fiber.
-      (let* ((agent (socket AF_UNIX
-                            (logior SOCK_STREAM SOCK_NONBLOCK SOCK_CLOEXEC)
-                            0))
-             (words (string-join arguments))
-             (path (if #$parameter?
-                       (string-append #$request (uri-encode words))
-                       #$request))
-             (body (if #$parameter? "" words)))
-        ;; Not `dynamic-wind': its exit guard runs each time the fiber is
-        ;; suspended.
-        (catch #t
-          (lambda ()
-            (set-port-encoding! agent "UTF-8")
-            (connect agent AF_UNIX #$%control-socket)
-            (put-string agent
-                        (string-append
-                         path " HTTP/1.0\r\nAccept: text/plain\r\n"
-                         "Content-Length: "
-                         (number->string (string-utf8-length body))
-                         "\r\n\r\n" body))
-            (force-output agent)
-            (let ((status (read-line agent)))
-              (let skip-headers ()
-                (match (read-line agent)
-                  ((or "\r" "" (? eof-object?)) #t)
-                  (_ (skip-headers))))
-              (let show ()
-                (match (read-line agent 'concat)
-                  ((? eof-object?)
-                   (close-port agent)
-                   ;; herd exits with 1 where it is false.  The status is as
-                   ;; in "HTTP/1.0 200 OK".
-                   (and (string? status)
-                        (string-contains status " 2")
-                        #t))
-                  (line
-                   (display line)
-                   (show))))))
-          (lambda exception
-            (close-port agent)
-            (apply throw exception))))))
-
-(define (collie-action name documentation request)
-  "Return the action NAME, which sends REQUEST to the agent."
   (shepherd-action
    (name name)
    (documentation documentation)
-   (procedure (ask request))))
+   (procedure
+    #~(lambda (running . arguments)
+        (let* ((port (mkstemp "/run/collie/action-XXXXXX"))
+               (file (port-filename port)))
+          (close-port port)             ;else children inherit it
+          ;; `spawn-command' suspends only this fiber of Shepherd's one
+          ;; thread.  What a command of the current service writes would
+          ;; become the service's own messages.
+          (let* ((status
+                  (parameterize ((current-service #f))
+                    (spawn-command
+                     (cons* #$(file-append bash-minimal "/bin/sh")
+                            "-c" "exec >\"$0\" 2>&1 \"$@\"" file
+                            #$(file-append coreutils "/bin/timeout")
+                            "--kill-after=5"
+                            #$(number->string %action-limit)
+                            #$collie
+                            (append '#$command arguments)))))
+                 (says
+                  (call-with-input-file file
+                    ;; It becomes a part of Shepherd's answer.
+                    (lambda (port)
+                      (get-string-n port #$(expt 2 20)))
+                    #:encoding "UTF-8")))
+            (delete-file file)
+            (when (string? says)
+              (display says))
+            (when (eqv? 124 (status:exit-val status))
+              (display #$(format #f "collie: didn't end within ~a seconds\n"
+                                 %action-limit)))
+            ;; herd exits with 1 where it is false.
+            (zero? status)))))))
 
 (define (collie-agent config)
   "Return the service of the agent."
@@ -1018,11 +1004,7 @@ the pods to what it describes.")
    ;; Not `guix-daemon', `networking' or `podman-api': to restart one of them
    ;; would stop the agent in mid-switch.
    (requirement '(user-processes))
-   (modules `((ice-9 match)
-              (ice-9 rdelim)
-              (ice-9 textual-ports)
-              (web uri)
-              ,@%default-modules))
+   (modules `((ice-9 textual-ports) ,@%default-modules))
    (start #~(make-forkexec-constructor
              (list #$(file-append collie "/bin/collie")
                    "run" "--config" #$file)
@@ -1056,31 +1038,33 @@ the pods to what it describes.")
           ;; The commands' own words; but `herd status collie' is Shepherd's.
           (collie-action 'deployment
                          "Show what is deployed, as `collie status' does."
-                         "GET /v1/status")
-          (collie-action 'sync "Look for a new commit now." "POST /v1/sync")
+                         config '("status"))
+          (collie-action 'sync
+                         "Look for a new commit now."
+                         config '("sync"))
           (collie-action 'plan
                          "Show what waits, or a branch plan/NAME, and what \
 its switch would change."
-                         "GET /v1/plan?name=")
+                         config '("plan"))
           (collie-action 'history
                          "List what was deployed, and how it ended."
-                         "GET /v1/history")
+                         config '("history"))
           (collie-action 'generations
                          "List Guix's generations, with the commit that made \
 each."
-                         "GET /v1/generations")
+                         config '("generations"))
           (collie-action 'logs
                          "Show the last of what Guix said for the newest \
 revision, or for the one that is named."
-                         "GET /v1/logs?lines=100&revision=")
+                         config '("logs" "--lines" "100"))
           (collie-action 'suspend
                          "Switch to nothing new until `resume'; arguments \
 say why."
-                         "POST /v1/suspend")
-          (collie-action 'resume "Deploy again." "POST /v1/resume")
+                         config '("suspend" "--"))
+          (collie-action 'resume "Deploy again." config '("resume"))
           (collie-action 'retry
                          "Try the newest revision again, though it failed."
-                         "POST /v1/retry")))))
+                         config '("retry"))))))
 
 (define (collie-secrets config)
   "Return the service that has the secrets of other services at hand."
