@@ -109,7 +109,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		a.conductor.advised((&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of)
 	}
 	a.conductor.drop = a.dropTrees
-	a.conductor.others = func() []string { return asText(a.others()) }
+	a.conductor.others = a.clashing
 	a.conductor.rule = cfg.Keep
 	a.conductor.removal = cfg.forgets()
 	a.conductor.windows, a.conductor.reboots = cfg.Windows, cfg.Reboots
@@ -126,7 +126,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 	c := &conductor{
 		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
-		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, aside: map[string]bool{},
+		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, unrecorded: map[string]time.Time{}, aside: map[string]bool{},
 		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
 		drop:     func([]Target) {},
 		garbage:  garbage{results: make(chan error, 1)},
@@ -136,7 +136,7 @@ func newConductor(parts []Part, soak time.Duration, st store, j *journal, state 
 			Part: p, log: log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, every: restless,
 		}
 	}
-	c.others = func() []string { return nil }
+	c.others = func() []other { return nil }
 	c.publish()
 	return c
 }

@@ -47,7 +47,7 @@ type conductor struct {
 	asked    time.Time         // before a rollout: since when each layer is to be looked at
 	about    Set               // then: to what
 	waiting  time.Time         // since when a rollout waits for others
-	others   func() []string   // the guixes that others run
+	others   func() []other    // the guixes that others run
 	yields   time.Duration     // for how long they are waited for
 	drop     func(ts []Target) // removes the files of all revisions but these
 	rule     Keep              // of former good revisions
@@ -71,6 +71,8 @@ type conductor struct {
 	tidying map[string][]Target  // layers that have yet to drop all but these,
 	epoch   int                  // unless something was prepared since
 	dark    time.Time            // soaking: since when not all layers can be looked at
+
+	unrecorded map[string]time.Time // since when layers can't be taken as they are, for reasons that lie with a user
 
 	mu       sync.Mutex // guards the copy that status reads
 	snapshot snapshot
@@ -200,6 +202,9 @@ func (c *conductor) step(ctx context.Context, now time.Time) error {
 		c.wakeAt(l.Next)
 	}
 	c.state.Waits = ""
+	if err := c.rejoin(now); err != nil {
+		return err
+	}
 	var opens time.Time
 	if c.state.Outside, opens = outside(c.windows, now); c.state.Outside != "" {
 		c.wakeAt(opens)
@@ -495,6 +500,9 @@ func (c *conductor) take(p prepared) error {
 		}
 		return c.save()
 	}
+	if waits, err := c.awaitLayers(p, time.Now()); waits || err != nil {
+		return err
+	}
 	set, err := c.keepTargets(p)
 	if err != nil {
 		return err
@@ -525,6 +533,9 @@ func (c *conductor) prepared(set Set, p prepared) error {
 	c.state.Prepared = set
 	c.state.Later = nil
 	c.state.Stuck = nil // a new commit: it may mend what was stuck
+	if err := c.goWithout(p, time.Now()); err != nil {
+		return err
+	}
 	return c.save()
 }
 
@@ -605,7 +616,7 @@ func (c *conductor) note(r report) error {
 		c.refuse(r)
 		return c.save()
 	}
-	return c.fail(r.err.Error(), r.err)
+	return c.failFor(r.layer, r.err.Error(), r.err)
 }
 
 func (c *conductor) write(e Entry) error {

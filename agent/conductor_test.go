@@ -19,6 +19,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
+	"example.org/collie/agent/waits"
 	"example.org/collie/guix"
 )
 
@@ -39,6 +40,7 @@ type fakeLayer struct {
 	slow     time.Duration // so long it prepares
 	kept     [][]string
 	tag      string // where the value "tag" leads
+	breaks   bool   // it can't be prepared, for reasons that lie with its user
 	came     bool   // what the value "missing" lacks
 	clock    string // what an evaluation of the value "clock" comes to
 	read     string // what it came to
@@ -50,6 +52,9 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	if rev.ID == baseline {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if l.breaks {
+			return Target{}, &UserError{errors.New(l.name + " is broken")}
+		}
 		if l.live == "" && !rev.Files.has(l.name) {
 			return Target{}, errAbsent
 		}
@@ -59,6 +64,7 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	l.prepares++
 	block, slow := l.block, l.slow
 	l.mu.Unlock()
+	defer waits.For(ctx, "a guix")()
 	select {
 	case <-time.After(slow):
 	case <-ctx.Done():
@@ -82,6 +88,8 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	switch {
 	case strings.HasPrefix(value, "bad"):
 		return Target{}, &BadError{Err: errors.New(l.name + ":1: " + value)}
+	case l.broken():
+		return Target{}, &UserError{errors.New(l.name + " is broken")}
 	case value == "tag":
 		value = l.leads()
 	case value == "missing" && !l.has():
@@ -92,6 +100,12 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 		return Target{}, errors.New(value)
 	}
 	return encode(l.name, l.name+"-"+value, rev.ID, value)
+}
+
+func (l *fakeLayer) broken() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.breaks
 }
 
 func (l *fakeLayer) leads() string {
@@ -209,8 +223,8 @@ type world struct {
 	layers  []*fakeLayer
 	mu      sync.Mutex
 	commits map[string]fstest.MapFS
-	others  []string // guixes that others run
-	heal    bool     // drift of system and home
+	others  []other // guixes that others run
+	heal    bool    // drift of system and home
 	rule    Keep
 	garbage collector
 	images  time.Duration // between two questions for tags
@@ -264,7 +278,7 @@ func (w *world) start() {
 	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
 	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
 	w.c.images, w.c.windows, w.c.reboots = w.images, w.windows, w.reboots
-	w.c.others = func() []string {
+	w.c.others = func() []other {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.others

@@ -137,7 +137,7 @@ func (s *State) waits(layer string) bool {
 	if s.Prepared.Revision == "" || s.bad(s.Prepared.Revision) != nil {
 		return false
 	}
-	return s.Prepared.over(s.Current.over(s.Good)).Targets[layer] != s.Current.Targets[layer]
+	return s.next().Targets[layer] != s.Current.Targets[layer]
 }
 
 // takesBack is what a switch of a layer would take back of what someone else did.
@@ -173,14 +173,17 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	}
 	for _, p := range c.parts {
 		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
-		if id != "" && (seen.target != id || seen.at.Before(c.asked) || seen.about != set.Targets[p.Name]) { // one that was due anyway may come first
+		if id != "" && !c.state.leftOut(p.Name) && (seen.target != id || seen.at.Before(c.asked) || seen.about != set.Targets[p.Name]) { // one that was due anyway may come first
 			return false, nil
 		}
+	}
+	if layer, why := c.tooLong(set, now); layer != "" {
+		return false, c.leaveOut(layer, why, now)
 	}
 	if unseen := c.unseenBeside(set); unseen != "" {
 		return false, c.awaitSight(set, unseen, now)
 	}
-	others := c.others()
+	others := slices.DeleteFunc(slices.Clone(c.others()), func(o other) bool { return o.layer != "" && c.state.leftOut(o.layer) })
 	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
 		c.waiting, c.asked, c.about = time.Time{}, now, set
 		return false, c.keepAll()
@@ -194,9 +197,16 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	}
 	if c.waiting.IsZero() {
 		c.waiting = now
-		c.log.Info("waiting for someone else", "runs", others[0])
+		c.log.Info("waiting for someone else", "runs", others[0].says)
 	}
-	c.state.Waits = strings.Join(others, ", ")
+	for _, o := range others {
+		_, before := c.state.Without[o.layer]
+		stays := set.Targets[o.layer] == c.state.Current.Targets[o.layer]
+		if o.layer != "" && (stays || before || now.Sub(c.waiting) >= c.yields) && c.deploys(set, o.layer) {
+			return false, c.leaveOut(o.layer, "its user runs "+o.says, now)
+		}
+	}
+	c.state.Waits = strings.Join(asText(others), ", ")
 	c.wakeAt(now.Add(time.Second))
 	if now.Sub(c.waiting) < c.yields {
 		return false, nil
@@ -206,15 +216,35 @@ func (c *conductor) clear(set Set, now time.Time) (bool, error) {
 	return false, c.putOff(set.Revision, why)
 }
 
+// tooLong names a layer that has held set for long enough, for reasons that lie with a user, or as the work on it hangs.
+func (c *conductor) tooLong(set Set, now time.Time) (layer, why string) {
+	for _, p := range c.parts {
+		seen, id := c.seen[p.Name], c.state.Current.Targets[p.Name]
+		if c.state.leftOut(p.Name) || !c.deploys(set, p.Name) || !ofUser(p.Name) && !seen.hangs {
+			continue
+		}
+		to, named := set.Targets[p.Name]
+		stays := id != "" && (!named || to == id)
+		if since := c.unseen[p.Name]; seen.err != nil && (stays || seen.hangs) && c.outwaited(p.Name, since, now) {
+			return p.Name, fmt.Sprintf("it can't be looked at since %s: %v", since.UTC().Format(time.RFC3339), seen.err)
+		}
+		l := c.state.Later
+		if l != nil && l.Revision == set.Revision && !stays && !l.Layers[p.Name].IsZero() && now.Sub(l.Layers[p.Name]) > c.patience() {
+			return p.Name, l.Why
+		}
+	}
+	return "", ""
+}
+
 // unseenBeside names a layer that set leaves as it is and that can't be looked at: whether it is well with set nobody could say, and
-// that isn't set's fault. A layer that set changes may be mended by that. Nothing holds up a way back.
+// that isn't set's fault. A layer that set changes may be mended by that, unless the work on it hangs. Nothing holds up a way back.
 func (c *conductor) unseenBeside(set Set) string {
 	if set.same(c.state.Good) {
 		return ""
 	}
 	for _, p := range c.parts {
-		id := c.state.Current.Targets[p.Name]
-		if to, named := set.Targets[p.Name]; id != "" && (!named || to == id) && c.seen[p.Name].err != nil {
+		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
+		if to, named := set.Targets[p.Name]; id != "" && seen.err != nil && (!named || to == id || seen.hangs) && !c.state.leftOut(p.Name) {
 			return p.Name
 		}
 	}
@@ -327,10 +357,35 @@ func (a *Agent) others() []guix.Other {
 	})
 }
 
-func asText(others []guix.Other) []string {
+// An other is a guix that someone else runs, and the layer whose switch waits for it; none: that of each.
+type other struct{ layer, says string }
+
+func asText(others []other) []string {
 	var all []string
 	for _, o := range others {
-		all = append(all, o.String())
+		all = append(all, o.says)
 	}
 	return all
+}
+
+// clashing are the others, by whose switch waits for them.
+func (a *Agent) clashing() []other {
+	var all []other
+	for _, o := range a.others() {
+		all = append(all, other{a.holdsUp(o), o.String()})
+	}
+	return all
+}
+
+// holdsUp is the layer whose switch waits for o; none: each.
+func (a *Agent) holdsUp(o guix.Other) string {
+	if o.Switches(nil) {
+		return ""
+	}
+	for _, name := range a.cfg.Homes {
+		if u, err := guix.Find(name); err == nil && o.Switches(&u) {
+			return "home:" + name
+		}
+	}
+	return ""
 }

@@ -227,7 +227,10 @@ func TestRolloutWaitsForOthers(t *testing.T) {
 		others := func(all ...string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.others = all
+			w.others = nil
+			for _, says := range all {
+				w.others = append(w.others, other{says: says})
+			}
 		}
 		others("guix system reconfigure of root")
 		w.push("b", "system=1", "home=1", "pods=2")

@@ -69,7 +69,17 @@ func (c *conductor) prepareAgain(ctx context.Context, now time.Time) {
 		c.startPreparing(ctx, j)
 		return
 	}
-	var due time.Time
+	layer, due := c.missing(now)
+	if c.state.bad(c.newestTried()) == nil && layer != "" {
+		j.missing, j.unknown = layer, c.unknown()
+		j.parts = slices.DeleteFunc(slices.Clone(c.parts), func(p Part) bool { return p.Name != layer })
+		c.startPreparing(ctx, j)
+		return
+	}
+	if !due.IsZero() {
+		c.wakeAt(due)
+	}
+	due = time.Time{}
 	if bad := c.state.bad(c.newestTried()); bad != nil {
 		due = bad.Next
 	} else if j.parts = c.moving(); len(j.parts) > 0 && c.images > 0 {
@@ -133,6 +143,14 @@ func (c *conductor) blame(set Set, reason string) {
 func (c *conductor) takeAgain(p prepared) error {
 	if errors.Is(p.err, context.Canceled) || p.revision.ID != c.state.Newest.ID {
 		return nil
+	}
+	if p.missing != "" {
+		if err := c.adopt(p.baseline); err != nil {
+			return err
+		}
+		if there, err := c.takeMissing(p, time.Now()); !there || err != nil {
+			return err
+		}
 	}
 	tried := c.newestTried()
 	bad := c.state.bad(tried)

@@ -49,6 +49,7 @@ const (
 	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
 
 	evReleasing  event = "releasing"  // a layer is to stop what another may take the place of
+	evWithout    event = "without"    // a revision is deployed without a layer
 	evIncomplete event = "incomplete" // returned, and not all of good is well
 )
 
@@ -66,6 +67,7 @@ type Entry struct {
 	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
 	Images  map[string]string   `json:"images,omitempty"`  // digests, by the names that the revision's pods have for them
 	Moved   []string            `json:"moved,omitempty"`   // files of users' own, of a rollout that ends: where each is
+	Without map[string]string   `json:"without,omitempty"` // layers that a revision is good without, with the reasons
 	Items   map[string]string   `json:"items,omitempty"`   // by layer: of system and homes, in the store, where it ended
 }
 
@@ -345,7 +347,7 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			end(e, "accepted")
 		case evGood:
 			d := begin(e)
-			d.Reason, d.Changes = "", e.Changes // of this try
+			d.Reason, d.Changes, d.Without = "", e.Changes, e.Without // of this try
 			end(e, "good")
 			deploying = ""
 		case evReturned:

@@ -74,12 +74,12 @@ type report struct {
 	drift    *Drift // someone else switched the layer
 	healing  string // why it is switched back: told before, and again when it was healed
 	healed   bool
+	hangs    bool // the work on the layer doesn't end
 	err      error
 }
 
 const (
 	restless   = 5 * time.Minute // how far back a look counts what happened, when no rollout is underway
-	lookLimit  = time.Minute
 	wakeBounce = 200 * time.Millisecond
 	besideLook = 2 * time.Second // between two looks while hooks run
 )
@@ -112,7 +112,7 @@ func (k *keeper) run(ctx context.Context) {
 	busy, is := k.Layer.(busyLayer)
 	if is {
 		var beside sync.WaitGroup
-		defer beside.Wait()
+		defer waitFor(&beside)
 		beside.Go(func() { busy.Run(ctx) })
 		woken = busy.Woken()
 	}
@@ -122,10 +122,13 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case o := <-k.orders:
-			k.obey(here, o)
+			k.carryOut(here, o)
 			next(0)
 		case do := <-k.asked:
-			do(context.WithoutCancel(here))
+			target, about := k.target.ID, k.about.ID
+			if h := inTime(ctx, "a restart", &k.waits, forASwitch, func() { do(context.WithoutCancel(here)) }); h != nil {
+				k.goOn(here, h, target, about)
+			}
 			next(0)
 		case <-woken:
 			k.woken = true
@@ -140,8 +143,7 @@ func (k *keeper) run(ctx context.Context) {
 			}
 			pause := k.every
 			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
-				r := k.look(here)
-				k.reports <- r
+				r := k.lookInTime(here)
 				if is && k.since.IsZero() && r.quiet() && k.sees(busy) {
 					pause = max(pause, calm)
 				}
@@ -170,23 +172,60 @@ func (k *keeper) sees(busy busyLayer) bool {
 	return blind == ""
 }
 
-func (k *keeper) obey(life context.Context, o order) {
+// carryOut obeys an order, or goes on without what doesn't end of that.
+func (k *keeper) carryOut(life context.Context, o order) {
+	var done []report
+	h := inTime(life, o.does(), &k.waits, forASwitch, func() { done = k.obey(life, o) })
+	if h == nil {
+		for _, r := range done {
+			k.reports <- r
+		}
+		return
+	}
+	target := o.target.ID
+	if o.switchTo || o.before != nil {
+		k.reports <- h.refuses(k.Name, o)
+		target = ""
+	}
+	k.goOn(life, h, target, o.about.ID)
+}
+
+// goOn waits for work that hangs, and then obeys what was ordered meanwhile.
+func (k *keeper) goOn(life context.Context, h *hang, target, about string) {
+	if last := k.holdOut(life, h, target, about); last != nil && life.Err() == nil {
+		k.carryOut(life, *last)
+	}
+}
+
+// lookInTime looks and reports what it saw, or that the look doesn't end. It returns once it ended.
+func (k *keeper) lookInTime(life context.Context) report {
+	var r report
+	target, about := k.target.ID, k.about.ID
+	if h := inTime(life, "a look", &k.waits, forALook, func() { r = k.look(life) }); h != nil {
+		k.goOn(life, h, target, about)
+		return report{err: errHangs}
+	}
+	k.reports <- r
+	return r
+}
+
+// obey does what an order says, and returns what is to be told of it.
+func (k *keeper) obey(life context.Context, o order) (done []report) {
 	ctx := context.WithoutCancel(life)
 	k.since, k.every, k.heals, k.about = o.since, o.every, o.heal, o.about
 	if o.only != nil {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
 		}
-		k.reports <- report{layer: k.Name, tidied: true}
+		done = append(done, report{layer: k.Name, tidied: true})
 	}
 	switch {
 	case o.before != nil:
-		k.letGo(life, o)
-		return
+		return append(done, k.letGo(life, o)...)
 	case !o.switchTo:
 		k.target = o.target
 		k.revive(ctx, o)
-		return
+		return done
 	}
 	r := report{layer: k.Name, target: o.target.ID, switched: true, at: time.Now()}
 	var unseen error
@@ -214,10 +253,10 @@ func (k *keeper) obey(life context.Context, o order) {
 		r.err = k.beside(life, func() error { return hooks.After(life, o.target, o.rollout) })
 	}
 	if life.Err() != nil && r.err != nil {
-		return // what was cut short by that is done by the next life
+		return done // what was cut short by that is done by the next life
 	}
 	crash.At("switched." + k.Name)
-	k.reports <- r
+	return append(done, r)
 }
 
 // beside does what may take long, and keeps the layer where it is meanwhile.

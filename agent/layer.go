@@ -136,6 +136,21 @@ type TransientError struct{ Err error }
 func (e *TransientError) Error() string { return e.Err.Error() }
 func (e *TransientError) Unwrap() error { return e.Err }
 
+// A UserError lies with a user of the machine, as one whose Podman is broken, and neither with the commit nor with the machine
+// itself. It holds that layer, and after a while no other.
+type UserError struct{ Err error }
+
+func (e *UserError) Error() string { return e.Err.Error() }
+func (e *UserError) Unwrap() error { return e.Err }
+
+func liesWithUser(err error) bool {
+	theirs := new(UserError)
+	return errors.As(err, &theirs)
+}
+
+// ofUser reports whether a layer is a user's, who may do to it as he likes.
+func ofUser(layer string) bool { return layer != "system" && layer != "secrets" }
+
 // encode makes a target of a layer's own data.
 func encode(layer, id, revision string, data any) (Target, error) {
 	b, err := json.Marshal(data)

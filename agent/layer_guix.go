@@ -97,6 +97,17 @@ func blame(err error) error {
 	return err
 }
 
+// ofHome sorts the errors of preparing a user's home: what is neither the commit's fault, nor the machine's or the network's, is
+// the user's, as a home that can't be read.
+func ofHome(err error) error {
+	bad, passing, full, waits := new(BadError), new(guix.TransientError), new(guix.SpaceError), new(guix.WaitError)
+	switch {
+	case err == nil, errors.Is(err, errAbsent), errors.As(err, &bad), errors.As(err, &passing), errors.As(err, &full), errors.As(err, &waits):
+		return err
+	}
+	return &UserError{err}
+}
+
 // forgive sorts the errors of a switch: only what is known to be nobody's fault is tried again.
 func forgive(err error) error {
 	if passing := new(guix.TransientError); errors.As(err, &passing) {
@@ -257,7 +268,8 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return Target{}, err
 	}
 	if rev.ID == baseline {
-		return l.asItIs(ctx, rev, tell)
+		t, err := l.asItIs(ctx, rev, tell)
+		return t, ofHome(err)
 	}
 	file, named := l.file(rev.Files)
 	if !named {
@@ -280,10 +292,10 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return home.Build(ctx, tree, root, watch)
 	})
 	if err != nil {
-		return Target{}, err
+		return Target{}, ofHome(err)
 	}
 	if err := l.CheckServices(ctx, item, file); err != nil {
-		return Target{}, blame(err)
+		return Target{}, ofHome(blame(err))
 	}
 	var leaves bool
 	if l.Self != "" {

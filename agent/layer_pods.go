@@ -29,7 +29,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if rev.ID == baseline {
 		live, err := l.Live(ctx)
 		if err != nil {
-			return Target{}, err
+			return Target{}, &UserError{err}
 		}
 		return encode("pods", "pods-"+live.ID(), baseline, live)
 	}
@@ -67,16 +67,24 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return Target{}, &BadError{Err: err}
 	}
 	if err != nil {
-		return Target{}, err
+		return Target{}, ofPodman(err)
 	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(Progress{Item: says}) })
 	if missing := new(manifests.ImageError); errors.As(err, &missing) {
 		return Target{}, &BadError{Err: err, Waits: missing.Waits}
 	}
 	if err != nil {
-		return Target{}, err
+		return Target{}, ofPodman(err)
 	}
 	return encode("pods", "pods-"+rendered.ID(), rev.ID, rendered)
+}
+
+// ofPodman tells what Podman doesn't do, which is its user's, from what a registry doesn't.
+func ofPodman(err error) error {
+	if broken := new(manifests.EngineError); errors.As(err, &broken) {
+		return &UserError{err}
+	}
+	return err
 }
 
 func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {

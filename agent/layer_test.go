@@ -343,6 +343,8 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 	for name, rev := range map[string]Revision{"a good pod": files(goodPod), "the baseline": {Revision: source.Revision{ID: baseline}}} {
 		if _, err := l.Prepare(t.Context(), rev, quiet); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), "Podman") {
 			t.Errorf("%s, without Podman: %v, want to hear of Podman, and nobody blamed", name, err)
+		} else if !liesWithUser(err) {
+			t.Errorf("%s, without Podman: %v is not its user's", name, err)
 		}
 	}
 }

@@ -135,23 +135,41 @@ func (c *conductor) recordUnknown(ctx context.Context, now time.Time) bool {
 	if len(unknown) == 0 || c.state.Rollout != nil || c.busy != "" {
 		return false
 	}
+	holds := false // a layer that can't be recorded for reasons that lie with its user holds only itself, after a while
+	for layer := range unknown {
+		holds = holds || !c.state.leftOut(layer)
+	}
 	if now.Before(c.recordAt) {
 		c.wakeAt(c.recordAt)
-		return true
+		return holds
 	}
 	j := job{unknown: unknown}
 	j.ID = baseline
 	if c.preparer.busy() {
-		return true // what is being prepared records them, too, or they are recorded after it
+		return holds // what is being prepared records them, too, or they are recorded after it
 	}
 	c.startPreparing(ctx, j)
-	return true
+	return holds
 }
 
 // takeAsItIs notes what was found of unknown layers.
 func (c *conductor) takeAsItIs(p prepared) error {
 	if err := c.adopt(p.baseline); err != nil {
 		return err
+	}
+	now := time.Now()
+	for layer, why := range p.without {
+		if c.unrecorded[layer].IsZero() {
+			c.unrecorded[layer] = now
+		}
+		if _, named := c.state.Prepared.Targets[layer]; named && !c.state.leftOut(layer) && c.outwaited(layer, c.unrecorded[layer], now) {
+			if err := c.leaveOut(layer, why.Error(), now); err != nil {
+				return err
+			}
+		}
+	}
+	if p.err == nil && len(p.without) > 0 {
+		p.err = errors.Join(slices.Collect(maps.Values(p.without))...)
 	}
 	switch {
 	case errors.Is(p.err, context.Canceled):

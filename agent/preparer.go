@@ -32,6 +32,7 @@ type preparer struct {
 	cancelled int // preparations in a row that a newer revision ended
 	epoch     int // preparations so far
 	done      sync.WaitGroup
+	hangs     hangs
 
 	gate sync.RWMutex // held by a preparation, or shared by those who drop what isn't needed
 }
@@ -41,6 +42,7 @@ type job struct {
 	source.Revision
 	unknown map[string]bool // layers to record as they are
 	plan    string          // the name of the proposal; empty: the newest revision
+	missing string          // the layer that the newest revision is deployed without, and that is prepared for itself
 	again   bool            // it was prepared before, and what it lacked, or its images, may be others now
 	parts   []Part          // of these layers alone; nil: of all
 	good    []string        // systems in the store that were good
@@ -56,9 +58,11 @@ type prepared struct {
 	revision source.Revision
 	plan     string
 	again    bool
+	missing  string
 	evaluate bool
 	targets  map[string]Target
 	baseline map[string]Target // layers that good had no target for, as they were
+	without  map[string]error  // layers that can't be prepared for now, for reasons that lie with a user
 	notes    []string          // on files that are left out, or do nothing yet
 	err      error
 }
@@ -94,7 +98,7 @@ func (p *preparer) start(ctx context.Context, j job) {
 	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, j)
-		result.plan, result.again, result.evaluate = j.plan, j.again, j.evaluate
+		result.plan, result.again, result.missing, result.evaluate = j.plan, j.again, j.missing, j.evaluate
 		p.results <- result
 		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
@@ -164,7 +168,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	p.gate.Lock()
 	defer p.gate.Unlock()
 	rev := j.Revision
-	result := prepared{revision: rev, baseline: map[string]Target{}}
+	result := prepared{revision: rev, baseline: map[string]Target{}, without: map[string]error{}}
 	repository, err := fs.FS(nothing), error(nil)
 	if rev.ID != baseline {
 		repository, err = p.files(ctx, rev.ID)
@@ -186,15 +190,17 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 			continue
 		}
 		now := Revision{Revision: source.Revision{ID: baseline}, Files: files, MayBuild: p.allowed(rev.ID)}
-		t, err := part.Layer.Prepare(ctx, now, p.tell(part.Name))
-		if errors.Is(err, errAbsent) {
-			continue
-		}
-		if err != nil {
+		t, err := p.attempt(ctx, part, now)
+		switch {
+		case errors.Is(err, errAbsent):
+		case liesWithUser(err) && ctx.Err() == nil:
+			result.without[part.Name] = fmt.Errorf("%s, as it is now: %w", part.Name, p.advised(ctx, part.Name, err))
+		case err != nil:
 			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
 			return result
+		default:
+			result.baseline[part.Name] = t
 		}
-		result.baseline[part.Name] = t
 	}
 	if rev.ID == baseline {
 		return result // that was all
@@ -218,30 +224,33 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	if j.parts != nil {
 		parts = j.parts
 	}
-	result.targets, err = p.targets(ctx, parts, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
+	parts = slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return result.without[part.Name] != nil })
+	result.targets, err = p.targets(ctx, parts, result.without, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
 	if err != nil {
 		result.err = inRepository(err, files.names())
 		return result
 	}
-	if len(result.targets) == 0 {
+	if len(result.targets) == 0 && len(result.without) == 0 && j.parts == nil {
 		result.err = &BadError{Err: errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
 	}
 	return result
 }
 
 // targets prepares all layers, one beside the other: a mistake in the YAML of pods is told at once, not after an hour of
-// building. The first that fails ends the others.
-func (p *preparer) targets(ctx context.Context, parts []Part, rev Revision) (map[string]Target, error) {
+// building. The first that fails ends the others, unless that lies with a user: then it is noted in without.
+func (p *preparer) targets(ctx context.Context, parts []Part, without map[string]error, rev Revision) (map[string]Target, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	made := make([]Target, len(parts))
+	made, theirs := make([]Target, len(parts)), make([]error, len(parts))
 	var layers sync.WaitGroup
 	for i, part := range parts {
 		layers.Go(func() {
-			t, err := part.Layer.Prepare(ctx, rev, p.tell(part.Name))
+			t, err := p.attempt(ctx, part, rev)
 			p.ended(part.Name)
 			switch {
 			case errors.Is(err, errAbsent):
+			case liesWithUser(err) && ctx.Err() == nil:
+				theirs[i] = p.advised(ctx, part.Name, err)
 			case err != nil:
 				fail(p.advised(ctx, part.Name, err))
 			default:
@@ -255,6 +264,9 @@ func (p *preparer) targets(ctx context.Context, parts []Part, rev Revision) (map
 	for i, part := range parts {
 		if made[i].ID != "" {
 			targets[part.Name] = made[i]
+		}
+		if theirs[i] != nil {
+			without[part.Name] = theirs[i]
 		}
 	}
 	return targets, context.Cause(ctx)

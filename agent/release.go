@@ -81,7 +81,7 @@ func (c *conductor) release(late []Part, targets []Target, i int) error {
 }
 
 // letGo has the layer let go, if others start something, and keeps what is left.
-func (k *keeper) letGo(life context.Context, o order) {
+func (k *keeper) letGo(life context.Context, o order) []report {
 	ctx := context.WithoutCancel(life)
 	r := report{layer: k.Name, released: true, left: k.target, at: time.Now()}
 	if take(ctx, o.before) {
@@ -89,11 +89,11 @@ func (k *keeper) letGo(life context.Context, o order) {
 		r.left, r.err = k.Layer.(releasing).Release(guix.For(ctx, o.revision), k.target, o.target)
 	}
 	if life.Err() != nil && r.err != nil {
-		return // what was cut short by that is done by the next life
+		return nil // what was cut short by that is done by the next life
 	}
 	k.target = r.left
 	crash.At("released." + k.Name)
-	k.reports <- r
+	return []report{r}
 }
 
 // noteReleased takes a keeper's word that its layer let go.
@@ -118,7 +118,7 @@ func (c *conductor) noteReleased(r report) error {
 		c.refuse(r)
 		return c.save()
 	}
-	return c.fail(r.err.Error(), r.err)
+	return c.failFor(r.layer, r.err.Error(), r.err)
 }
 
 // refuse notes that a layer wouldn't return.

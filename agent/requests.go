@@ -70,6 +70,10 @@ func (c *conductor) retry() error {
 	c.state.Later, c.state.Stuck, c.state.Reboot = nil, nil, nil
 	c.retryProposals()
 	c.state.overrule()
+	for layer, w := range c.state.Without {
+		w.Next, w.Attempts = time.Now(), 0
+		c.state.Without[layer] = w
+	}
 	if err := c.save(); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type State struct {
 	Suspended *api.Suspended  `json:"suspended,omitempty"`
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 
+	Without map[string]Without `json:"without,omitempty"` // layers that a revision is deployed without, for now
+
 	Incomplete *Incomplete `json:"incomplete,omitempty"` // good isn't well since a return
 	Cut        int         `json:"cut,omitempty"`        // soaks in a row that a newer revision cut short
 
@@ -142,6 +144,8 @@ type Later struct {
 	Next     time.Time `json:"next"`
 	WaitsFor []string  `json:"waitsFor,omitempty"` // substitutes of these
 	Taken    bool      `json:"taken,omitempty"`    // a switch found that somebody has what it needs, and no layer of it gives that up
+
+	Layers map[string]time.Time `json:"layers,omitempty"` // of users, for which it waits, though no commit is to blame: since when
 }
 
 // forward names the rollout; on the way back it has no name.
@@ -192,6 +196,7 @@ func (s State) clone() State {
 	s.Former = slices.Clone(s.Former)
 	s.Failed = slices.Clone(s.Failed)
 	s.Lost = maps.Clone(s.Lost)
+	s.Without = maps.Clone(s.Without)
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused, r.Released = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused), maps.Clone(r.Released)

@@ -56,7 +56,7 @@ func fullState() State {
 			Refused: map[string]string{"pods": "no"}, Released: map[string]bool{"pods": true},
 		},
 		Bad:       map[string]Bad{"b": {Reason: "died", At: at}},
-		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}},
+		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}, Layers: map[string]time.Time{"pods": at}},
 		MayBuild:  "c",
 		AtOnce:    "c",
 		Evaluate:  "c",
@@ -76,6 +76,7 @@ func fullState() State {
 		Moved:     []string{"home:podman: podman's own ~/.bashrc was put back"},
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
 		Collected: at,
+		Without:   map[string]Without{"pods": {Revision: "c", Why: "Podman doesn't answer", By: "ann", Since: at, Attempts: 1, Next: at}},
 
 		Cut:        1,
 		Incomplete: &Incomplete{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},

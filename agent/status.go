@@ -48,7 +48,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if seen.err == nil && len(seen.changes) == 0 && a.noSecrets(p, s.Current.Targets[p.Name]) {
 			continue
 		}
-		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" {
+		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" && !s.leftOut(p.Name) {
 			status.Notes = append(status.Notes, p.Name+": revision "+short(s.Prepared.Revision)+" doesn't name it; it is left alone")
 		}
 		if s.Good.Revision != "" && s.Good.Revision != baseline && s.Prepared.over(s.Current.over(s.Good)).Targets[p.Name] == "" {
@@ -66,9 +66,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		}
 	}
 	for _, o := range a.others() {
-		status.Others = append(status.Others, api.Other{PID: o.PID, User: o.Owner(), Since: o.Since, Runs: o.Runs})
+		status.Others = append(status.Others, api.Other{PID: o.PID, User: o.Owner(), Since: o.Since, Runs: o.Runs, Layer: a.holdsUp(o)})
 	}
-	if why := s.held(s.Prepared.over(s.Current.over(s.Good))); why == snap.because {
+	if why := s.held(s.next()); why == snap.because {
 		status.Held = why
 	}
 	status.Notes = append(status.Notes, movedAside(a.conductor.parts)...)
@@ -78,6 +78,10 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	status.Problems = append(status.Problems, snap.writing.problem(a.store.dir)...)
 	status.Problems = append(status.Problems, s.lostSays()...)
+	status.Without = s.tellWithout()
+	for _, w := range status.Without {
+		status.Problems = append(status.Problems, Problem{Layer: w.Layer, Subject: w.Layer, Says: w.String()})
+	}
 	for _, file := range a.setAside() {
 		status.Notes = append(status.Notes, "state: "+file+" made no sense and was set aside: the disk may be at fault; remove the file once you have looked at it")
 	}

@@ -62,7 +62,7 @@ func (c *conductor) verdict(now time.Time) error {
 	last, unseen, passing := now, false, false
 	for _, p := range c.parts {
 		id, current := c.state.Current.Targets[p.Name]
-		if !current || !c.judges(p.Name, id) {
+		if !current || !c.judges(p.Name, id) || c.state.leftOut(p.Name) {
 			continue
 		}
 		seen := c.seen[p.Name]
@@ -71,9 +71,13 @@ func (c *conductor) verdict(now time.Time) error {
 			continue
 		}
 		if seen.err != nil {
-			if since := c.unseen[p.Name]; now.Sub(since) > c.patience() {
+			since := c.unseen[p.Name]
+			switch waited := now.Sub(since) > c.patience(); {
+			case waited && (ofUser(p.Name) || seen.hangs) && id == c.state.Good.Targets[p.Name] && commitOf(r.To.Revision) == commitOf(c.state.Prepared.Revision):
+				return c.leaveOut(p.Name, fmt.Sprintf("it can't be looked at since %s: %v", since.UTC().Format(time.RFC3339), seen.err), now)
+			case waited:
 				err := fmt.Errorf("%s could not be looked at for %v: %w", p.Name, now.Sub(since).Round(time.Second), seen.err)
-				return c.fail(err.Error(), &TransientError{err})
+				return c.failFor(p.Name, err.Error(), &TransientError{err})
 			}
 			unseen = true
 			continue
@@ -142,13 +146,14 @@ func (r *Rollout) made() map[string][]Change {
 func (c *conductor) good() error {
 	r := c.state.Rollout
 	good := c.state.Current.over(c.state.Good)
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good), Moved: c.tellMoved()}); err != nil {
+	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good), Moved: c.tellMoved(), Without: c.state.withouts()}); err != nil {
 		return err
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
 	c.state.Good, c.state.Incomplete = good, nil // what was ill at the good revision before has a problem of its own
 	c.state.Rollout, c.state.Lost, c.state.Failed = nil, nil, nil
 	c.state.Later, c.state.Cut = nil, 0
+	maps.DeleteFunc(c.state.Without, func(layer string, _ Without) bool { return !c.state.leftOut(layer) })
 	c.log.Info("good", "revision", c.state.Good.Revision)
 	c.untidy = true
 	if err := c.save(); err != nil {
@@ -177,6 +182,17 @@ func (c *conductor) fail(reason string, err error) error {
 	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)
 	c.blame(r.To, reason)
 	return c.returnFor(r.To.Revision, reason)
+}
+
+// failFor is fail for what a layer did, or couldn't: if no commit is to blame, that layer mustn't hold the others for long. Who has
+// a port that it needs may be no user's program, and is waited for.
+func (c *conductor) failFor(layer, reason string, err error) error {
+	taken := new(TakenError)
+	if failed := c.fail(reason, err); failed != nil || c.state.Later == nil || !ofUser(layer) || errors.As(err, &taken) {
+		return failed
+	}
+	c.state.Later.suspect(layer, time.Now())
+	return c.save()
 }
 
 // returnFor turns the rollout round: all layers go to good.
@@ -313,6 +329,9 @@ func (c *conductor) problems() []Problem {
 // again is the next try of a revision, later each time.
 func (l *Later) again(revision, why string) *Later {
 	next := Later{Revision: revision, Why: why, Since: time.Now(), Attempts: 1}
+	if l != nil {
+		next.Layers = maps.Clone(l.Layers)
+	}
 	if l != nil && l.Revision == revision {
 		next.Since, next.Attempts, next.Taken = l.Since, l.Attempts+1, l.Taken
 	}

@@ -24,8 +24,7 @@ func wanted(s State, now time.Time) (Set, string) {
 	case s.Later != nil && s.Later.Revision == s.Prepared.Revision && now.Before(s.Later.Next):
 		return s.Current, "tried again later: " + s.Later.Why
 	}
-	// A layer that the revision doesn't name stays; one that a failure left unknown returns.
-	next := s.Prepared.over(s.Current.over(s.Good))
+	next := s.next()
 	if why := s.held(next); why != "" {
 		return s.Current, why
 	}

@@ -61,7 +61,7 @@ func (p *Podman) images(ctx context.Context, m *Manifests, live map[string]*live
 			}
 			found, err := p.inspectImage(ctx, i.Name)
 			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %s: %w", pod.File, i.Line, i.Field, err)
+				return nil, fmt.Errorf("%s:%d: %s: %w", pod.File, i.Line, i.Field, &EngineError{err})
 			}
 			here[i.Name] = found
 		}

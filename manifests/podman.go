@@ -135,6 +135,13 @@ func (e *SilentError) Error() string {
 
 func (e *SilentError) Unwrap() error { return e.Err }
 
+// An EngineError says that Podman itself doesn't do what it is asked, be it that it is broken, or that its user wants it so: no
+// revision, no registry and nothing else on the machine is to blame.
+type EngineError struct{ Err error }
+
+func (e *EngineError) Error() string { return e.Err.Error() }
+func (e *EngineError) Unwrap() error { return e.Err }
+
 // withLimit is a context with a deadline that a person can read.
 func withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))

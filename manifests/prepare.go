@@ -9,19 +9,19 @@ import (
 )
 
 // Prepare brings to the machine all that m needs, and disturbs nothing that runs: it pulls images and makes secrets. An
-// *ImageError blames the revision; any other error is worth another try.
+// *ImageError blames the revision, an *EngineError Podman; any other error is worth another try.
 func (p *Podman) Prepare(ctx context.Context, m *Manifests, revision string, tell func(string)) (Rendered, error) {
 	have, err := p.stock(ctx)
 	if err != nil {
-		return Rendered{}, err
+		return Rendered{}, &EngineError{err}
 	}
 	everything, err := p.listContainers(ctx)
 	if err != nil {
-		return Rendered{}, err
+		return Rendered{}, &EngineError{err}
 	}
 	live := p.sort(everything)
 	if err := p.learnWhose(ctx, live); err != nil {
-		return Rendered{}, err
+		return Rendered{}, &EngineError{err}
 	}
 	remaining := have.remaining(m, live)
 	if err := vacant(m, everything, live, remaining); err != nil {
@@ -47,7 +47,7 @@ func (p *Podman) Prepare(ctx context.Context, m *Manifests, revision string, tel
 		r.Claims = append(r.Claims, claim.Name)
 	}
 	if err := p.makeSecrets(ctx, secrets); err != nil {
-		return Rendered{}, err
+		return Rendered{}, &EngineError{err}
 	}
 	return r, nil
 }

@@ -40,7 +40,7 @@ func (e *PruneError) Error() string {
 func (p *Podman) Guard(ctx context.Context, m *Manifests, may []string) error {
 	have, err := p.stock(ctx)
 	if err != nil {
-		return err
+		return &EngineError{err}
 	}
 	return have.guard(m, may)
 }

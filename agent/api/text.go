@@ -86,7 +86,11 @@ func (s Status) Text() string {
 		row("waits", "%s", w)
 	}
 	for _, o := range s.Others {
-		row("beside", "%s of %s, process %d, for %s: no switch begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second))
+		whose := "no switch"
+		if o.Layer != "" {
+			whose = "no switch of " + o.Layer
+		}
+		row("beside", "%s of %s, process %d, for %s: %s begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second), whose)
 	}
 	for _, p := range s.Problems {
 		row("problem", "%s%s", p, lines(p.Details))
@@ -173,6 +177,9 @@ func HistoryText(all []Deployment) string {
 	for _, d := range slices.Backward(all) {
 		if d.Reason != "" {
 			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, strings.ReplaceAll(plain(d.Reason), "\n", "\n  "))
+		}
+		for _, layer := range slices.Sorted(maps.Keys(d.Without)) {
+			fmt.Fprintf(&b, "%s %s without %s: %s\n", Short(d.Revision), d.Outcome, plain(layer), strings.ReplaceAll(plain(d.Without[layer]), "\n", "\n  "))
 		}
 		for _, says := range d.Moved {
 			fmt.Fprintf(&b, "%s %s: %s\n", Short(d.Revision), d.Outcome, strings.ReplaceAll(plain(says), "\n", " "))

@@ -80,6 +80,8 @@ type Status struct {
 	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open
 	Notes     []string   `json:"notes,omitempty"`
 
+	Without []Without `json:"without,omitempty"` // layers that the newest revision is deployed without, for now
+
 	Waits []Wait `json:"waits,omitempty"` // of layers at work, if an answer takes long
 
 	Incomplete string `json:"incomplete,omitempty"` // what isn't well since the last roll-back
@@ -191,12 +193,31 @@ func (w Wait) String() string {
 	return fmt.Sprintf("%s: for %s, since %s", w.Layer, w.For, ago(w.Since))
 }
 
+// A Without is a layer that a revision is deployed without, for reasons that lie with a user, or as somebody asked.
+type Without struct {
+	Layer    string    `json:"layer"`
+	Revision string    `json:"revision"` // the commit
+	Why      string    `json:"why"`
+	By       string    `json:"by,omitempty"` // who asked for it
+	Since    time.Time `json:"since"`
+	Next     time.Time `json:"next,omitzero"` // when it is tried again; none: with the next commit, or `collie retry`
+}
+
+func (w Without) String() string {
+	next := "by itself at " + w.Next.Local().Format(time.DateTime)
+	if w.Next.IsZero() {
+		next = "with the next commit, or by `collie retry`"
+	}
+	return fmt.Sprintf("left out of revision %s since %s, and tried again %s: %s", Short(w.Revision), w.Since.Local().Format(time.DateTime), next, w.Why)
+}
+
 // An Other is a guix that someone else runs, for which a switch waits.
 type Other struct {
 	PID   int       `json:"pid"`
 	User  string    `json:"user"`
 	Since time.Time `json:"since"`
 	Runs  string    `json:"runs"`
+	Layer string    `json:"layer,omitempty"` // the one whose switch waits for it; none: each
 }
 
 // A Pod is one pod of the current revision.
@@ -366,6 +387,7 @@ type Deployment struct {
 	Because  string        `json:"because,omitempty"`
 
 	Changes     map[string][]Change `json:"changes,omitempty"`     // what the switch changed, or began to, by layer
+	Without     map[string]string   `json:"without,omitempty"`     // layers that it is good without, with the reasons
 	Images      map[string]string   `json:"images,omitempty"`      // digests of the registries' manifests, by the names that its pods have for them
 	Moved       []string            `json:"moved,omitempty"`       // files of users' own that its switch moved, and where each is
 	Generations map[string]int      `json:"generations,omitempty"` // where it ended, of system and homes, as long as Guix has them

@@ -17,6 +17,7 @@ const Long = 5 * time.Second
 type Board struct {
 	mu   sync.Mutex
 	open map[*question]bool
+	last time.Time // when the last answer came
 }
 
 type question struct {
@@ -46,7 +47,22 @@ func For(ctx context.Context, whom string) (answered func()) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.open, q)
+		b.last = time.Now()
 	}
+}
+
+// Mute is for how long work that began at since has asked nobody and been answered by nobody: whoever is at work has a question
+// open, or is held by something that has no deadline, as a system call.
+func (b *Board) Mute(since time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.open) > 0 {
+		return 0
+	}
+	if b.last.After(since) {
+		since = b.last
+	}
+	return time.Since(since)
 }
 
 // Whom is who has been asked for long without an answer, and since when; nobody if there is none. Of several it is the one that

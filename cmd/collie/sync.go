@@ -108,8 +108,17 @@ func (c *cli) wait(ctx context.Context) error {
 	case !isGood(s):
 		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
 	}
-	fmt.Fprintf(c.out, "revision %s is good\n", api.Short(s.Revisions.Good))
+	fmt.Fprintf(c.out, "revision %s is good%s\n", api.Short(s.Revisions.Good), without(s))
 	return nil
+}
+
+// without says which layers a verdict isn't about.
+func without(s api.Status) string {
+	var text string
+	for _, w := range s.Without {
+		text += fmt.Sprintf("; without %s: %s", w.Layer, w.Why)
+	}
+	return text
 }
 
 func isGood(s api.Status) bool {
