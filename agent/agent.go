@@ -41,7 +41,8 @@ type Agent struct {
 	own       selfOwner    // nil: there is neither the system nor a home that may have the agent's own service
 	pods      podLister    // nil: no pods
 	refused   *refused
-	unmade    bool // the state folder couldn't be made, or taken, at the start
+	planning  hangs // layers whose plan doesn't end
+	unmade    bool  // the state folder couldn't be made, or taken, at the start
 }
 
 type podLister interface {

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
+	"example.org/collie/agent/waits"
 )
 
 // A proposal is the newest commit of a branch plan/NAME. It is prepared as any revision is, so that its plan can be looked
@@ -135,6 +137,13 @@ func (c *conductor) takeProposal(r prepared) error {
 		p.Later = p.Later.again(p.Revision.ID, r.err.Error())
 		p.Later.WaitsFor = waitsFor(r.err)
 		c.log.Warn("preparing a plan is tried again later", "plan", r.plan, "at", p.Later.Next, "err", r.err)
+	case len(r.without) > 0:
+		var whys []string
+		for _, layer := range slices.Sorted(maps.Keys(r.without)) {
+			whys = append(whys, layer+": "+r.without[layer].Error())
+		}
+		p.Later = p.Later.again(p.Revision.ID, strings.Join(whys, "\n"))
+		c.log.Warn("preparing a plan is tried again later", "plan", r.plan, "at", p.Later.Next, "err", p.Later.Why)
 	default:
 		p.Later, p.Targets = nil, map[string]string{}
 		for layer, t := range r.targets {
@@ -222,30 +231,61 @@ func (a *Agent) proposal(ctx context.Context, s State, name string) (api.Plan, e
 	return plan, err
 }
 
-// changes are what a switch to the targets would change now, by layer.
+// planLimit is how long a layer has to say what a switch would change.
+const planLimit = 20 * time.Second
+
+func forAPlan(took, _ time.Duration) bool { return took >= planLimit+lookMoment }
+
+// changes are what a switch to the targets would change now, by layer. One that can't say it holds up no other.
 func (a *Agent) changes(ctx context.Context, targets map[string]string) ([]api.PlanLayer, error) {
-	layers, now := []api.PlanLayer{}, a.conductor.look().state
-	for _, p := range a.conductor.parts {
-		id := targets[p.Name]
-		if id == "" {
-			continue
-		}
-		t, err := a.store.target(p.Name, id)
-		if err != nil {
-			return layers, err
-		}
-		live, err := a.store.target(p.Name, now.Current.Targets[p.Name])
-		if err != nil {
-			live = Target{} // nothing was deployed to it yet, or it is being switched
-		}
-		changes, err := p.plan(ctx, live, t)
-		if err != nil {
-			return layers, err
-		}
-		changes = append(now.takesBack(p.Name, id), changes...)
-		layers = append(layers, api.PlanLayer{Name: p.Name, Changes: changes, Work: workOf(t)})
+	now := a.conductor.look().state
+	parts := slices.DeleteFunc(slices.Clone(a.conductor.parts), func(p Part) bool { return targets[p.Name] == "" })
+	all, errs := make([]api.PlanLayer, len(parts)), make([]error, len(parts))
+	var asked sync.WaitGroup
+	for i, p := range parts {
+		asked.Go(func() { all[i], errs[i] = a.change(ctx, now, p, targets[p.Name]) })
 	}
-	return layers, nil
+	asked.Wait()
+	return all, errors.Join(errs...)
+}
+
+// change is what a switch of one layer would change.
+func (a *Agent) change(ctx context.Context, now State, p Part, id string) (api.PlanLayer, error) {
+	says := api.PlanLayer{Name: p.Name}
+	t, err := a.store.target(p.Name, id)
+	if err != nil {
+		return says, err
+	}
+	live, err := a.store.target(p.Name, now.Current.Targets[p.Name])
+	if err != nil {
+		live = Target{} // nothing was deployed to it yet, or it is being switched
+	}
+	says.Changes, says.Work = now.takesBack(p.Name, id), workOf(t)
+	changes, err := a.planning.ask(ctx, p, live, t)
+	if err != nil {
+		says.Unknown = err.Error()
+	}
+	says.Changes = append(says.Changes, changes...)
+	return says, nil
+}
+
+// ask has a layer say what a switch would change, in time.
+func (hs *hangs) ask(ctx context.Context, p Part, live, t Target) ([]Change, error) {
+	if h := hs.of(p.Name); h != nil {
+		return nil, h.err()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, planLimit, fmt.Errorf("no answer within %v", planLimit))
+	defer cancel()
+	var (
+		at      waits.Board
+		changes []Change
+		err     error
+	)
+	if h := inTime(ctx, "a plan", &at, forAPlan, func() { changes, err = p.plan(at.On(ctx), live, t) }); h != nil {
+		hs.add(p.Name, h)
+		return nil, h.err()
+	}
+	return changes, err
 }
 
 // fault is why a proposal can't be deployed as it is.

@@ -300,3 +300,62 @@ func TestAUsersGuixHoldsThatHome(t *testing.T) {
 		})
 	}
 }
+
+// A layer that hangs holds no plan: the others are told, and no second goroutine waits for it.
+func TestAPlanGoesWithoutALayerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		begin, end, count := w.hangs("diff")
+		w.start()
+		a := w.agentOf(t)
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.good("a")
+		w.propose("try b system=2 pods=2")
+		pass(time.Minute)
+		begin()
+		before := count()
+		for range 2 {
+			asked := time.Now()
+			p := w.plan(a, "try")
+			if took := time.Since(asked); took > planLimit+2*lookMoment {
+				t.Errorf("the plan took %v", took)
+			}
+			if len(p.Layers) != 2 || len(p.Layers[0].Changes) != 1 || p.Layers[0].Unknown != "" {
+				t.Errorf("plan %+v, want that of the system", p)
+			}
+			if got := p.Unknown(); len(got) != 1 || got[0] != "pods" || !strings.Contains(p.Text(), "pods: what would change isn't known: a plan that began ") {
+				t.Errorf("unknown %q, and the plan says:\n%s", got, p.Text())
+			}
+		}
+		if got := count() - before; got > 2 { // of the keeper's look, and of one plan
+			t.Errorf("%d goroutines hang", got)
+		}
+		end()
+		pass(time.Minute)
+		if p := w.plan(a, "try"); len(p.Unknown()) > 0 || len(p.Layers[1].Changes) != 1 {
+			t.Errorf("plan %+v once nothing hangs", p)
+		}
+		w.stop()
+	})
+}
+
+// A proposal isn't shown without the layer that can't be prepared: its plan says why it waits.
+func TestAPlanWaitsForALayerThatIsBroken(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		w.layers[2].set(func(l *fakeLayer) { l.breaks = true })
+		w.propose("try b system=2 pods=2")
+		pass(time.Minute)
+		if p := w.plan(a, "try").Preparing; p == nil || p.Error != "pods: pods is broken" {
+			t.Errorf("preparing %+v", p)
+		}
+		w.layers[2].set(func(l *fakeLayer) { l.breaks = false })
+		pass(retryMost)
+		if p := w.plan(a, "try"); p.Preparing != nil || len(p.Layers) != 2 {
+			t.Errorf("plan %+v once nothing is broken", p)
+		}
+	})
+}

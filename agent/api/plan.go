@@ -38,7 +38,9 @@ func (p Plan) Text() string {
 func (p Plan) layersText() string {
 	var b strings.Builder
 	for _, l := range p.Layers {
-		if len(l.Changes) == 0 {
+		if l.Unknown != "" {
+			fmt.Fprintf(&b, "%s: what would change isn't known: %s\n", l.Name, strings.ReplaceAll(plain(l.Unknown), "\n", "\n  "))
+		} else if len(l.Changes) == 0 {
 			fmt.Fprintf(&b, "%s: nothing\n", l.Name)
 		}
 		for _, c := range costs {

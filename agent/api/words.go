@@ -346,7 +346,8 @@ const (
 type PlanLayer struct {
 	Name    string   `json:"name"`
 	Changes []Change `json:"changes"`
-	Work    Work     `json:"work,omitzero"` // what there was to do, to prepare it
+	Work    Work     `json:"work,omitzero"`     // what there was to do, to prepare it
+	Unknown string   `json:"unknown,omitempty"` // why not all that would change is known
 }
 
 // Work is what Guix had to build and download.
@@ -365,6 +366,16 @@ func (p Plan) Pending() bool {
 	return slices.ContainsFunc(p.Layers, func(l PlanLayer) bool {
 		return slices.ContainsFunc(l.Changes, func(c Change) bool { return !c.Waits })
 	})
+}
+
+// Unknown names the layers of which not all that would change is known.
+func (p Plan) Unknown() (layers []string) {
+	for _, l := range p.Layers {
+		if l.Unknown != "" {
+			layers = append(layers, l.Name)
+		}
+	}
+	return layers
 }
 
 // Restarted is how a restart went that somebody asked for.

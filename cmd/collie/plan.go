@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,8 @@ func planCmd(c *cli) *cobra.Command {
 				return fmt.Errorf("plan %s isn't prepared yet, so what it changes isn't known: --wait waits for it", p.Name)
 			case exitCode && p.Pending():
 				return &exitError{code: exitPending}
+			case exitCode && len(p.Unknown()) > 0:
+				return fmt.Errorf("what would change isn't known of %s", strings.Join(p.Unknown(), ", "))
 			}
 			return nil
 		},
