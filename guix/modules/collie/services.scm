@@ -815,12 +815,12 @@ directory of CONFIG's user."
 
 (define (as-user user)
   "Return a gexp of the keyword arguments with which Shepherd's procedures run
-a program of Podman as USER."
+a program of Podman as USER.  Its supplementary groups aren't among them:
+'spawn-command' takes none."
   #~(let ((account (getpwnam #$user)))
       (list #:user #$user
             ;; Without it the program keeps root's.
             #:group (group:name (getgrgid (passwd:gid account)))
-            #:supplementary-groups '("cgroup")
             #:directory (passwd:dir account)
             #:environment-variables
             (user-environment-variables
@@ -880,6 +880,7 @@ a program of Podman as USER."
                                    #:name "podman"
                                    #:socket-directory-permissions #o700))
                             #:log-file "/var/log/podman-api.log"
+                            #:supplementary-groups '("cgroup")
                             #$(as-user user))
                      args)))
    (stop #~(make-systemd-destructor))
@@ -910,6 +911,7 @@ a program of Podman as USER."
                                    #:name "forward"
                                    #:socket-directory-permissions #o700))
                             #:log-file "/var/log/collie-forward.log"
+                            #:supplementary-groups '("cgroup")
                             #$(as-user user))
                      args)))
    (stop #~(make-systemd-destructor))
@@ -923,13 +925,16 @@ down."
    (documentation "Stop the user's pods before the machine goes down.")
    (provision '(podman-pods))
    ;; Not `podman-api': to restart that must not stop the pods.
-   (requirement %podman-requirement)
+   ;; What requires `user-processes' is stopped before that ends all.
+   (requirement (cons 'user-processes %podman-requirement))
    (start #~(const #t))
    ;; Without it the pods' processes get what `user-processes' gives to all:
    ;; SIGTERM, 4 seconds, SIGKILL.  A configuration without Collie unloads
    ;; this service, too, perhaps without the user: the pods go on then.
    (stop #~(lambda _
              (when (eq? 'stopping (service-status (lookup-service 'root)))
+               ;; The agent would start the pods again.
+               (and=> (lookup-service 'collie) stop-service)
                (apply spawn-command
                       (list #$(file-append podman "/bin/podman")
                             "stop" "--all"
