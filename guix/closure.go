@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -264,5 +265,8 @@ func grown(was, is map[string]int64) Detail {
 
 func magnitude(n int64) int64 { return max(n, -n) }
 
-// signed is a number of bytes in MiB, which is precise enough for a disk.
-func signed(bytes int64) string { return fmt.Sprintf("%+.1f MiB", float64(bytes)/(1<<20)) }
+// signed is a number of bytes in MiB, which is precise enough for a disk. A few bytes less are +0.0 MiB, as a few more are.
+func signed(bytes int64) string {
+	mib := math.Round(float64(bytes)*10/(1<<20)) / 10
+	return fmt.Sprintf("%+.1f MiB", mib+0) // -0 and 0 are 0
+}

@@ -99,6 +99,16 @@ func TestGrowthOfTheClosure(t *testing.T) {
 	}
 }
 
+func TestSizesHaveASign(t *testing.T) {
+	for bytes, want := range map[int64]string{
+		0: "+0.0 MiB", -1: "+0.0 MiB", 1: "+0.0 MiB", -52_000: "+0.0 MiB", -53_000: "-0.1 MiB", 53_000: "+0.1 MiB", -3 << 20: "-3.0 MiB",
+	} {
+		if got := signed(bytes); got != want {
+			t.Errorf("%d bytes are %q, want %q", bytes, got, want)
+		}
+	}
+}
+
 // A plan does without, where the daemon isn't there or isn't one.
 func TestGrowthIsNotKnown(t *testing.T) {
 	item := "/gnu/store/" + strings.Repeat("a", 32) + "-system"
