@@ -10,6 +10,9 @@ import (
 // accept takes a commit that the source refuses, as it doesn't descend from the accepted one. That is written into the journal
 // and done, or neither: from then on what is new must descend from it.
 func (a *Agent) accept(ctx context.Context, id string) (api.Synced, error) {
+	if err := a.closed(); err != nil {
+		return api.Synced{}, err
+	}
 	rev, err := a.source.Accept(ctx, id, func(rev, instead source.Revision, step func() error) error {
 		// It isn't given up halfway: nobody would know then whether the step was done.
 		return a.conductor.ask(context.WithoutCancel(ctx), func() error {

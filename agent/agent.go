@@ -43,6 +43,7 @@ type Agent struct {
 	refused   *refused
 	planning  hangs // layers whose plan doesn't end
 	unmade    bool  // the state folder couldn't be made, or taken, at the start
+	unread    []unread
 }
 
 type podLister interface {
@@ -69,20 +70,18 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 			a.lock.Close()
 		}
 	}()
-	state, aside, err := a.store.load()
-	if failedToWrite(err) {
-		log.Error("the state makes no sense, and the machine is taken as it is", "err", err)
-	} else if err != nil {
-		return nil, err
-	}
-	if aside != "" {
-		log.Error("the state makes no sense and is set aside; the machine is taken as it is", "file", aside)
-	}
+	var state State
+	a.mustRead("what is suspended, which revisions are bad, and what was good", func() (err error) {
+		state, err = a.store.load()
+		return err
+	})
 	if id := state.Newest.ID; id != "" && !source.IsCommit(id) {
 		log.Error("the newest revision in the state is no commit; the repository is asked for it", "revision", id)
 		state.Newest = source.Revision{}
 	}
-	if err := a.nameHost(&state); err != nil {
+	if len(a.unread) > 0 {
+		state.Host = a.unreadHost()
+	} else if err := a.nameHost(&state); err != nil {
 		return nil, err
 	}
 	journal, err := openJournal(a.journalFile())
@@ -102,7 +101,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		return nil, err
 	}
 	a.conductor = newConductor(parts, time.Duration(cfg.Soak), a.store, journal, state, log)
-	a.conductor.writing.unsaved = true
+	a.conductor.writing.unsaved, a.conductor.closed = true, a.closed()
 	a.conductor.present = a.present
 	a.conductor.preparer.files = a.source.Tree
 	a.conductor.preparer.export = a.export
@@ -161,15 +160,23 @@ func (a *Agent) Run(ctx context.Context) error {
 	var pushes sync.WaitGroup
 	pushes.Go(func() { a.servePushes(service) })
 	go func() {
+		if len(a.unread) > 0 { // what a commit must descend from may be in what can't be read
+			followed <- nil
+			return
+		}
 		err := a.source.Run(ctx, a.offer)
 		if err != nil && ctx.Err() == nil {
 			stop() // without a source there is nothing to do
 		}
 		followed <- err
 	}()
-	err = a.conductor.run(ctx)
+	if len(a.unread) > 0 {
+		err = a.awaitState(ctx)
+	} else {
+		err = a.conductor.run(ctx)
+	}
 	left, reboots := errors.Is(err, errLeft), errors.Is(err, errReboots)
-	if left || reboots || errors.Is(err, errReplaced) {
+	if left || reboots || errors.Is(err, errReplaced) || errors.Is(err, errReadable) {
 		a.log.Info(err.Error())
 		err = nil
 	}
@@ -452,6 +459,9 @@ func (a *Agent) retry() error {
 
 // sync polls now and tells the newest accepted revision, once the conductor knows it.
 func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
+	if err := a.closed(); err != nil {
+		return api.Synced{}, err
+	}
 	rev, err := a.source.Poll(ctx)
 	if err != nil {
 		return api.Synced{}, err

@@ -22,7 +22,7 @@ func movedAside(parts []Part) []string {
 			}
 		}
 	}
-	return all
+	return boundedLines(all)
 }
 
 // tellMoved notes, for a rollout that ends, what it moved: the status tells it until the next begins.

@@ -32,6 +32,7 @@ type conductor struct {
 	calls    chan func()   // of the control socket, run here
 	answers  []func()      // to calls, given once status tells what they did
 	gone     chan struct{} // closed when no call is taken any more
+	closed   error         // why it takes none at all; nil: it does
 
 	state    State
 	busy     string            // the layer that is being switched

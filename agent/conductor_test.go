@@ -252,7 +252,7 @@ const testSoak = 30 * time.Second
 func (w *world) start() {
 	w.t.Helper()
 	st := store{dir: w.dir, replace: w.replace}
-	state, _, err := st.load()
+	state, err := st.load()
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -100,6 +100,9 @@ func checkControl(_ context.Context, m *machine) (string, error) {
 	return socket, nil
 }
 
+// putBack is what to do about a file of the state that can't be read.
+const putBack = "put back a copy of that file, or move it away: until then nothing is deployed"
+
 func checkState(_ context.Context, m *machine) (string, error) {
 	dir := m.at(m.cfg.State)
 	if _, err := m.owned(dir, 0o022); errors.Is(err, fs.ErrNotExist) {
@@ -119,6 +122,13 @@ func checkState(_ context.Context, m *machine) (string, error) {
 		if _, err := m.owned(filepath.Join(dir, e.Name()), never); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
+	}
+	_, err = store{dir: dir}.load()
+	if err == nil {
+		err = manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime))).Remember(filepath.Join(dir, jobsFile)) // reads it only
+	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return "", ill(putBack, "%s", err)
 	}
 	return dir, nil
 }
@@ -504,7 +514,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 func checkVolumes(ctx context.Context, m *machine) (string, error) {
 	p := manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
 	if err := p.ReadInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
-		return "", risk("the agent writes another at its next switch", "%s", err)
+		return "", ill(putBack, "%s", err)
 	}
 	unused, err := p.Unused(ctx)
 	switch {

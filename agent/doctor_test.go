@@ -329,7 +329,9 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		{"linger", func(p *patient) { p.remove("/var/lib/elogind/linger/ann") }, levelFail, "there is no /var/lib/elogind/linger/ann", "touch /var/lib/elogind/linger/ann"},
 		{"podman", func(p *patient) { p.remove("/run/collie/podman/ann.sock") }, levelFail, "doesn't answer", "herd restart podman-api"},
 		{"podman", func(p *patient) { p.mode("/run/collie/podman", 0o755) }, levelFail, "has mode 755", "chmod 700 "},
-		{"volumes", func(p *patient) { p.write("/var/lib/collie/inventory.json", "{", 0o600) }, levelWarn, "makes no sense", "next switch"},
+		{"state", func(p *patient) { p.write("/var/lib/collie/state.json", "{", 0o600) }, levelFail, "makes no sense", "put back a copy"},
+		{"state", func(p *patient) { p.write("/var/lib/collie/jobs.json", "{", 0o600) }, levelFail, "makes no sense", "put back a copy"},
+		{"volumes", func(p *patient) { p.write("/var/lib/collie/inventory.json", "{", 0o600) }, levelFail, "makes no sense", "put back a copy"},
 		{"forwarder", func(p *patient) { p.remove("/run/collie/podman/forward.sock") }, levelWarn, "doesn't answer", "herd start collie-forward"},
 		{"forwarder", func(p *patient) {
 			p.remove("/run/collie/podman/forward.sock")

@@ -308,7 +308,7 @@ func (k *keeper) heal(ctx context.Context, r *report) {
 	k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes, "woken", k.woken)
 	if heavy {
 		r.healing = reasonOf(*r)
-		k.reports <- *r
+		k.reports <- bounded(*r)
 		k.failed++
 		k.next = time.Now().Add(min(retryFirst<<min(k.failed-1, 10), retryMost))
 	}
@@ -365,7 +365,7 @@ func asText(others []other) []string {
 	for _, o := range others {
 		all = append(all, o.says)
 	}
-	return all
+	return boundedLines(all)
 }
 
 // clashing are the others, by whose switch waits for them.

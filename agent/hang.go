@@ -186,7 +186,7 @@ func (p *preparer) attempt(ctx context.Context, part Part, rev Revision) (Target
 		p.hangs.add(part.Name, h)
 		return Target{}, &UserError{h.err()}
 	}
-	return t, err
+	return t, boundedError(err)
 }
 
 // waitFor waits for work beside that is to end, though not for work that hangs.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,7 +73,8 @@ type Entry struct {
 }
 
 const (
-	journalLimit = 4 << 20 // bytes: then all but the newest half of it goes
+	journalLimit = 4 << 20   // bytes: then all but the newest half of it goes
+	mostEntry    = 256 << 10 // bytes of a line: readers have the last MiB
 )
 
 // A journal is a file of JSON lines, each fsynced. It is never longer than journalLimit and one line.
@@ -170,6 +172,10 @@ func tail(name string, most int64) ([]byte, error) {
 // write adds an entry, or nothing at all.
 func (j *journal) write(e Entry) error {
 	text, err := json.Marshal(e)
+	if err == nil && len(text) > mostEntry {
+		text, err = json.Marshal(Entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: cut(e.Author, mostText), Subject: cut(e.Subject, mostText),
+			Because: strings.TrimSpace(cut(e.Because, mostError) + fmt.Sprintf(" (this entry had %d bytes: only its beginning is kept)", len(text)))})
+	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

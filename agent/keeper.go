@@ -178,7 +178,7 @@ func (k *keeper) carryOut(life context.Context, o order) {
 	h := inTime(life, o.does(), &k.waits, forASwitch, func() { done = k.obey(life, o) })
 	if h == nil {
 		for _, r := range done {
-			k.reports <- r
+			k.reports <- bounded(r)
 		}
 		return
 	}
@@ -205,7 +205,7 @@ func (k *keeper) lookInTime(life context.Context) report {
 		k.goOn(life, h, target, about)
 		return report{err: errHangs}
 	}
-	k.reports <- r
+	k.reports <- bounded(r)
 	return r
 }
 
@@ -360,7 +360,7 @@ func (k *keeper) repair(ctx context.Context, r *report) {
 	for i := range before.problems {
 		before.problems[i].Layer = k.Name
 	}
-	k.reports <- before
+	k.reports <- bounded(before)
 	if err := l.Repair(context.WithoutCancel(ctx)); err != nil {
 		k.log.Error("not repaired", "layer", k.Name, "err", err)
 		r.healing = "" // it is a problem, until it is

@@ -157,7 +157,7 @@ func TestTheAgentEndsForItsNewDefinitionOnceAllIsQuiet(t *testing.T) {
 				if err := ended(); !errors.Is(err, errReplaced) {
 					t.Errorf("it ended with %v, state %+v", err, w.state())
 				}
-				s, _, err := store{dir: w.dir}.load()
+				s, err := store{dir: w.dir}.load()
 				if err != nil || s.Good.Revision != row.good || s.Rollout != nil {
 					t.Errorf("it ended with the state %+v (%v)", s, err)
 				}

@@ -20,7 +20,7 @@ import (
 //	any of it, while the agent runs        it is written again, as the conductor has in memory what it needs
 //	the target of what was only prepared   it is prepared again
 //	the target of current or good          the layer is taken as it is, at once; a problem says so until a revision is good
-//	the state                              the same for all layers
+//	the state, which isn't there           the same for all layers; one that can't be read stops all (unread.go)
 //
 // In none of these cases is anything removed of the layer until a revision is good.
 

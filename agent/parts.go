@@ -23,6 +23,7 @@ const (
 	podmanService  = "podman-api"
 	forwardService = "collie-forward"
 	inventoryFile  = "inventory.json" // of pods, in the state folder
+	jobsFile       = "jobs.json"
 )
 
 // parts makes the layers that the configuration names, in the order of their switches.
@@ -67,12 +68,8 @@ func (a *Agent) parts() ([]Part, error) {
 		if _, err := secrets.Open(pods.keys); err != nil { // whoever needs it says so again
 			a.log.Error(err.Error())
 		}
-		if err := pods.TakeInventory(in(inventoryFile)); err != nil {
-			a.log.Error(err.Error())
-		}
-		if err := pods.Remember(in("jobs.json")); err != nil {
-			a.log.Error(err.Error())
-		}
+		a.mustRead("which pods and claims a commit may not remove", func() error { return pods.TakeInventory(in(inventoryFile)) })
+		a.mustRead("which Jobs ran", func() error { return pods.Remember(in(jobsFile)) })
 		pods.Rules = manifests.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
 			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
 		pods.Account = func() (manifests.Account, error) {

@@ -169,6 +169,9 @@ func (c *conductor) retryProposals() {
 
 // plan tells what waits, or what the proposal of that name would change.
 func (a *Agent) plan(ctx context.Context, name string) (api.Plan, error) {
+	if err := a.closed(); err != nil {
+		return api.Plan{}, err
+	}
 	snap := a.conductor.look()
 	if name != "" {
 		return a.proposal(ctx, snap.state, name)
@@ -263,9 +266,9 @@ func (a *Agent) change(ctx context.Context, now State, p Part, id string) (api.P
 	says.Changes, says.Work = now.takesBack(p.Name, id), workOf(t)
 	changes, err := a.planning.ask(ctx, p, live, t)
 	if err != nil {
-		says.Unknown = err.Error()
+		says.Unknown = boundedError(err).Error()
 	}
-	says.Changes = append(says.Changes, changes...)
+	says.Changes = append(says.Changes, boundedChanges(changes, mostPlanned, mostPlannedBytes)...)
 	return says, nil
 }
 

@@ -98,7 +98,7 @@ func (p *preparer) start(ctx context.Context, j job) {
 	p.epoch++
 	p.done.Go(func() {
 		result := p.prepare(ctx, j)
-		result.plan, result.again, result.missing, result.evaluate = j.plan, j.again, j.missing, j.evaluate
+		result.plan, result.again, result.missing, result.evaluate, result.err = j.plan, j.again, j.missing, j.evaluate, boundedError(result.err)
 		p.results <- result
 		debug.FreeOSMemory() // a repository may have many thousand files; all that is known of them is garbage now
 	})
@@ -194,7 +194,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 		switch {
 		case errors.Is(err, errAbsent):
 		case liesWithUser(err) && ctx.Err() == nil:
-			result.without[part.Name] = fmt.Errorf("%s, as it is now: %w", part.Name, p.advised(ctx, part.Name, err))
+			result.without[part.Name] = fmt.Errorf("%s, as it is now: %w", part.Name, boundedError(p.advised(ctx, part.Name, err)))
 		case err != nil:
 			result.err = fmt.Errorf("%s, as it is now: %w", part.Name, err)
 			return result

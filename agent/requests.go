@@ -18,6 +18,9 @@ func (c *conductor) publish() {
 
 // ask runs f on the conductor's own goroutine, and returns once status tells what it did.
 func (c *conductor) ask(ctx context.Context, f func() error) error {
+	if c.closed != nil {
+		return c.closed
+	}
 	done := make(chan error, 1)
 	call := func() {
 		err := c.try(f)

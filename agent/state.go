@@ -246,34 +246,30 @@ type unwrittenError struct{ err error }
 func (e *unwrittenError) Error() string { return e.err.Error() }
 func (e *unwrittenError) Unwrap() error { return e.err }
 
-// load reads the state. One that isn't there is new, and one that makes no sense is set aside: the machine is then
-// adopted as it is. aside names that file. The error is an *unwrittenError where it can't be set aside.
-func (st store) load() (s State, aside string, err error) {
-	s, err = statefile.Read[State](st.stateFile())
-	senseless := new(statefile.SenselessError)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return State{}, "", nil
-	case errors.As(err, &senseless):
-		if aside, err = statefile.SetAside(st.stateFile()); err != nil {
-			return State{}, "", &unwrittenError{err}
-		}
+// load reads the state, and changes nothing. One that isn't there is new: the machine is then adopted as it is. With an error
+// nobody knows what it was, and nothing may be deployed.
+func (st store) load() (State, error) {
+	s, err := statefile.Read[State](st.stateFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, nil
+	}
+	if err == nil {
+		err = st.dropLost(&s)
 	}
 	if err != nil {
-		return State{}, "", fmt.Errorf("state: %w", err)
+		return State{}, fmt.Errorf("state: %w", err)
 	}
-	if aside != "" {
-		return State{}, aside, nil
-	}
-	st.dropLost(&s)
-	return s, "", nil
+	return s, nil
 }
 
 // dropLost takes out of s what its targets are gone of, or make no sense: that can't be switched to, and what is missing is
-// made again, or taken from the machine as it is. Nothing is removed for it.
-func (st store) dropLost(s *State) {
+// made again, or taken from the machine as it is. Nothing is removed for it. The error says which target a fault of the disk hides.
+func (st store) dropLost(s *State) (hidden error) {
 	gone := func(layer, id string) bool {
 		_, err := st.target(layer, id)
+		if of := new(fs.PathError); errors.As(err, &of) && !errors.Is(err, fs.ErrNotExist) {
+			hidden = err
+		}
 		return err != nil
 	}
 	anyGone := func(targets map[string]string) bool {
@@ -308,6 +304,7 @@ func (st store) dropLost(s *State) {
 	if s.Rollout != nil && anyGone(s.Rollout.To.Targets) {
 		s.Rollout = nil
 	}
+	return hidden
 }
 
 // lose notes that what a layer was like at a good revision isn't known any more.

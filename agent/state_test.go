@@ -95,9 +95,9 @@ func TestStateSurvives(t *testing.T) {
 	if err := st.save(want); err != nil {
 		t.Fatal(err)
 	}
-	got, aside, err := st.load()
-	if err != nil || aside != "" {
-		t.Fatalf("set aside as %q: %v", aside, err)
+	got, err := st.load()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -143,7 +143,7 @@ func TestStateIsReplacedWhollyOrNotAtAll(t *testing.T) {
 	if err := st.writeJSON(st.stateFile(), func() {}); err == nil {
 		t.Error("a function was saved as JSON")
 	}
-	if got, _, err := st.load(); err != nil || got.Host != "new" {
+	if got, err := st.load(); err != nil || got.Host != "new" {
 		t.Errorf("after saves that failed: host %q (%v), want new", got.Host, err)
 	}
 	left, err := filepath.Glob(filepath.Join(st.dir, ".new-*"))
@@ -160,7 +160,7 @@ func TestLoadState(t *testing.T) {
 	for _, row := range []struct {
 		name, text string
 		host       string
-		aside      bool // the file is kept as state.json.broken
+		unread     bool
 	}{
 		{"whole", string(whole), "guest", false},
 		{"from the future", `{"host": "guest", "moon": {"phase": 3}, "newest": {"id": "a", "sun": 1}}`, "guest", false},
@@ -179,27 +179,20 @@ func TestLoadState(t *testing.T) {
 			if err := os.WriteFile(st.stateFile(), []byte(row.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, aside, err := st.load()
-			if err != nil {
-				t.Fatal(err)
+			s, err := st.load()
+			if senseless := new(statefile.SenselessError); errors.As(err, &senseless) != row.unread || !row.unread && err != nil {
+				t.Errorf("error: %v", err)
 			}
 			if s.Host != row.host {
 				t.Errorf("host %q, want %q", s.Host, row.host)
 			}
-			want := ""
-			if row.aside {
-				want = st.stateFile() + ".broken"
-			}
-			if aside != want {
-				t.Errorf("set aside as %q, want %q", aside, want)
-			}
-			if kept, err := os.ReadFile(st.stateFile() + ".broken"); row.aside && string(kept) != row.text {
-				t.Errorf("set aside were %d bytes (%v), want what was there", len(kept), err)
+			if kept, err := os.ReadFile(st.stateFile()); string(kept) != row.text {
+				t.Errorf("there are %d bytes (%v), want what was there", len(kept), err)
 			}
 			if err := st.save(State{Host: "next"}); err != nil {
 				t.Fatal(err)
 			}
-			if s, _, err := st.load(); err != nil || s.Host != "next" {
+			if s, err := st.load(); err != nil || s.Host != "next" {
 				t.Errorf("after the next save: host %q (%v)", s.Host, err)
 			}
 		})
@@ -207,8 +200,8 @@ func TestLoadState(t *testing.T) {
 }
 
 func TestLoadStateOfANewMachine(t *testing.T) {
-	s, aside, err := newStore(t).load()
-	if err != nil || aside != "" || !reflect.DeepEqual(s, State{}) {
+	s, err := newStore(t).load()
+	if err != nil || !reflect.DeepEqual(s, State{}) {
 		t.Errorf("got %+v, %v, want an empty state", s, err)
 	}
 }
@@ -218,8 +211,23 @@ func TestLoadStateThatCannotBeRead(t *testing.T) {
 	if err := os.Symlink("state.json", st.stateFile()); err != nil { // to itself
 		t.Fatal(err)
 	}
-	if _, _, err := st.load(); err == nil || !strings.HasPrefix(err.Error(), "state: ") {
+	if _, err := st.load(); err == nil || !strings.HasPrefix(err.Error(), "state: ") {
 		t.Errorf("a circle of links for a state: %v", err)
+	}
+}
+
+// A target that the disk hides may be there: nothing is forgotten for it.
+func TestLoadStateWhoseTargetsCannotBeRead(t *testing.T) {
+	st := newStore(t).with(t, "pods-1")
+	if err := st.save(State{Good: Set{Revision: "a", Targets: map[string]string{"pods": "pods-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	file := st.targetFile("pods-1")
+	if err := errors.Join(os.Remove(file), os.Symlink(filepath.Base(file), file)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.load(); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a circle of links for a target: %v", err)
 	}
 }
 
@@ -246,7 +254,7 @@ func TestLoadStateForgetsWhatItsTargetsAreGoneOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := st.load()
+	s, err := st.load()
 	if err != nil {
 		t.Fatal(err)
 	}

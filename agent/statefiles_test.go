@@ -53,10 +53,14 @@ func TestNoFileOfTheStateKeepsTheAgentFromStarting(t *testing.T) {
 				if _, err := a.history(t.Context()); err != nil {
 					t.Error(err)
 				}
-				said := slices.ContainsFunc(status.Notes, func(n string) bool { return strings.Contains(n, file+".broken made no sense") })
-				readAtOnce := slices.Contains([]string{"state.json", "inventory.json", "jobs.json"}, name)
-				if readAtOnce && slices.Contains(senseless, what) && !said {
-					t.Errorf("notes %q say nothing of it", status.Notes)
+				said := slices.ContainsFunc(status.Problems, func(p Problem) bool {
+					return strings.Contains(p.Says, file) && strings.Contains(p.Says, "makes no sense")
+				})
+				if mustBeRead := slices.Contains([]string{"state.json", "inventory.json", "jobs.json"}, name); said != (mustBeRead && slices.Contains(senseless, what)) {
+					t.Errorf("problems: %+v", status.Problems)
+				}
+				if _, err := os.Lstat(file + ".broken"); said && err == nil {
+					t.Error("it was set aside")
 				}
 			})
 		}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,11 +30,16 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		Bad:       []api.Bad{},
 		Problems:  []Problem{},
 	}
+	if len(a.unread) > 0 {
+		status.Wanted = api.Wanted{Because: "the state can't be read"}
+	}
 	for _, p := range a.conductor.parts {
 		seen, looked := snap.seen[p.Name]
 		l := api.Layer{Name: p.Name, Changes: seen.changes}
 		l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes) && !seen.owes()
 		switch {
+		case len(a.unread) > 0:
+			l.Error = "not known, as the state can't be read"
 		case seen.err != nil:
 			l.Error = seen.err.Error()
 			status.Problems = append(status.Problems, Problem{Layer: p.Name, Subject: p.Name, Says: l.Error})
@@ -65,7 +71,11 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 			status.Waits = append(status.Waits, api.Wait{Layer: p.Name, For: whom, Since: since})
 		}
 	}
-	for _, o := range a.others() {
+	others := a.others()
+	if more := len(others) - mostOthers; more > 0 {
+		status.Notes = append(status.Notes, fmt.Sprintf("others run %d more guixes", more))
+	}
+	for _, o := range others[:min(len(others), mostOthers)] {
 		status.Others = append(status.Others, api.Other{PID: o.PID, User: o.Owner(), Since: o.Since, Runs: o.Runs, Layer: a.holdsUp(o)})
 	}
 	if why := s.held(s.next()); why == snap.because {
@@ -76,6 +86,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	if why := s.inVain(snap.seen["system"].changes); why != "" {
 		status.Notes = append(status.Notes, "system: "+why)
 	}
+	status.Problems = append(status.Problems, a.unreadSays()...)
 	status.Problems = append(status.Problems, snap.writing.problem(a.store.dir)...)
 	status.Problems = append(status.Problems, s.lostSays()...)
 	status.Without = s.tellWithout()
@@ -110,6 +121,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	return status, nil
 }
+
+// mostOthers is how many guixes of others a status names.
+const mostOthers = 20
 
 // listLimit is for the pods in a status, which must come even where Podman doesn't.
 const listLimit = 3 * time.Second

@@ -35,7 +35,7 @@ func (w *world) startStrange(strange func(t Target) ([]Change, error)) {
 // startWith begins a life of an agent with that system; ended tells how it ended.
 func (w *world) startWith(system Layer) (ended chan error) {
 	w.t.Helper()
-	state, _, err := store{dir: w.dir}.load()
+	state, err := store{dir: w.dir}.load()
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -29,18 +29,13 @@ type inventoryState struct {
 	Adopted map[string]string `json:"adopted,omitempty"` // pods that somebody made by hand, by Podman's name: whose place they had
 }
 
-// TakeInventory keeps the inventory in file, and reads what is there. The error says if that makes no sense: then what
-// Podman has takes its place.
+// TakeInventory keeps the inventory in file, and reads what is there. With an error nothing may be switched: the file would be
+// written over.
 func (p *Podman) TakeInventory(file string) error {
 	p.inventory.mu.Lock()
 	p.inventory.file = file
 	p.inventory.mu.Unlock()
-	err := p.ReadInventory(file)
-	if senseless := new(statefile.SenselessError); errors.As(err, &senseless) {
-		_, failed := statefile.SetAside(file)
-		return errors.Join(fmt.Errorf("%w; it is set aside, and what Podman has takes its place", err), failed)
-	}
-	return err
+	return p.ReadInventory(file)
 }
 
 // ReadInventory reads the inventory for somebody who only looks.

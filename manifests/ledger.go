@@ -38,8 +38,8 @@ func newLedger() *ledger {
 	return &ledger{state: ledgerState{Runs: map[string]*run{}, Crons: map[string]*cronJob{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
 }
 
-// Remember keeps what becomes of Jobs in file, and reads what is there. One that makes no sense is set aside, which the
-// error says; then the pods that there are tell what they can.
+// Remember keeps what becomes of Jobs in file, and reads what is there. With an error nothing may be switched: Jobs might run
+// again, and the file would be written over.
 func (p *Podman) Remember(file string) error {
 	j := p.jobs
 	j.mu.Lock()
@@ -50,8 +50,7 @@ func (p *Podman) Remember(file string) error {
 		return nil
 	}
 	if err != nil {
-		_, failed := statefile.SetAside(file)
-		return errors.Join(fmt.Errorf("what is known of Jobs is set aside: %w", err), failed)
+		return fmt.Errorf("what is known of Jobs: %w", err)
 	}
 	maps.Copy(j.state.Runs, state.Runs)
 	maps.Copy(j.state.Crons, state.Crons)

@@ -244,7 +244,10 @@ func TestTheInventoryOutlivesTheAgent(t *testing.T) {
 	if err := lost.TakeInventory(file); err == nil || !strings.Contains(err.Error(), "makes no sense") {
 		t.Errorf("one that makes no sense: %v", err)
 	}
-	state, err = lost.stock(t.Context())
+	if kept, err := os.ReadFile(file); string(kept) != "{" {
+		t.Errorf("it is %q by now, %v", kept, err)
+	}
+	state, err = lost.stock(t.Context()) // as if somebody had moved it away
 	w.must(err)
 	if len(state.Pods) != 2 || !state.Pods[0].Options.Stays || state.Pods[1].Options.Stays || !slices.Equal(state.Claims, []string{"data"}) {
 		t.Errorf("of what Podman has it knows %+v", state)

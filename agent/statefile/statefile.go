@@ -1,8 +1,9 @@
-// Package statefile reads and writes the small files in which Collie keeps what it must not forget.
+// Package statefile reads and writes the small files in which Collie keeps what it knows.
 //
-// A file is written whole or not at all, and what a write returned from survives a power cut. A file that makes no sense, as
-// after a fault of the disk, is set aside under the name FILE.broken, and counts as missing from then on: no reader stops
-// for ever at what a person would have to remove. This package knows files and JSON, and nothing of what is in them.
+// A file is written whole or not at all, and what a write returned from survives a power cut. Nothing is written that is too
+// large to be read back. A file may make no sense, as after a fault of the disk. What can be found out again is loaded: the
+// file is set aside under the name FILE.broken, and counts as missing from then on. What can't be found out again is read, and
+// the reader decides. This package knows files and JSON, and nothing of what is in them.
 package statefile
 
 import (
@@ -17,7 +18,7 @@ import (
 	"syscall"
 )
 
-// Limit is the size in bytes from which on a file makes no sense.
+// Limit is the size in bytes from which on a file makes no sense, and isn't written.
 const Limit = 64 << 20
 
 // aside is what the name of a file that made no sense ends in.
@@ -111,6 +112,9 @@ const temporary = ".new-*"
 
 // Write replaces a file, for its owner alone. It makes the folder if there is none.
 func Write(file string, text []byte) error {
+	if len(text) > Limit {
+		return fmt.Errorf("writing %s: it would have %d bytes, and of more than %d MiB nothing is read back; the file stays as it was", file, len(text), Limit>>20)
+	}
 	dir := filepath.Dir(file)
 	tmp, err := os.CreateTemp(dir, temporary) // of mode 0600
 	if errors.Is(err, fs.ErrNotExist) {
