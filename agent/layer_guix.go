@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"example.org/collie/guix"
@@ -108,9 +109,10 @@ func ofHome(err error) error {
 	return &UserError{err}
 }
 
-// forgive sorts the errors of a switch: only what is known to be nobody's fault is tried again.
+// forgive sorts the errors of a switch: only what is known to be nobody's fault is tried again, as a disk that is full where the
+// agent itself writes.
 func forgive(err error) error {
-	if passing := new(guix.TransientError); errors.As(err, &passing) {
+	if passing := new(guix.TransientError); errors.As(err, &passing) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return &TransientError{err}
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,3 +104,13 @@ func TestAStateThatCannotBeReadStopsDeployments(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A disk that is full in a switch is no commit's fault: a note that couldn't be written once made a commit bad.
+func TestAFullDiskBlamesNoCommit(t *testing.T) {
+	for err, passes := range map[error]bool{syscall.ENOSPC: true, syscall.EDQUOT: true, syscall.ENOENT: false, errors.New("no space left on device"): false} {
+		err = forgive(fmt.Errorf("writing system.begun: %w", &os.PathError{Op: "write", Path: ".new", Err: err}))
+		if passing := new(TransientError); errors.As(err, &passing) != passes {
+			t.Errorf("%v: passes %v", err, !passes)
+		}
+	}
+}
