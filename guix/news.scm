@@ -17,6 +17,16 @@
 (channel-news
  (version 0)
  (entry
+  (commit "778a51ec2c9da11c65da06fc54d855e1ac92517b")
+  (title (en "A state that can't be read stops deployments"))
+  (body (en "While @file{state.json}, @file{jobs.json} or
+@file{inventory.json} in @file{/var/lib/collie} is there and can't be read,
+nothing is deployed or healed, and the file stays as it is.  It was set aside
+before, and what was suspended was forgotten.  Status and @command{collie
+doctor} name the file: put back a copy, or move it away.  What Podman and
+other programs say is bounded before it is kept, so nobody can make the state
+grow until it can't be read.")))
+ (entry
   (commit "093e1c74dac7db0b3ba13451e235bf3b295e7988")
   (title (en "The boot menu after a roll-back, and generations"))
   (body (en "A roll-back brings the boot menu back as the good system's
