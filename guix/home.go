@@ -198,23 +198,26 @@ func (h *Home) Switch(ctx context.Context, item, tree string) (err error) {
 	activate := func() error { return h.activate(ctx, u, services, live, item, tree) }
 	switch {
 	case len(changes) == 0:
-		return services.make(ctx, live, item, h.Begun, nil)
+		err = services.make(ctx, live, item, h.Begun, nil)
 	case seen.Shepherd: // Guix loads all services into it, both ways
 		if err := services.checkClashes(ctx, item, h.File); err != nil {
 			return err
 		}
-		return services.make(ctx, live, item, h.Begun, activate)
+		err = services.make(ctx, live, item, h.Begun, activate)
+	default:
+		err = h.begin(ctx, services, item, activate)
 	}
-	for try := 1; ; try++ {
-		err := h.begin(ctx, services, item, activate)
+	for range mostBeginnings - 1 {
 		of, is := services.stillborn(ctx)
-		if !is || try == mostBeginnings {
-			return err
+		if !is {
+			break
 		}
 		if err := h.endOrphans(ctx, u, []family{of}); err != nil {
 			return err
 		}
+		err = h.begin(ctx, services, item, activate)
 	}
+	return err
 }
 
 // begin has activate start a Shepherd, with the services of item.

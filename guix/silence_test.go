@@ -132,18 +132,19 @@ func TestWhichShepherdIsStillborn(t *testing.T) {
 		{"one was killed", map[string]int{"bell": aborted, "rope": 9}, "", false},
 		{"none was started", nil, "", false},
 		{"one aborted, none else was started", map[string]int{"bell": aborted}, "", true},
+		{"a job of the user's runs", map[string]int{"bell": aborted}, "job", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGuest(t)
-				g.system("A", "one bell", "one rope")
+				g.system("A", "one bell", "one rope", "one job")
 				g.boots("A")
 				for _, s := range g.pretence.services {
 					if s.name() == "root" {
 						continue
 					}
 					g.is(s, "stopped")
-					s.pid, s.disabled = 0, true
+					s.pid, s.disabled, s.transient = 0, true, s.name() == "job"
 					if status, ended := row.exits[s.name()]; ended {
 						s.exits = fmt.Sprintf("(%d . %d)", status, g.clock)
 					}

@@ -11,9 +11,10 @@ import (
 // A user's Shepherd goes into the background by a fork. Some one in a hundred, on a busy machine, comes out of that with a Guile
 // all of whose children abort before they become a program, for as long as it lives: Guile 3.0.11 believes that its thread for
 // signals is there already when a child is about to start it (docs/facts/shepherd.md). No service can run, whatever the commit says.
-// So a Shepherd that a switch just started is ended, and another one started, if this is what became of its services.
+// So such a Shepherd is ended, and another one started. A home without services may have begun it, one commit or many before the first
+// service shows it.
 
-const mostBeginnings = 3
+const mostBeginnings = 3 // in a switch, the Shepherd that it finds included
 
 // stillborn reports whether every process that this Shepherd started was killed by SIGABRT, and whose they were.
 func (s *services) stillborn(ctx context.Context) (family, bool) {
@@ -24,7 +25,7 @@ func (s *services) stillborn(ctx context.Context) (family, bool) {
 	is := false
 	for _, live := range all {
 		switch {
-		case live.Name == "root", live.Transient:
+		case live.Name == "root":
 		case aborted(live):
 			is = true
 		case live.PID > 0, len(live.Exits) > 0:
