@@ -50,7 +50,7 @@ func FuzzQuery(f *testing.F) {
 		r.URL = &url.URL{Path: r.URL.Path, RawQuery: query}
 		w := httptest.NewRecorder()
 		handler(t.Context(), agent).ServeHTTP(w, r)
-		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest && w.Code != http.StatusMethodNotAllowed {
+		if w.Code >= http.StatusInternalServerError {
 			t.Errorf("%s %s?%q: status %d: %s", method, r.URL.Path, query, w.Code, w.Body)
 		}
 	})
