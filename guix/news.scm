@@ -27,6 +27,15 @@ doctor} name the file: put back a copy, or move it away.  What Podman and
 other programs say is bounded before it is kept, so nobody can make the state
 grow until it can't be read.")))
  (entry
+  (commit "8a1017acb984f0889e2db8fd3be6ac0c77b8c29e")
+  (title (en "No layer holds the others"))
+  (body (en "A user's layer that can't be prepared or looked at, as Podman
+doesn't answer, and a @command{guix home} that the user runs, no longer hold
+the machine.  After a while the commit is deployed without that layer, which
+follows once it can.  @command{collie status} and @command{collie history}
+name it.  A look that hangs is a problem in the status, and a plan shows all
+other layers.")))
+ (entry
   (commit "093e1c74dac7db0b3ba13451e235bf3b295e7988")
   (title (en "The boot menu after a roll-back, and generations"))
   (body (en "A roll-back brings the boot menu back as the good system's
