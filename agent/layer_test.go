@@ -87,6 +87,8 @@ func (w *workshop) kept() []string {
 	return items
 }
 
+const systemItem = "gnu/store/yvz9w413hhl9l4aypgr6z9ij9h03z1zq-system"
+
 // services makes those of a system item.
 func (w *workshop) services(item string, names ...string) {
 	w.t.Helper()
@@ -96,8 +98,7 @@ func (w *workshop) services(item string, names ...string) {
 		files = append(files, fmt.Sprintf("%q", "/gnu/store/"+strings.Repeat("b", 32)+"-shepherd-"+name+".go"))
 	}
 	text := "(quote (" + strings.Join(files, " ") + ")) (services-to-start (quote (" + strings.Join(names, " ") + ")))"
-	err := errors.Join(os.MkdirAll(filepath.Join(item, "gnu/store"), 0o755), os.WriteFile(filepath.Join(item, "boot"), []byte(conf), 0o644),
-		os.WriteFile(filepath.Join(item, conf), []byte(text), 0o644))
+	err := errors.Join(os.WriteFile(filepath.Join(item, "boot"), []byte(conf), 0o644), os.WriteFile(filepath.Join(w.dir, conf), []byte(text), 0o644))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func (w *workshop) services(item string, names ...string) {
 
 // system is one whose Shepherd doesn't run.
 func (w *workshop) system() *guix.System {
-	return &guix.System{Runner: w.runner, Roots: w.roots, Self: "collie", Shepherd: shepherd.At(filepath.Join(w.t.TempDir(), "none"))}
+	return &guix.System{Runner: w.runner, Roots: w.roots, Store: guix.Store(w.dir), Self: "collie", Shepherd: shepherd.At(filepath.Join(w.t.TempDir(), "none"))}
 }
 
 func revisionOf(tree string, files ...string) Revision {
@@ -121,7 +122,7 @@ func quiet(Progress) {}
 func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 	w := newWorkshop(t)
 	tree := w.folder("trees/t1")
-	item := w.made("system", tree, "aaaa-system")
+	item := w.made("system", tree, systemItem)
 	w.services(item, "collie")
 	l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
 	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
@@ -132,7 +133,7 @@ func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 		t.Fatal(err)
 	}
 	var data guixItem
-	if err := decode(got, &data); err != nil || got.ID != "system-aaaa" || got.Layer != "system" || got.Revision != "abc" || !reflect.DeepEqual(data, guixItem{Item: item, Tree: tree}) {
+	if err := decode(got, &data); err != nil || got.ID != "system-yvz9w413hhl9l4aypgr6z9ij9h03z1zq" || got.Layer != "system" || got.Revision != "abc" || !reflect.DeepEqual(data, guixItem{Item: item, Tree: tree}) {
 		t.Errorf("target %+v with %+v (%v)", got, data, err)
 	}
 	if _, err := os.Stat(w.asked()); err == nil {
@@ -400,7 +401,7 @@ func TestLeavingIsAskedFor(t *testing.T) {
 	} {
 		w := newWorkshop(t)
 		tree := w.folder("trees/t1")
-		w.services(w.made("system", tree, "aaaa-system"), row.services)
+		w.services(w.made("system", tree, systemItem), row.services)
 		l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
 		rev := revisionOf(tree, "system.scm")
 		rev.Files.repository.(fstest.MapFS)["collie.yaml"] = &fstest.MapFile{Data: []byte(row.leave)}

@@ -22,14 +22,14 @@ const maxScripts = 500 // a desktop has some 40
 var activationScript = regexp.MustCompile(`"(/gnu/store/[0-9a-z]{32}-activate-service\.scm)"`)
 
 // scriptsOf reads the scripts of a system, which its activate names.
-func scriptsOf(item string) scripts {
-	text, err := readBounded(filepath.Join(item, "activate"))
+func (s Store) scriptsOf(item string) scripts {
+	text, err := s.read(filepath.Join(item, "activate"))
 	if err != nil {
 		return scripts{}
 	}
 	a := scripts{known: true, privileged: map[string]privilege{}}
 	for i, match := range activationScript.FindAllSubmatch(text, -1) {
-		script, err := readBounded(inStoreOf(item, string(match[1])))
+		script, err := s.read(string(match[1]))
 		if err != nil || i == maxScripts {
 			a.known = false
 			break
@@ -134,7 +134,7 @@ func privileges(was, is scripts) []Detail {
 }
 
 // otherScripts shows what changed in the scripts of which no more is known: what they do can't be foretold.
-func otherScripts(was, is scripts, store string) []Detail {
+func otherScripts(was, is scripts, store Store) []Detail {
 	left := func(all, others []form) []form {
 		return slices.DeleteFunc(slices.Clone(all), func(f form) bool { return slices.ContainsFunc(others, f.same) })
 	}

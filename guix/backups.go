@@ -227,13 +227,17 @@ func inBackup(home, folder string) (backup, error) {
 func nameFiles(files []string) (b backup) {
 	b.More = max(0, len(files)-backupNames)
 	for _, name := range files[:len(files)-b.More] {
-		name = shorten(name)
-		if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			name = strconv.Quote(name)
-		}
-		b.Files = append(b.Files, name)
+		b.Files = append(b.Files, printable(shorten(name)))
 	}
 	return b
+}
+
+// printable is a name on one line, quoted if it has to be.
+func printable(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // filesIn are the regular files below folder, by their path there. Guix makes nothing else in it, but folders.

@@ -190,17 +190,17 @@ func TestPutBackLeavesWhatIsThere(t *testing.T) {
 
 // Where there was no home, what is returned to is an empty one, which has some files as well.
 func TestPutBackWhereThereWasNoHome(t *testing.T) {
-	m, h, to := atHome(t, map[string][]string{"e": {".profile"}, "b": {".profile", ".bashrc"}})
+	m, h, to := atHome(t, map[string][]string{"f": {".profile"}, "b": {".profile", ".bashrc"}})
 	m.write("home/me/.profile", "my own")
 	m.write("home/me/.bashrc", "mine, too")
 	to("b")
-	to("e")
+	to("f")
 	if err := h.PutBack(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m.sees("home/me/.profile", "my own")
 	m.sees("home/me/.bashrc", "mine, too")
-	if changes, err := h.Diff(t.Context(), m.path("gnu/store/"+strings.Repeat("e", 32)+"-home")); err != nil || len(changes) > 0 {
+	if changes, err := h.Diff(t.Context(), m.path("gnu/store/"+strings.Repeat("f", 32)+"-home")); err != nil || len(changes) > 0 {
 		t.Errorf("diff: %v, %v", changes, err)
 	}
 }

@@ -96,7 +96,7 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, wat
 	if err != nil {
 		return "", out, fmt.Errorf("finding the guix that guix time-machine made: %w", err)
 	}
-	if !storeItem.MatchString(profile) {
+	if !Store(r.dir).holds(profile) {
 		return "", out, fmt.Errorf("guix time-machine made %s, which isn't in the store (see %s)", profile, out.log)
 	}
 	return profile, out, roots.Keep(root, profile)
@@ -106,7 +106,6 @@ const pinRoot = "guix:"
 
 var (
 	cacheEntry = regexp.MustCompile(`(?m)^/\S+/inferiors/[a-z0-9]{52}$|^/\S*gnu/store/[a-z0-9]{32}-\S+$`)
-	storeItem  = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-[^/]+$`)
 )
 
 // KeepPins drops the GC roots of all that Pin found but these profiles.

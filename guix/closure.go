@@ -167,6 +167,19 @@ func (d *daemon) info(item string) (size int64, refers []string, err error) {
 	return int64(bytes), refers, err
 }
 
+// known says what keeps an item from being one that guix-daemon has in the store, whole.
+func known(ctx context.Context, item string) error {
+	d, err := openDaemon(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.conn.Close()
+	if _, _, err := d.info(item); err != nil {
+		return fmt.Errorf("guix-daemon has no such item: %w", err)
+	}
+	return nil
+}
+
 // closure is the size of each item that one of the items needs, itself too. What known has isn't asked.
 func (d *daemon) closure(known map[string]stored, item string) (map[string]int64, error) {
 	sizes := map[string]int64{}

@@ -23,8 +23,8 @@ type ServiceFile struct {
 }
 
 // systemDefinitions are the services of a system item: its boot script names the configuration of Shepherd.
-func systemDefinitions(item string) ([]ServiceFile, error) {
-	boot, err := readBounded(filepath.Join(item, "boot"))
+func (s Store) systemDefinitions(item string) ([]ServiceFile, error) {
+	boot, err := s.read(filepath.Join(item, "boot"))
 	if err != nil {
 		return nil, fmt.Errorf("reading which services the system %s has: %w", filepath.Base(item), err)
 	}
@@ -35,33 +35,28 @@ func systemDefinitions(item string) ([]ServiceFile, error) {
 	if conf == nil {
 		return nil, fmt.Errorf("the boot script of %s names no configuration of Shepherd: is it a Guix newer than 1.5?", filepath.Base(item))
 	}
-	return serviceFiles(inStoreOf(item, string(conf)))
+	return s.serviceFiles(string(conf))
 }
 
 // homeDefinitions are the services of a home item, none if it has no Shepherd, or one whose configuration Guix didn't
 // make. No item is a home without anything.
-func homeDefinitions(item string) ([]ServiceFile, error) {
+func (s Store) homeDefinitions(item string) ([]ServiceFile, error) {
 	if item == "" {
 		return nil, nil
 	}
-	conf, err := os.Readlink(filepath.Join(item, "files/.config/shepherd/init.scm"))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !shepherdConf.MatchString(conf) {
+	conf, _, err := s.real(filepath.Join(item, "files/.config/shepherd/init.scm"))
+	outside := (*OutsideError)(nil)
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &outside) || err == nil && !isConf(conf) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading which services the home %s has: %w", filepath.Base(item), err)
 	}
-	return serviceFiles(inStoreOf(item, conf))
+	return s.serviceFiles(conf)
 }
 
-// inStoreOf is path in the store that item is in: a test's isn't at /gnu/store.
-func inStoreOf(item, path string) string {
-	root, _, _ := strings.Cut(item, "/gnu/store/")
-	return root + path
-}
-
-// storeOf is the store that item is in, with a slash.
-func storeOf(item string) string { return inStoreOf(item, "/gnu/store/") }
+// isConf reports whether a file is a configuration of Shepherd that Guix made.
+func isConf(file string) bool { return nameOf(file) == "shepherd.conf" }
 
 const maxDefinitions = 4 << 20 // a conf of 13 services has 3 KiB
 
@@ -86,8 +81,8 @@ var (
 )
 
 // serviceFiles reads a configuration of Shepherd that Guix made.
-func serviceFiles(conf string) ([]ServiceFile, error) {
-	text, err := readBounded(conf)
+func (s Store) serviceFiles(conf string) ([]ServiceFile, error) {
+	text, err := s.read(conf)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration of Shepherd: %w", err)
 	}

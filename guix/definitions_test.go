@@ -57,7 +57,7 @@ func TestDefinitions(t *testing.T) {
 		item string
 		want []string // name, ! if it isn't started, file
 	}{
-		{"a system", systemDefinitions, "a04l37ikg6m17fnhl0xrpwpm849saig3-system", []string{
+		{"a system", Store(root).systemDefinitions, "a04l37ikg6m17fnhl0xrpwpm849saig3-system", []string{
 			"file-systems 5px27nz2wn7l24hxg1yi9fba7acmhcgi-shepherd-file-systems.go",
 			"user-file-systems g98dd5cx8998wbrni6a1iq5l950hy746-shepherd-user-file-systems.go",
 			"root-file-system mdj8rf6cm9ff6hdfm61nvyj4lm3w2wcs-shepherd-root-file-system.go",
@@ -75,12 +75,12 @@ func TestDefinitions(t *testing.T) {
 			"guix-ownership r3byn23imcqk13v51d5y249dfk9hspnw-shepherd-guix-ownership.go",
 			"guix-daemon d001fl1d2w5ls7v1lsphnng1jan78xb3-shepherd-guix-daemon.go",
 		}},
-		{"a home", homeDefinitions, "islmaa25iih4fcjjj9dkzyrgyx5bb6f9-home", []string{
+		{"a home", Store(root).homeDefinitions, "islmaa25iih4fcjjj9dkzyrgyx5bb6f9-home", []string{
 			"beep xx31ikkni1gczb2cq0g63zw0rwmd4rnk-shepherd-beep.scm",
 			"boop aydncmig260kcaf7jhn8j82lsr2fanxi-shepherd-boop.scm",
 		}},
-		{"a home without services", homeDefinitions, "m69qfjlp6g4177nv7krsw8spardg5nzd-home", nil},
-		{"a home with a Shepherd of its own making", homeDefinitions, "zqjm9p72hx7j2f1a60g7ayjggi8y4ivy-home", nil},
+		{"a home without services", Store(root).homeDefinitions, "m69qfjlp6g4177nv7krsw8spardg5nzd-home", nil},
+		{"a home with a Shepherd of its own making", Store(root).homeDefinitions, "zqjm9p72hx7j2f1a60g7ayjggi8y4ivy-home", nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,13 +100,15 @@ func TestDefinitions(t *testing.T) {
 			}
 		})
 	}
-	if files, err := homeDefinitions(""); err != nil || files != nil {
+	if files, err := Store("").homeDefinitions(""); err != nil || files != nil {
 		t.Errorf("no home at all: %v, %v", files, err)
 	}
-	if _, err := systemDefinitions(root + "/gnu/store/m69qfjlp6g4177nv7krsw8spardg5nzd-home"); err == nil {
+	if _, err := Store(root).systemDefinitions(root + "/gnu/store/m69qfjlp6g4177nv7krsw8spardg5nzd-home"); err == nil {
 		t.Error("a home passed for a system")
 	}
 }
+
+const confFile = "/gnu/store/g617834r0gx7b93cy4nbmsldj46n1ahr-shepherd.conf"
 
 func TestServiceFiles(t *testing.T) {
 	path := func(name string) string { return "/gnu/store/" + strings.Repeat("0", 32) + "-shepherd-" + name }
@@ -134,11 +136,9 @@ func TestServiceFiles(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			conf := filepath.Join(t.TempDir(), "shepherd.conf")
-			if err := os.WriteFile(conf, []byte(test.text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			got, err := serviceFiles(conf)
+			m := newMachine(t)
+			m.write(confFile, test.text)
+			got, err := Store(m.root).serviceFiles(confFile)
 			if err == nil && test.err != "" || err != nil && (test.err == "" || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("got error %v, want %q", err, test.err)
 			}
@@ -149,11 +149,9 @@ func TestServiceFiles(t *testing.T) {
 			}
 		})
 	}
-	large := filepath.Join(t.TempDir(), "large")
-	if err := os.WriteFile(large, make([]byte, maxDefinitions+1), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := serviceFiles(large); err == nil || !strings.Contains(err.Error(), "longer than") {
+	m := newMachine(t)
+	large := m.write(confFile, string(make([]byte, maxDefinitions+1)))
+	if _, err := Store(m.root).serviceFiles(large); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a configuration without an end: %v", err)
 	}
 }
@@ -183,7 +181,8 @@ func TestAnEmptyBootScriptIsDamage(t *testing.T) {
 	if err := os.Truncate(filepath.Join(item, "boot"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := systemDefinitions(item); err == nil || !strings.Contains(err.Error(), "`guix build --repair "+item+"`") {
+	root := strings.TrimSuffix(item, "/gnu/store/"+filepath.Base(item))
+	if _, err := Store(root).systemDefinitions(item); err == nil || !strings.Contains(err.Error(), "`guix build --repair "+item+"`") {
 		t.Errorf("it says %v, and not how to repair it", err)
 	}
 }

@@ -3,8 +3,6 @@ package guix
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 )
 
 // A derivation is what a .drv file of the store says, as far as it matters here.
@@ -18,18 +16,10 @@ const (
 	derivationDepth = 8       // of lists in lists; the format has three
 )
 
-func readDerivation(file string) (derivation, error) {
-	f, err := os.Open(file)
+func (s Store) readDerivation(file string) (derivation, error) {
+	text, err := s.Read(file, derivationLimit)
 	if err != nil {
 		return derivation{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, derivationLimit+1))
-	if err != nil {
-		return derivation{}, err
-	}
-	if len(text) > derivationLimit {
-		return derivation{}, fmt.Errorf("%s: larger than %d MiB", file, derivationLimit>>20)
 	}
 	d, err := parseDerivation(string(text))
 	if err != nil {

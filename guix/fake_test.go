@@ -170,7 +170,7 @@ func (m *machine) system(item string) *System {
 func (m *machine) home() *Home {
 	return &Home{Runner: m.runner(), User: "me", File: "home.scm", Helper: helper(), Profiles: m.path("var/guix/profiles"),
 		Roots: Roots(m.path("var/guix/gcroots/collie")), Started: m.path("var/lib/collie/started-me.json"), Begun: m.path("var/lib/collie/begun-me.json"),
-		dir: m.root,
+		dir: m.root, valid: func(_ context.Context, item string) error { return Store(m.root).there(item) },
 		find: func(name string) (User, error) {
 			return User{Name: name, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me"), Runtime: m.path("runtime")}, nil
 		}}

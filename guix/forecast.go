@@ -39,11 +39,11 @@ func (s *services) details(ctx context.Context, item string, again bool) ([]Deta
 	if err != nil {
 		return nil, err
 	}
-	return s.tell(item, files, all, kept, again), nil
+	return s.tell(files, all, kept, again), nil
 }
 
 // tell is details, of services that were asked for.
-func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service, kept started, again bool) []Detail {
+func (s *services) tell(files []ServiceFile, all []shepherd.Service, kept started, again bool) []Detail {
 	steps := s.plan(files, all, kept)
 	programs := map[string]program{}
 	for _, f := range files {
@@ -51,18 +51,18 @@ func (s *services) tell(item string, files []ServiceFile, all []shepherd.Service
 		if e, _ := kept.of(live.Name); known && e.File == f.File {
 			continue // Shepherd says the same
 		}
-		if p, ok := programOf(item, f.File); ok {
+		if p, ok := s.store.programOf(f.File); ok {
 			programs[f.File] = p
 		}
 	}
 	details := foresee(all, files, programs, steps, again)
-	explain(item, details, steps, programs, kept)
+	s.store.explain(details, steps, programs, kept)
 	return append(plain(kept.unfinished()), details...)
 }
 
 // explain adds what changed in the definitions of the steps' services.
-func explain(item string, details []Detail, steps []step, programs map[string]program, kept started) {
-	why := texts{store: storeOf(item)}
+func (s Store) explain(details []Detail, steps []step, programs map[string]program, kept started) {
+	why := texts{store: s}
 	for i, d := range details {
 		j := slices.IndexFunc(steps, func(st step) bool { return st.Subject == d.Subject })
 		if j < 0 || steps[j].name == "user-homes" { // it names all accounts with their passwords
@@ -73,7 +73,7 @@ func explain(item string, details []Detail, steps []step, programs map[string]pr
 			details[i].Says += "; what it will require isn't known, as its file is written otherwise than Guix 1.5 does"
 		}
 		e, _ := kept.of(steps[j].name)
-		was, ok2 := programOf(item, e.File)
+		was, ok2 := s.programOf(e.File)
 		if !ok || !ok2 {
 			continue
 		}

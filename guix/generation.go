@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -78,16 +79,9 @@ func madeAt(link string) time.Time {
 type profile struct {
 	dir  string // directory of the links
 	name string // "system"
-	item *regexp.Regexp
-	// store is where the items must be: a user can make a profile name whatever looks like one, and root would read there.
-	// Empty for who has no more rights than the profile's owner.
-	store string
+	// item reports whether a generation may name that: a user can make a profile name anything, and root would read there.
+	item func(string) bool
 }
-
-var (
-	systemItem = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-system$`)
-	homeItem   = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-home$`)
-)
 
 func (p profile) link(number int) string {
 	return filepath.Join(p.dir, p.name+"-"+strconv.Itoa(number)+"-link")
@@ -117,7 +111,7 @@ func (p profile) read(number int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading generation %d: %w", number, err)
 	}
-	if !p.item.MatchString(item) || len(item) > 4096 || !strings.HasPrefix(filepath.Clean(item), p.store) {
+	if !p.item(item) {
 		return "", fmt.Errorf("generation %d, %s, is a link to %.100q, which isn't Guix's", number, p.link(number), item)
 	}
 	return item, nil
@@ -130,19 +124,44 @@ func (p profile) number(link string) (int, bool) {
 	return number, ok && end && err == nil && number > 0
 }
 
+const mostGenerations = 10_000 // entries in a profile's folder
+
+// numbers are those of all generations, sorted. The folder is the user's, so it may hold anything, but it is no link.
+func (p profile) numbers() ([]int, error) {
+	dir, err := os.OpenFile(p.dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing generations: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(mostGenerations + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("listing generations: %w", err)
+	}
+	if len(names) > mostGenerations {
+		return nil, fmt.Errorf("%s has more than %d entries: remove generations with `guix %s delete-generations`", p.dir, mostGenerations, strings.TrimPrefix(p.name, "guix-"))
+	}
+	var numbers []int
+	for _, name := range names {
+		if n, ok := p.number(name); ok {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers), nil // 1 and 01
+}
+
 // generations are the numbers by item: of several that name the same, the live one, or else the newest. highest is the
 // highest number in use, whatever it names.
 func (p profile) generations() (numbers map[string]int, highest int, err error) {
-	entries, err := os.ReadDir(p.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("listing generations: %w", err)
+	all, err := p.numbers()
+	if err != nil {
+		return nil, 0, err
 	}
 	numbers = map[string]int{}
-	for _, e := range entries {
-		n, ok := p.number(e.Name())
-		if !ok {
-			continue
-		}
+	for _, n := range all {
 		highest = max(highest, n)
 		if item, err := p.read(n); err == nil {
 			numbers[item] = max(numbers[item], n)
@@ -163,14 +182,7 @@ func (p profile) find(item string) (number, highest int, err error) {
 // items are what the generations name, the newest first.
 func (p profile) items() []string {
 	const most = 100
-	entries, _ := os.ReadDir(p.dir)
-	var numbers []int
-	for _, e := range entries {
-		if n, ok := p.number(e.Name()); ok {
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
+	numbers, _ := p.numbers()
 	var items []string
 	for _, n := range slices.Backward(numbers[max(0, len(numbers)-most):]) {
 		if item, err := p.read(n); err == nil && !slices.Contains(items, item) {
@@ -280,16 +292,12 @@ func (p profile) all() ([]Numbered, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(p.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listing generations: %w", err)
+	numbers, err := p.numbers()
+	if err != nil {
+		return nil, err
 	}
 	var all []Numbered
-	for _, e := range entries {
-		n, ok := p.number(e.Name())
-		if !ok {
-			continue
-		}
+	for _, n := range numbers {
 		if item, err := p.read(n); err == nil {
 			all = append(all, Numbered{Generation: Generation{Number: n, Item: item, Since: madeAt(p.link(n))}, Profile: n == live})
 		}

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.org/collie/agent/crash"
@@ -35,8 +36,9 @@ type Home struct {
 	Vigil    *Vigil            // over the user's Shepherd; nil: none
 	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
 
-	find func(string) (User, error) // nil: Find
-	dir  string                     // where a test has its /gnu
+	find  func(string) (User, error)          // nil: Find
+	valid func(context.Context, string) error // nil: guix-daemon is asked
+	dir   string                              // where a test has its /gnu
 }
 
 // empty is a home with nothing in it but what each has.
@@ -62,11 +64,32 @@ func (h *Home) build(ctx context.Context, tree, root string, what []string, watc
 	if out.code != 0 {
 		return "", out.failure(tree, h.File)
 	}
-	item := builtHome.FindStringSubmatch(out.text)
-	if item == nil {
+	item := h.named(out.text)
+	if item == "" {
 		return "", fmt.Errorf("guix home build named no home (see %s)", out.log)
 	}
-	return item[1], errors.Join(h.Roots.Keep(root, item[1]), settleStore())
+	if err := h.known(ctx, item); err != nil { // the user may have had anything printed
+		return "", fmt.Errorf("guix home build named %s: %w (see %s)", item, err, out.log)
+	}
+	return item, errors.Join(h.Roots.Keep(root, item), settleStore())
+}
+
+// named is the home that guix home build named: it is the last line of stdout, and the log has all else in it, too.
+func (h *Home) named(says string) string {
+	for _, line := range slices.Backward(strings.Split(says, "\n")) {
+		if h.store().holdsA("home")(line) {
+			return line
+		}
+	}
+	return ""
+}
+
+// known says what keeps an item from being one that guix-daemon has in the store, whole.
+func (h *Home) known(ctx context.Context, item string) error {
+	if h.valid != nil {
+		return h.valid(ctx, item)
+	}
+	return known(ctx, item)
 }
 
 // evaluator is who evaluates the home, and with what more in the environment. As root, the path is the same.
@@ -76,9 +99,6 @@ func (h *Home) evaluator() (*User, []string) {
 	}
 	return nil, []string{"USER=" + h.User}
 }
-
-// Guix's answer is the last line of stdout; the log has all else in it, too.
-var builtHome = regexp.MustCompile(`(?s)(?:^|.*\n)(\S*/gnu/store/[a-z0-9]{32}-home)\n`)
 
 // Live is the home that the user's profile names; nothing if there was never one.
 func (h *Home) Live(context.Context) (string, error) {
@@ -90,7 +110,7 @@ func (h *Home) Live(context.Context) (string, error) {
 func (h *Home) Diff(ctx context.Context, item string) ([]Change, error) {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
-		files, err := homeDefinitions(item)
+		files, err := h.store().homeDefinitions(item)
 		changes := []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}
 		for _, f := range files {
 			if f.Starts {
@@ -112,14 +132,14 @@ func (h *Home) Diff(ctx context.Context, item string) ([]Change, error) {
 
 // differs is Diff without the services, and how the home looks.
 func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, homeLook, error) {
-	if _, err := os.Stat(item); err != nil {
+	if err := h.store().there(item); err != nil {
 		return nil, homeLook{}, fmt.Errorf("the home %s is gone from the store: %w", item, err)
 	}
 	live, err := h.Live(ctx)
 	if err != nil {
 		return nil, homeLook{}, err
 	}
-	wants, err := homeDefinitions(item)
+	wants, err := h.store().homeDefinitions(item)
 	if err != nil {
 		return nil, homeLook{}, err
 	}
@@ -327,9 +347,27 @@ func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Pr
 	}
 	problems, err := h.services(u).problems(ctx, item, since)
 	if unreachable(err) {
-		return []Problem{{Subject: "Shepherd of " + h.User, Says: "doesn't run"}}, nil
+		problems, err = []Problem{{Subject: "Shepherd of " + h.User, Says: "doesn't run"}}, nil
 	}
-	return problems, err
+	return append(h.unreadable(ctx, item), problems...), err
+}
+
+// unreadable says what can't be read of the live home, if the user has it in place of item.
+func (h *Home) unreadable(ctx context.Context, item string) []Problem {
+	live, err := h.Live(ctx)
+	if err != nil || live == item {
+		return nil
+	}
+	for _, name := range []string{"files/.config/shepherd/init.scm", "setup-environment", "profile/manifest"} {
+		f, _, err := h.store().open(filepath.Join(live, name))
+		if err == nil {
+			f.Close()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			says := strings.ReplaceAll(err.Error(), live+"/", "")
+			return []Problem{{Subject: "home of " + h.User, Says: oneLine(h.profile().called(live) + ", which is live: " + says)}}
+		}
+	}
+	return nil
 }
 
 func (h *Home) services(u User) *services {
@@ -337,10 +375,10 @@ func (h *Home) services(u User) *services {
 	return &services{
 		shepherd: &shepherd.Client{Dial: DialAs(u, h.Helper, u.socket())},
 		started:  h.Started, roots: h.Roots, self: h.Self, idle: h.Idle, policies: h.Policies, timeout: h.Timeout,
-		definitions: homeDefinitions,
+		definitions: h.store().homeDefinitions, store: h.store(), theirs: true,
 		former: func() (all []ServiceFile) {
 			for _, item := range h.profile().items() {
-				files, _ := homeDefinitions(item) // one that Guix has collected tells nothing
+				files, _ := h.store().homeDefinitions(item) // one that Guix has collected tells nothing
 				all = append(all, files...)
 			}
 			return all
@@ -362,8 +400,13 @@ func (h *Home) who() (User, error) {
 	return Find(h.User)
 }
 
+func (h *Home) store() Store { return Store(h.dir) }
+
 func (h *Home) profile() profile {
-	return homeProfile(filepath.Join(h.Profiles, "per-user", h.User), h.dir+"/gnu/store/")
+	return profile{filepath.Join(h.Profiles, "per-user", h.User), "guix-home", h.store().holdsA("home")}
 }
 
-func homeProfile(dir, store string) profile { return profile{dir, "guix-home", homeItem, store} }
+// ownProfile is that of a user for the user's own process, which has no more rights than who made the profile.
+func ownProfile(dir string) profile {
+	return profile{dir, "guix-home", func(item string) bool { return itemName.MatchString(filepath.Base(item)) && nameOf(item) == "home" }}
+}

@@ -164,7 +164,7 @@ func forgetAs(home, trees, profiles string, numbers []string) error {
 		if wrong != nil {
 			return wrong
 		}
-		err = errors.Join(err, homeProfile(profiles, "").remove(number))
+		err = errors.Join(err, ownProfile(profiles).remove(number))
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package guix
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"maps"
@@ -12,9 +13,12 @@ import (
 type pkg struct{ version, path string }
 
 // packages compares the profiles of two systems, or two homes. One item may be missing.
-func packages(live, item string) []Detail {
-	was, err := manifestOf(live)
-	is, err2 := manifestOf(item)
+func (s Store) packages(live, item string) []Detail {
+	was, err := s.manifestOf(live)
+	is, err2 := s.manifestOf(item)
+	if outside := (*OutsideError)(nil); errors.As(cmp.Or(err, err2), &outside) {
+		return []Detail{{Change: Change{"update", "packages", "not known: " + oneLine(outside.Error())}}}
+	}
 	if err != nil || err2 != nil {
 		return []Detail{{Change: Change{"update", "packages", "not known: a manifest isn't as Guix 1.5 writes it"}}}
 	}
@@ -41,9 +45,12 @@ func packages(live, item string) []Detail {
 }
 
 // manifestOf are the packages of item's profile by name, with their output if that isn't out. No item has none.
-func manifestOf(item string) (map[string]pkg, error) {
-	text, err := readBounded(filepath.Join(item, "profile/manifest"))
-	if item == "" || errors.Is(err, fs.ErrNotExist) {
+func (s Store) manifestOf(item string) (map[string]pkg, error) {
+	if item == "" {
+		return map[string]pkg{}, nil
+	}
+	text, err := s.read(filepath.Join(item, "profile/manifest"))
+	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]pkg{}, nil
 	}
 	if err != nil {

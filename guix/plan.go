@@ -44,7 +44,7 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 		return nil, err
 	}
 	etc, rest := s.files(changes, live, item)
-	details := slices.Concat(services, plain(rest), etc, packages(live, item))
+	details := slices.Concat(services, plain(rest), etc, s.store().packages(live, item))
 	if pending(changes) { // else nothing is activated
 		details = append(details, s.activates(live, item)...)
 	}
@@ -53,11 +53,11 @@ func (s *System) Plan(ctx context.Context, item, tree string) ([]Detail, error) 
 
 // activates is what the scripts do that make item live.
 func (s *System) activates(live, item string) []Detail {
-	was, is := scriptsOf(live), scriptsOf(item)
+	was, is := s.store().scriptsOf(live), s.store().scriptsOf(item)
 	if !was.known || !is.known {
 		return []Detail{{Change: Change{"update", "activation", "users and more aren't known: a script isn't as Guix 1.5 writes it"}}}
 	}
-	return slices.Concat(accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, storeOf(item)))
+	return slices.Concat(accounts(filepath.Join(s.dir, "/etc"), is), privileges(was, is), otherScripts(was, is, s.store()))
 }
 
 // Plan says what a switch to item would change, as System.Plan does.
@@ -70,17 +70,17 @@ func (h *Home) Plan(ctx context.Context, item string) ([]Detail, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := texts{store: storeOf(item)}
+	all := texts{store: h.store()}
 	all.compare("~", filesOf(live), filesOf(item))
-	return slices.Concat(services, plain(changes), all.details, variables(live, item), packages(live, item), growth(ctx, live, item)), nil
+	return slices.Concat(services, plain(changes), all.details, h.store().variables(live, item), h.store().packages(live, item), growth(ctx, live, item)), nil
 }
 
 // changes are those of a home's links, and of its user's services.
 func (h *Home) changes(ctx context.Context, item string) ([]Change, []Detail, error) {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
-		files, err := homeDefinitions(item)
-		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, h.services(u).tell(item, files, nil, started{}, false), err
+		files, err := h.store().homeDefinitions(item)
+		return []Change{{"switch", "home of " + h.User, "the user doesn't exist yet"}}, h.services(u).tell(files, nil, started{}, false), err
 	}
 	if err != nil {
 		return nil, nil, err
@@ -90,8 +90,8 @@ func (h *Home) changes(ctx context.Context, item string) ([]Change, []Detail, er
 		return nil, nil, err
 	}
 	if !seen.Shepherd { // Guix will start it, with all
-		files, err := homeDefinitions(item)
-		return changes, h.services(u).tell(item, files, nil, started{}, false), err
+		files, err := h.store().homeDefinitions(item)
+		return changes, h.services(u).tell(files, nil, started{}, false), err
 	}
 	// Both ways, a home's activation has Shepherd start what it starts by itself.
 	services, err := h.services(u).details(ctx, item, len(changes) > 0)
@@ -108,7 +108,7 @@ func filesOf(item string) string {
 
 // files makes details of those changes that concern files in /etc, and returns the others.
 func (s *System) files(changes []Change, live, item string) ([]Detail, []Change) {
-	all := texts{store: storeOf(item)}
+	all := texts{store: s.store()}
 	var rest []Change
 	for _, c := range changes {
 		name, ours := strings.CutPrefix(c.Subject, "/etc/")

@@ -104,7 +104,7 @@ update program sudo: sudo-1/bin/sudo > sudo-2/bin/sudo set-uid root
 
 func TestTexts(t *testing.T) {
 	root := t.TempDir()
-	store := root + "/gnu/store/"
+	store := root + "/gnu/store/" + strings.Repeat("a", 32) + "-"
 	if err := os.MkdirAll(store+"d/sub", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestTexts(t *testing.T) {
 		{"the same binary", store + "bin", write(store+"bin2", "a\x00b", 0o444), ""},
 		{"large", a, write(store+"large", strings.Repeat("x", textBytes+1), 0o444), fmt.Sprintf("update /f large; 6 bytes, then %d|", textBytes+1)},
 		{"not for all to read", a, write(store+"private", "secret", 0o440), "update /f not for all to read; 6 bytes, then 6|"},
-		{"outside of the store", a, link, "update /f not for all to read; 6 bytes, then 7|"},
+		{"outside of the store", a, link, "update /f not in the store, where it isn't looked at|"},
 		{"missing", a, store + "missing", "remove /f |@@ -1,3 +0,0 @@\n-1\n-2\n-3\n"},
 		{"long", "", write(store+"long", many, 0o444), "add /f |@@ -0,0 +1,120 @@\n" + strings.Repeat("+line\n", textLines-1) + "… and 1 lines more\n"},
 		{"a long line", "", write(store+"wide", strings.Repeat("é", 300)+"\n", 0o444), "add /f |@@ -0,0 +1,1 @@\n+" + strings.Repeat("é", 199) + "…\n"},
@@ -144,7 +144,7 @@ func TestTexts(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			all := texts{store: store}
+			all := texts{store: Store(root)}
 			if changed := all.compare("/f", test.before, test.after); changed != (test.want != "") {
 				t.Errorf("changed: %v", changed)
 			}
@@ -162,7 +162,7 @@ func TestTexts(t *testing.T) {
 		for i := range textFiles + 50 {
 			write(fmt.Sprintf("%sd/%03d", store, i), many, 0o444)
 		}
-		all := texts{store: store}
+		all := texts{store: Store(root)}
 		all.compare("/f", "", store+"d")
 		size := 0
 		for _, d := range all.details {

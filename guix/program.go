@@ -15,13 +15,10 @@ type program struct {
 	form               form // (service '(NAME …) #:requirement '(…) …)
 }
 
-// programOf reads the program in a file of services of item. A compiled file names its source, which is in the store as
+// programOf reads the program in a file of services. A compiled file names its source, which is in the store as
 // long as it is itself. It is false for what isn't as Guix 1.5 writes it: such a service is taken as Shepherd has it.
-func programOf(item, file string) (program, bool) {
-	if !strings.HasPrefix(file, "/gnu/store/") { // none is known
-		return program{}, false
-	}
-	text, err := readBounded(inStoreOf(item, file))
+func (s Store) programOf(file string) (program, bool) {
+	text, err := s.read(file)
 	if err != nil {
 		return program{}, false
 	}
@@ -31,7 +28,7 @@ func programOf(item, file string) (program, bool) {
 		if source == nil {
 			return program{}, false
 		}
-		if text, err = readBounded(inStoreOf(item, string(source))); err != nil {
+		if text, err = s.read(string(source)); err != nil {
 			return program{}, false
 		}
 	}

@@ -83,8 +83,8 @@ var (
 	willBuild    = regexp.MustCompile(`^The following (?:derivations?|grafts?|profile hooks?) will be (?:built|made):$`)
 	willDownload = regexp.MustCompile(`^(?:The following files? will be downloaded:|([0-9,.]+) MB will be downloaded:?)$`)
 	willCount    = regexp.MustCompile(`^([0-9,]+) items? will be downloaded$`)
-	listed       = regexp.MustCompile(`^ {2,3}(/gnu/store/[a-z0-9]{32}-\S+)$`)
-	substituted  = regexp.MustCompile(`^substitution of (/gnu/store/[a-z0-9]{32}-\S+) complete$`)
+	listed       = regexp.MustCompile(`^ {2,3}(/gnu/store/[a-z0-9]{32}-[0-9A-Za-z+._?=-]+)$`)
+	substituted  = regexp.MustCompile(`^substitution of (/gnu/store/[a-z0-9]{32}-[0-9A-Za-z+._?=-]+) complete$`)
 	needs        = regexp.MustCompile(`^guix [a-z-]+: warning: at least ([0-9,.]+) MB needed but only ([0-9,.]+) MB available in /`)
 	busy         = regexp.MustCompile(`^(building|substituting|downloading|applying|running|listing|generating|creating|Updating|Authenticating|Computing) (?:from \S*/)?(?:/gnu/store/)?(?:[a-z0-9]{32}-)?(.*?)(?:\.drv)?(?: ?\.\.\.)?$`)
 )
@@ -193,7 +193,7 @@ func (f *follower) weigh() {
 		f.outputs = map[string]string{}
 	}
 	for _, drv := range f.builds[f.weighed:] {
-		d, err := readDerivation(filepath.Join(f.dir, drv))
+		d, err := Store(f.dir).readDerivation(drv)
 		if err != nil || !d.local { // what can't be read isn't known to be trivial
 			f.heavy = append(f.heavy, strings.TrimSuffix(nameOf(drv), ".drv"))
 		}
@@ -249,7 +249,7 @@ func smallest(narinfo string) (least int64) {
 // whole tells whether an item is in the store, and done: its time is set to the second 1 at the very end. A link is made
 // at once.
 func (f *follower) whole(item string) bool {
-	if item == "" {
+	if !Store(f.dir).holds(item) {
 		return false
 	}
 	info, err := os.Lstat(filepath.Join(f.dir, item))

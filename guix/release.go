@@ -30,7 +30,7 @@ func (s *services) release(ctx context.Context, item string) (stopped bool, err 
 	if err != nil {
 		return false, err
 	}
-	ours, err := s.definitions(live)
+	ours, err := s.found(live)
 	if err != nil {
 		return false, err
 	}

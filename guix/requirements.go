@@ -32,8 +32,8 @@ func (s *System) CheckServices(ctx context.Context, item, file string) error {
 func (h *Home) CheckServices(ctx context.Context, item, file string) error {
 	u, err := h.who()
 	if err != nil { // the user may not exist yet, and then runs no service
-		files, err := homeDefinitions(item)
-		return errors.Join(err, mistaken(file, mistakes(definedBy(item, files))))
+		files, err := h.store().homeDefinitions(item)
+		return errors.Join(err, mistaken(file, mistakes(h.store().definedBy(files))))
 	}
 	return h.services(u).check(ctx, item, file)
 }
@@ -45,7 +45,7 @@ func (s *services) check(ctx context.Context, item, file string) error {
 	if err != nil {
 		return err
 	}
-	if says := mistakes(definedBy(item, files)); len(says) > 0 {
+	if says := mistakes(s.store.definedBy(files)); len(says) > 0 {
 		return mistaken(file, says)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -63,7 +63,7 @@ func (s *services) checkClashes(ctx context.Context, item, file string) error {
 	if err != nil {
 		return nil
 	}
-	return mistaken(file, clashes(definedBy(item, files), files, all))
+	return mistaken(file, clashes(s.store.definedBy(files), files, all))
 }
 
 // mistaken is the error of these mistakes; none is none.
@@ -80,12 +80,12 @@ type defined struct {
 	sure bool // its names and requirements are known; else at most its names are
 }
 
-// definedBy are the services that files of item define.
-func definedBy(item string, files []ServiceFile) []defined {
+// definedBy are the services that files define.
+func (s Store) definedBy(files []ServiceFile) []defined {
 	var all []defined
 	for _, f := range files {
 		d := defined{Service: shepherd.Service{Name: f.Name, Provides: f.Provides}}
-		if p, ok := programOf(item, f.File); ok && p.plain {
+		if p, ok := s.programOf(f.File); ok && p.plain {
 			d.Service, d.sure = shepherd.Service{Name: p.provides[0], Provides: p.provides, Requires: p.requires}, true
 		}
 		all = append(all, d)

@@ -55,13 +55,15 @@ type Problem struct {
 // Services depend on each other by what Shepherd says of those that run, not by what a file will say.
 type services struct {
 	shepherd    *shepherd.Client
-	started     string                                         // file that keeps from which file each service was started
-	roots       Roots                                          // keep those files, where no system that is kept has them any more; empty: nowhere
-	self        string                                         // the agent's own service
-	idle        []string                                       // end well when nobody asks; Shepherd listens for them
-	policies    map[string]Policy                              // by service, where they aren't the usual ones
-	timeout     time.Duration                                  // within which a service stops, or starts
-	definitions func(item string) ([]ServiceFile, error)       // of a system, or of a home
+	started     string                                   // file that keeps from which file each service was started
+	roots       Roots                                    // keep those files, where no system that is kept has them any more; empty: nowhere
+	self        string                                   // the agent's own service
+	idle        []string                                 // end well when nobody asks; Shepherd listens for them
+	policies    map[string]Policy                        // by service, where they aren't the usual ones
+	timeout     time.Duration                            // within which a service stops, or starts
+	definitions func(item string) ([]ServiceFile, error) // of a system, or of a home
+	store       Store
+	theirs      bool                                           // a user chooses what is live: of what can't be read no service is known
 	live        func() (string, error)                         // the item that is current
 	booted      func() (string, error)                         // the item whose services Shepherd began with; the current one, for a user's
 	former      func() []ServiceFile                           // of all generations there are; nil: none
@@ -89,6 +91,15 @@ func (s *services) diff(ctx context.Context, item string) ([]Change, error) {
 		changes = append(changes, st.Change)
 	}
 	return changes, nil
+}
+
+// found are the services of an item that was found on the machine, rather than made for a revision.
+func (s *services) found(item string) ([]ServiceFile, error) {
+	files, err := s.definitions(item)
+	if err != nil && s.theirs {
+		return nil, nil
+	}
+	return files, err
 }
 
 // survey reads what the item wants, what Shepherd has, and from which files it has it.

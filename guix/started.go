@@ -62,7 +62,7 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 	if err != nil {
 		return started{}, err
 	}
-	current, err := s.definitions(item)
+	current, err := s.found(item)
 	if err != nil {
 		return started{}, err
 	}
@@ -142,7 +142,7 @@ func (s *services) fromBoot() ([]ServiceFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.definitions(item)
+	return s.found(item)
 }
 
 func (k started) of(name string) (startedService, bool) {
@@ -180,7 +180,7 @@ func (s *services) keepFiles(k started) error {
 	if err != nil {
 		return err
 	}
-	current, err := s.definitions(item)
+	current, err := s.found(item)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func TestStoreAsGuixWroteIt(t *testing.T) {
 	if su := a.privileged["su"]; su.may != "set-uid root" || !strings.HasSuffix(su.file, "/bin/su") {
 		t.Errorf("su: %+v", su)
 	}
-	if got := exportsOf(dir); len(got) != 5 || got["XDG_STATE_HOME"] != `"$HOME/.local/state"` {
+	if got := readExports([]byte(text("setup-environment"))); len(got) != 5 || got["XDG_STATE_HOME"] != `"$HOME/.local/state"` {
 		t.Errorf("setup-environment: %q", got)
 	}
 	d, err := parseDerivation(text("shepherd.conf.drv"))

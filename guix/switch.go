@@ -18,9 +18,12 @@ import (
 // make does a switch from the item live to another: guix, by activate, unless that is nil, then the services. If
 // activate says that it changed nothing, note and what is kept of the services are put back.
 func (s *services) make(ctx context.Context, live, item, note string, activate func() error) error {
-	ill, err := s.problems(ctx, live, time.Time{})
-	if err != nil {
-		return passing(err) // nothing of item was tried yet
+	var ill []Problem
+	if _, unread := s.definitions(live); unread == nil || !s.theirs {
+		var err error
+		if ill, err = s.problems(ctx, live, time.Time{}); err != nil {
+			return passing(err) // nothing of item was tried yet
+		}
 	}
 	if activate != nil {
 		putBack := remember(note, s.started)

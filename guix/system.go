@@ -2,6 +2,7 @@ package guix
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type System struct {
 	Channels   string // file: how commits of channels lie to each other
 	Downgrades bool   // whether channels may go back
 
+	Store Store // empty, but in a test
+
 	dir string // where a test has its /run, /etc and /gnu
 }
 
@@ -63,7 +66,7 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 	}
 	defer os.Remove(link)
 	item, err := os.Readlink(link)
-	if err != nil || !systemItem.MatchString(item) {
+	if err != nil || !s.store().holdsA("system")(item) {
 		return "", fmt.Errorf("guix system build named no system, but %q (see %s)", item, out.log)
 	}
 	return item, errors.Join(s.Roots.Keep(root, item), settleStore())
@@ -83,7 +86,7 @@ func (s *System) Live(context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding the running system: %w", err)
 	}
-	if !systemItem.MatchString(item) {
+	if !s.store().holdsA("system")(item) {
 		return "", fmt.Errorf("the running system is %s, which Guix didn't make", item)
 	}
 	return item, nil
@@ -431,8 +434,8 @@ func (s *System) services() *services {
 		shepherd: s.Shepherd, started: s.Started, roots: s.Roots, self: s.Self, idle: s.Idle, whole: true,
 		policies: s.Policies, timeout: s.Timeout,
 		tail:        func(_ context.Context, log string) []string { return tail(log) },
-		definitions: systemDefinitions,
-		live:        func() (string, error) { return s.Live(context.Background()) },
+		definitions: s.store().systemDefinitions, store: s.store(),
+		live: func() (string, error) { return s.Live(context.Background()) },
 		booted: func() (string, error) {
 			item, err := filepath.EvalSymlinks(filepath.Join(s.dir, "/run/booted-system"))
 			if err != nil {
@@ -446,5 +449,7 @@ func (s *System) services() *services {
 func (s *System) current() string { return filepath.Join(s.dir, "/run/current-system") }
 
 func (s *System) profile() profile {
-	return profile{s.Profiles, "system", systemItem, s.dir + "/gnu/store/"}
+	return profile{s.Profiles, "system", s.store().holdsA("system")}
 }
+
+func (s *System) store() Store { return cmp.Or(s.Store, Store(s.dir)) }

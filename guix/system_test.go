@@ -341,7 +341,7 @@ func TestProfileBelievesOnlyGuixsLinks(t *testing.T) {
 		"long":         {"guix-home-1-link", "/" + strings.Repeat("x/", 2000) + "gnu/store/" + strings.Repeat("a", 32) + "-home/../x"},
 	} {
 		dir := t.TempDir()
-		p := homeProfile(dir, m.path("gnu/store")+"/")
+		p := profile{dir, "guix-home", Store(m.root).holdsA("home")}
 		if err := errors.Join(os.Symlink(links[0], filepath.Join(dir, "guix-home")), os.Symlink(links[1], filepath.Join(dir, "guix-home-1-link"))); err != nil {
 			t.Fatal(err)
 		}
@@ -350,7 +350,7 @@ func TestProfileBelievesOnlyGuixsLinks(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, item, err)
 		}
 	}
-	if _, item, err := homeProfile(t.TempDir(), "").live(); item != "" || err != nil {
+	if _, item, err := ownProfile(t.TempDir()).live(); item != "" || err != nil {
 		t.Errorf("a home that was never made: %q, %v", item, err)
 	}
 }

@@ -2,10 +2,11 @@ package guix
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,7 +19,7 @@ import (
 // texts are changes of files in the store, with what changed in them. What Guix made is public, and so are these; what
 // isn't in the store, or not for all to read, is only named.
 type texts struct {
-	store   string // /gnu/store/
+	store   Store
 	details []Detail
 	lines   int // of diffs, so far
 }
@@ -49,7 +50,7 @@ func (t *texts) compare(subject, before, after string) bool {
 	maps.Copy(both, is)
 	count := len(t.details)
 	for _, name := range slices.Sorted(maps.Keys(both)) {
-		t.file(filepath.Join(subject, name), was[name], is[name])
+		t.file(filepath.Join(subject, printable(name)), was[name], is[name])
 	}
 	return len(t.details) > count
 }
@@ -66,8 +67,7 @@ func (t *texts) explain(was, is []form) (text, says string) {
 			continue
 		}
 		named := texts{store: t.store, lines: t.lines}
-		root := strings.TrimSuffix(t.store, "/gnu/store/")
-		if versioned.MatchString(name) || !named.compare(name, root+before[name], root+after[name]) || len(named.details) > 20 {
+		if versioned.MatchString(name) || !named.compare(name, before[name], after[name]) || len(named.details) > 20 {
 			anew = append(anew, name)
 			continue
 		}
@@ -87,18 +87,23 @@ func (t *texts) walk(path string) map[string]string {
 	files := map[string]string{}
 	var visit func(name, path string, depth int)
 	visit = func(name, path string, depth int) {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil || len(files) >= treeFiles || depth > treeDepth {
+		if len(files) >= treeFiles || depth > treeDepth {
 			return
 		}
-		info, err := os.Stat(real)
-		if err != nil || !info.IsDir() || !t.made(real) {
-			files[name] = real
-			return
+		names, err := t.store.list(path, treeFiles)
+		outside := (*OutsideError)(nil)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a link to what isn't there
+		case errors.As(err, &outside):
+			files[name] = outside.To
+		case err != nil: // no folder, or none that can be read, which whoever reads it says
+			if real, _, unknown := t.store.real(path); unknown == nil {
+				path = real
+			}
+			files[name] = path
 		}
-		entries, _ := os.ReadDir(real)
-		for _, e := range entries {
-			visit(filepath.Join(name, e.Name()), filepath.Join(real, e.Name()), depth+1)
+		for _, e := range names {
+			visit(filepath.Join(name, e), filepath.Join(path, e), depth+1)
 		}
 	}
 	if path != "" {
@@ -107,12 +112,9 @@ func (t *texts) walk(path string) map[string]string {
 	return files
 }
 
-// made tells whether path is Guix's.
-func (t *texts) made(path string) bool { return strings.HasPrefix(path, t.store) }
-
 // file adds the change of one file, unless it says what it said.
 func (t *texts) file(subject, before, after string) {
-	if before == after || shepherdConf.MatchString(before+after) { // it only lists services
+	if before == after || (isConf(before) || isConf(after)) { // it only lists services
 		return
 	}
 	d := Detail{Change: Change{Does: "update", Subject: subject}}
@@ -132,7 +134,9 @@ func (t *texts) file(subject, before, after string) {
 		if size1 == size2 && t.equal(before, after) {
 			return
 		}
-		d.Says = fmt.Sprintf("%s; %s", says, sizes(before, after, size1, size2))
+		if d.Says = says; size1 >= 0 && size2 >= 0 {
+			d.Says += "; " + sizes(before, after, size1, size2)
+		}
 	case bytes.Equal(was, is) && before != "" && after != "":
 		return
 	default:
@@ -151,43 +155,40 @@ func sizes(before, after string, size1, size2 int64) string {
 	return fmt.Sprintf("%d bytes, then %d", size1, size2)
 }
 
-// read is what is in a file that may be shown; otherwise it says why it can't be.
+// read is what is in a file that may be shown; otherwise it says why it can't be. A size of -1 isn't known.
 func (t *texts) read(path string) (text []byte, size int64, says string) {
 	if path == "" {
 		return nil, 0, ""
 	}
-	info, err := os.Stat(path)
+	text, err := t.store.Read(path, textBytes)
+	outside := (*OutsideError)(nil)
 	switch {
+	case errors.As(err, &outside):
+		return nil, -1, "not in the store, where it isn't looked at"
+	case errors.Is(err, errIrregular):
+		return nil, -1, "no regular file"
+	case errors.Is(err, errPrivate), errors.Is(err, errLarge):
+		_, size, _ := t.store.real(path)
+		if errors.Is(err, errLarge) {
+			return nil, size, "large"
+		}
+		return nil, size, "not for all to read"
 	case err != nil:
-		return nil, 0, "it can't be read"
-	case !info.Mode().IsRegular():
-		return nil, 0, "no regular file"
-	case !t.made(path) || info.Mode()&0o004 == 0:
-		return nil, info.Size(), "not for all to read"
-	case info.Size() > textBytes:
-		return nil, info.Size(), "large"
+		return nil, -1, "it can't be read"
+	case bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text):
+		return nil, int64(len(text)), "binary"
 	}
-	text, err = os.ReadFile(path)
-	if err != nil {
-		return nil, 0, "it can't be read"
-	}
-	if bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
-		return nil, info.Size(), "binary"
-	}
-	return text, info.Size(), ""
+	return text, int64(len(text)), ""
 }
 
-// equal tells whether two files of the store that aren't shown are equal, as far as that is cheap to know.
+// equal reports whether two files of the store that aren't shown are equal, as far as that is cheap to know.
 func (t *texts) equal(before, after string) bool {
-	if !t.made(before) || !t.made(after) {
-		return false
-	}
-	f, err := os.Open(before)
+	f, _, err := t.store.open(before)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	g, err := os.Open(after)
+	g, _, err := t.store.open(after)
 	if err != nil {
 		return false
 	}

@@ -231,7 +231,7 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 	case len(args) == 2 && args[0] == "tail":
 		return json.NewEncoder(out).Encode(tail(args[1]))
 	case len(args) == 3 && args[0] == "generation":
-		number, err := homeProfile(args[1], "").add(args[2])
+		number, err := ownProfile(args[1]).add(args[2])
 		if err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 	case len(args) == 3 && args[0] == "point":
 		number, err := strconv.Atoi(args[2])
 		if err == nil {
-			err = homeProfile(args[1], "").point(number)
+			err = ownProfile(args[1]).point(number)
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,9 @@
 package guix
 
 import (
+	"cmp"
+	"errors"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -11,8 +14,12 @@ import (
 var export = regexp.MustCompile(`(?m)^export ([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
 
 // variables compares the environment that two homes give to a login shell. One item may be missing.
-func variables(live, item string) []Detail {
-	was, is := exportsOf(live), exportsOf(item)
+func (s Store) variables(live, item string) []Detail {
+	was, err := s.exportsOf(live)
+	is, err2 := s.exportsOf(item)
+	if err != nil || err2 != nil {
+		return []Detail{{Change: Change{"update", "variables", "not known: " + oneLine(cmp.Or(err, err2).Error())}}}
+	}
 	both := maps.Clone(was)
 	maps.Copy(both, is)
 	var all []Detail
@@ -33,15 +40,20 @@ func variables(live, item string) []Detail {
 	return all
 }
 
-func exportsOf(item string) map[string]string {
-	all := map[string]string{}
+// exportsOf are those of a home; no item has none.
+func (s Store) exportsOf(item string) (map[string]string, error) {
 	if item == "" {
-		return all
+		return map[string]string{}, nil
 	}
-	text, err := readBounded(filepath.Join(item, "setup-environment"))
-	if err != nil {
-		return all
+	text, err := s.read(filepath.Join(item, "setup-environment"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[string]string{}, nil
 	}
+	return readExports(text), err
+}
+
+func readExports(text []byte) map[string]string {
+	all := map[string]string{}
 	for _, match := range export.FindAllSubmatch(text, -1) {
 		value := string(match[2])
 		if len(value) > 200 {

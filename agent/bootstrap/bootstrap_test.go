@@ -341,10 +341,12 @@ func TestRunTakesWhatIsLoaded(t *testing.T) {
 	has(t, usual.pushed("keys/me.pub"), "key")
 }
 
+const configurationItem = "yvz9w413hhl9l4aypgr6z9ij9h03z1zq-configuration.scm"
+
 // The home of the pod user comes along, unless its profile leads elsewhere than to the store: it is the user's own.
 func TestRunTakesTheHome(t *testing.T) {
 	w := newWorld(t, plainSystem)
-	w.write(filepath.Join(w.root, store, "a-configuration.scm"), "(home-environment)")
+	w.write(filepath.Join(w.root, store, configurationItem), "(home-environment)")
 	profile := filepath.Join(w.root, runningHome)
 	link := func(to string) {
 		_ = os.Remove(profile)
@@ -355,15 +357,15 @@ func TestRunTakesTheHome(t *testing.T) {
 	w.write(filepath.Join(w.root, "etc/shadow"), "secret")
 	link(filepath.Join(w.root, "etc/shadow"))
 	has(t, w.run(true), "home.scm      left out: ", "leads out of the store")
-	link(filepath.Join(w.root, store, "a-configuration.scm"))
+	link(filepath.Join(w.root, store, configurationItem))
 	w.run(false)
 	if w.pushed("home.scm") != "(home-environment)" {
 		t.Errorf("home.scm is %q", w.pushed("home.scm"))
 	}
 	beside := newWorld(t, plainSystem)
-	beside.write(filepath.Join(beside.root, store, "a"), `(home-environment (local-file "bashrc"))`)
+	beside.write(filepath.Join(beside.root, store, configurationItem), `(home-environment (local-file "bashrc"))`)
 	profile = filepath.Join(beside.root, runningHome)
-	link(filepath.Join(beside.root, store, "a"))
+	link(filepath.Join(beside.root, store, configurationItem))
 	has(t, beside.run(false), `left out: that of podman names the file "bashrc"`)
 }
 
