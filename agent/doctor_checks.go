@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.org/collie/agent/cmdline"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/agent/statefile"
@@ -306,9 +307,9 @@ func checkSubstitutes(ctx context.Context, m *machine) (string, error) {
 
 // substituteURLs are those of the daemon that runs, or of one that is told nothing (guix 1.5.0).
 func (m *machine) substituteURLs() (urls []string, off bool) {
-	lines, _ := filepath.Glob(m.at("/proc/[0-9]*/cmdline"))
-	for _, file := range lines {
-		line, err := os.ReadFile(file)
+	processes, _ := filepath.Glob(m.at("/proc/[0-9]*"))
+	for _, dir := range processes {
+		line, err := cmdline.System.Read(dir, 64<<10)
 		words := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
 		if err != nil || filepath.Base(words[0]) != "guix-daemon" {
 			continue

@@ -201,6 +201,7 @@ func (p *patient) listen(path string, answer func(net.Conn)) {
 }
 
 func (p *patient) daemonRuns(options string) {
+	p.write("/proc/12/status", "Name:\tguix-daemon\nUid:\t0\t0\t0\t0\n", 0o444)
 	p.write("/proc/12/cmdline", "/gnu/store/x-guix/bin/guix-daemon\x00--build-users-group\x00guixbuild\x00"+options+"\x00", 0o444)
 }
 

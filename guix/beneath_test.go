@@ -229,7 +229,7 @@ var readers = map[string]string{
 	"links of a user's profile, which are read and not followed, and its folder, opened as a folder without following a link": "generation.live generation.read generation.numbers generation.madeAt",
 	"looked up and watched, never opened: names in a home's configuration that begin at the home":                             "reads.outsider",
 	"an exact item, looked up": "progress.whole root.Keep started.keepFiles",
-	"the kernel's":             "orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace others.readHead runner.identify silence.processDoes started.life",
+	"the kernel's":             "orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace runner.identify silence.processDoes started.life",
 	"root's: the state, logs, trees, GC roots, caches": "channels.readChannels channels.travel clues.lacks clues.readTree definitions.readBounded failure.inRepository log.Logs log.Open others.sessions progress.measure progress.smallest " +
 		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean space.settleStore started.saveIfNew switch.remember switch.isDir",
 	"the system's: items, the profile, /etc, /run, the boot menu, logs of its services": "made.Forget menu.KeepMenu menu.install menu.leads menu.readMenu plan.files problems.tail reboot.atBoot reboot.bootOf " +
@@ -359,4 +359,63 @@ func TestAProfileIsReadToABound(t *testing.T) {
 			t.Error("a FIFO has generations")
 		}
 	})
+}
+
+// A user's profile may lead anywhere, or nowhere. The home is then a problem of its own, and is switched back; it is no error, which
+// would hold all layers.
+func TestAProfileThatLeadsAstrayHoldsNobody(t *testing.T) {
+	const dir = "var/guix/profiles/per-user/me/"
+	for name, row := range map[string]struct {
+		make func(m *machine)
+		says string
+	}{
+		"to a file of root's":             {func(m *machine) { m.link("/etc/shadow", dir+"guix-home") }, `is a link to "/etc/shadow", not to a generation`},
+		"to another user's generation":    {func(m *machine) { m.link("../root/guix-home-of-mine", dir+"guix-home") }, "not to a generation"},
+		"to a generation that isn't":      {func(m *machine) { m.link("guix-home-7-link", dir+"guix-home") }, "generation 7"},
+		"to a number without an end":      {func(m *machine) { m.link("guix-home-"+strings.Repeat("9", 100)+"-link", dir+"guix-home") }, "not to a generation"},
+		"a file":                          {func(m *machine) { m.write(dir+"guix-home", "x") }, "no link"},
+		"a generation that is a file":     {func(m *machine) { m.write(dir+"guix-home-7-link", "x"); m.link("guix-home-7-link", dir+"guix-home") }, "generation 7"},
+		"a generation out of the store":   {func(m *machine) { m.link("/etc", dir+"guix-home-7-link"); m.link("guix-home-7-link", dir+"guix-home") }, `a link to "/etc", which isn't Guix's`},
+		"a generation that is a FIFO":     {func(m *machine) { m.fifo(dir + "guix-home-7-link"); m.link("guix-home-7-link", dir+"guix-home") }, "generation 7"},
+		"a name of two lines, and colour": {func(m *machine) { m.link("x\nsystem is good\x1b[31m", dir+"guix-home") }, `not to a generation`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			good, h := m.item("a", "home"), m.home()
+			m.link(good, dir+"guix-home-1-link")
+			row.make(m)
+			quietListener(t, m.path("runtime/shepherd/socket"))
+			soon(t, "looking", func() {
+				if live, err := h.Live(t.Context()); live != "" || err != nil {
+					t.Errorf("live is %q, %v", live, err)
+				}
+				if changes, err := h.Diff(t.Context(), good); err != nil || !pending(changes) {
+					t.Errorf("the look: %v, %v", changes, err)
+				}
+				if _, err := h.Plan(t.Context(), good); err != nil {
+					t.Errorf("the plan: %v", err)
+				}
+				problems, err := h.Problems(t.Context(), good, time.Time{})
+				says := fmt.Sprint(problems)
+				if err != nil || len(problems) != 1 || problems[0].Subject != "home of me" || !strings.Contains(says, row.says) || strings.ContainsAny(says, "\n\x1b") {
+					t.Errorf("problems: %q, %v; want %q", says, err, row.says)
+				}
+				if _, moved := h.Moved(good); !moved {
+					t.Error("nobody moved it")
+				}
+				if all, err := h.All(); err != nil || len(all) == 0 {
+					t.Errorf("generations: %v, %v", all, err)
+				}
+				if err := h.Switch(t.Context(), good, ""); err != nil {
+					t.Errorf("the switch: %v", err)
+				}
+				if live, err := h.Live(t.Context()); live != good || err != nil {
+					t.Errorf("after the switch, live is %q, %v", live, err)
+				}
+				if problems, err := h.Problems(t.Context(), good, time.Time{}); err != nil || len(problems) > 0 {
+					t.Errorf("after the switch: %v, %v", problems, err)
+				}
+			})
+		})
+	}
 }

@@ -54,8 +54,14 @@ func (s *System) where(live string) string {
 	return says
 }
 
-// Moved is the home that is live in place of item.
-func (h *Home) Moved(item string) (Generation, bool) { return h.profile().moved(item) }
+// Moved is the home that is live in place of item, or what the profile leads to, which is none.
+func (h *Home) Moved(item string) (Generation, bool) {
+	p := h.profile()
+	if astray := p.astray(); astray != nil {
+		return Generation{Item: printable(shorten(astray.To)), Since: madeAt(filepath.Join(p.dir, p.name))}, true
+	}
+	return p.moved(item)
+}
 
 func (p profile) moved(item string) (Generation, bool) {
 	number, live, err := p.live()
@@ -90,31 +96,64 @@ func (p profile) link(number int) string {
 // live is the generation that the profile is at. Nothing but links is read, and nothing but links that look like
 // Guix's own is believed: a user's own profile is the user's to change.
 func (p profile) live() (number int, item string, err error) {
-	target, err := os.Readlink(filepath.Join(p.dir, p.name))
+	link := filepath.Join(p.dir, p.name)
+	target, err := os.Readlink(link)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, "", nil
+	}
+	if errors.Is(err, syscall.EINVAL) {
+		return 0, "", &AstrayError{link, fmt.Sprintf("%s is no link: remove it", link)}
 	}
 	if err != nil {
 		return 0, "", fmt.Errorf("reading the profile %s: %w", p.name, err)
 	}
 	number, ok := p.number(filepath.Base(target)) // the link is absolute or relative, as Guix last felt
 	if !ok {
-		return 0, "", fmt.Errorf("%s is a link to %.100q, not to a generation: switch to one with `guix %s switch-generation`",
-			filepath.Join(p.dir, p.name), target, strings.TrimPrefix(p.name, "guix-"))
+		return 0, "", &AstrayError{target, fmt.Sprintf("%s is a link to %.100q, not to a generation: switch to one with `guix %s switch-generation`",
+			link, target, strings.TrimPrefix(p.name, "guix-"))}
 	}
 	item, err = p.read(number)
 	return number, item, err
 }
 
 func (p profile) read(number int) (string, error) {
-	item, err := os.Readlink(p.link(number))
+	link := p.link(number)
+	item, err := os.Readlink(link)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EINVAL) {
+		return "", &AstrayError{link, fmt.Sprintf("reading generation %d: %v", number, err)}
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading generation %d: %w", number, err)
 	}
 	if !p.item(item) {
-		return "", fmt.Errorf("generation %d, %s, is a link to %.100q, which isn't Guix's", number, p.link(number), item)
+		return "", &AstrayError{item, fmt.Sprintf("generation %d, %s, is a link to %.100q, which isn't Guix's", number, link, item)}
 	}
 	return item, nil
+}
+
+// An AstrayError says that a profile leads to no generation of Guix's.
+type AstrayError struct {
+	To   string
+	says string
+}
+
+func (e *AstrayError) Error() string { return e.says }
+
+// astray says where a profile leads that leads to no generation; nil: to one, to none yet, or it can't be read.
+func (p profile) astray() *AstrayError {
+	_, _, err := p.live()
+	astray := (*AstrayError)(nil)
+	errors.As(err, &astray)
+	return astray
+}
+
+// liveOrAstray is live, where a profile that leads astray has no live generation.
+func (p profile) liveOrAstray() (number int, item string, err error) {
+	number, item, err = p.live()
+	if astray := (*AstrayError)(nil); errors.As(err, &astray) {
+		return 0, "", nil
+	}
+	return number, item, err
 }
 
 func (p profile) number(link string) (int, bool) {
@@ -288,7 +327,7 @@ func (h *Home) All() ([]Numbered, error) {
 // all are the generations there are, the newest first.
 func (p profile) all() ([]Numbered, error) {
 	const most = 1000
-	live, _, err := p.live()
+	live, _, err := p.liveOrAstray()
 	if err != nil {
 		return nil, err
 	}

@@ -100,9 +100,10 @@ func (h *Home) evaluator() (*User, []string) {
 	return nil, []string{"USER=" + h.User}
 }
 
-// Live is the home that the user's profile names; nothing if there was never one.
+// Live is the home that the user's profile names; nothing if there was never one, or if the user made it lead elsewhere, which
+// Problems says.
 func (h *Home) Live(context.Context) (string, error) {
-	_, item, err := h.profile().live()
+	_, item, err := h.profile().liveOrAstray()
 	return item, err
 }
 
@@ -278,7 +279,7 @@ func (h *Home) activate(ctx context.Context, u User, services *services, live, i
 	}
 	crash.At("switch.begun")
 	var out outcome
-	if live == "" && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
+	if live == "" && h.profile().astray() == nil && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
 		out, err = services.heard(ctx, func(ctx context.Context) (outcome, error) {
 			return h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
 				args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
@@ -354,6 +355,9 @@ func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Pr
 
 // unreadable says what can't be read of the live home, if the user has it in place of item.
 func (h *Home) unreadable(ctx context.Context, item string) []Problem {
+	if astray := h.profile().astray(); astray != nil {
+		return []Problem{{Subject: "home of " + h.User, Says: oneLine(astray.Error())}}
+	}
 	live, err := h.Live(ctx)
 	if err != nil || live == item {
 		return nil

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/collie/agent/cmdline"
 	"example.org/collie/shepherd"
 )
 
@@ -75,7 +76,7 @@ func familyOf(all []shepherd.Service, self string) family {
 
 // lineOf names the command line of a process.
 func lineOf(pid int) string {
-	line, err := readHead(fmt.Sprintf("/proc/%d/cmdline", pid))
+	line, err := cmdline.System.Read(fmt.Sprintf("/proc/%d", pid), longestCommand)
 	if err != nil || len(line) == 0 {
 		return ""
 	}

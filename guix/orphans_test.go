@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/collie/agent/cmdline"
 	"example.org/collie/agent/statefile"
 	"example.org/collie/shepherd"
 )
@@ -33,7 +34,7 @@ func spawned(t *testing.T, command string, out *os.File) int {
 func TestAFamilyIsWhoIsShepherdsChild(t *testing.T) {
 	mine := spawned(t, "exec sleep 1000", nil)
 	eventually(t, "its command line", func() bool {
-		line, _ := readHead("/proc/" + strconv.Itoa(mine) + "/cmdline")
+		line, _ := cmdline.System.Read("/proc/"+strconv.Itoa(mine), longestCommand)
 		return strings.HasPrefix(string(line), "sleep")
 	})
 	all := []shepherd.Service{
@@ -137,7 +138,7 @@ func TestWhatIsAStranger(t *testing.T) {
 	const command = "exec sleep 1002"
 	service := spawned(t, command, unread())
 	eventually(t, "its command line", func() bool {
-		line, _ := readHead("/proc/" + strconv.Itoa(service) + "/cmdline")
+		line, _ := cmdline.System.Read("/proc/"+strconv.Itoa(service), longestCommand)
 		return strings.HasPrefix(string(line), "sleep")
 	})
 	dead := identify(os.Getpid())
@@ -171,7 +172,7 @@ func TestWhatIsAStranger(t *testing.T) {
 			}
 			pid := spawned(t, c.command, out)
 			eventually(t, "its command line", func() bool {
-				line, _ := readHead("/proc/" + strconv.Itoa(pid) + "/cmdline")
+				line, _ := cmdline.System.Read("/proc/"+strconv.Itoa(pid), longestCommand)
 				return strings.HasPrefix(string(line), "sleep")
 			})
 			s, _ := readStatus(pid)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/collie/agent/cmdline"
 	"example.org/collie/agent/statefile"
 	"example.org/collie/agent/waits"
 )
@@ -75,7 +75,7 @@ func (o Other) String() string {
 	return fmt.Sprintf("`%s` of %s (process %d, since %s)", o.Runs, o.Owner(), o.PID, o.Since.Format(time.TimeOnly))
 }
 
-// Others are those that run now, by /proc. What can't be read there has ended.
+// Others are those that run now, by /proc. What can't be read there has ended, or doesn't want to be read.
 func (r *Runner) Others() []Other {
 	proc := r.proc
 	if proc == "" {
@@ -92,7 +92,7 @@ func (r *Runner) Others() []Other {
 		if err != nil {
 			continue
 		}
-		line, err := readHead(filepath.Join(proc, e.Name(), "cmdline"))
+		line, err := cmdline.System.Read(filepath.Join(proc, e.Name()), longestCommand)
 		if err != nil || !bytes.Contains(line, []byte("gui")) { // neither guix nor guile
 			continue
 		}
@@ -147,15 +147,7 @@ func (d *deploys) bridge(found []Other, now time.Time) []Other {
 	return found
 }
 
-// readHead reads the first 16 KiB of a file: the arguments of a process can be megabytes.
-func readHead(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 16<<10))
-}
+const longestCommand = 16 << 10 // of a command line as much is read; it can be megabytes
 
 func namespace(proc, process string) string {
 	name, _ := os.Readlink(filepath.Join(proc, process, "ns/pid"))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,30 @@ func TestOthersAreNotOurs(t *testing.T) {
 			t.Errorf("%d of %v hold a switch of the home of %v, want %d", n, all, row.home, row.want)
 		}
 	}
+}
+
+// A process that doesn't let its arguments be read, as a FIFO doesn't, holds no look, and hides no other.
+func TestAProcessWithoutArgumentsHoldsNobody(t *testing.T) {
+	proc := newFakeProc(t)
+	proc.add(t, 10, 10, 1000, "x")
+	proc.add(t, 11, 11, 0, `guile \ /usr/bin/guix system reconfigure theirs.scm`)
+	line := filepath.Join(string(proc), "10", "cmdline")
+	if err := errors.Join(os.Remove(line), syscall.Mkfifo(line, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // lets the read end
+		if f, err := os.OpenFile(line, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+	})
+	r := &Runner{Logs: t.TempDir(), proc: string(proc)}
+	soon(t, "two looks", func() {
+		for range 2 {
+			if all := r.Others(); len(all) != 1 || all[0].PID != 11 {
+				t.Errorf("others: %v", all)
+			}
+		}
+	})
 }
 
 func TestDeployHasPausesBetweenSteps(t *testing.T) {

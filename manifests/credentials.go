@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // A login is what a registry asks for. It is never shown.
@@ -66,7 +67,7 @@ func registryKeys(image string) []string {
 
 // readLogins reads what `podman login' writes. Only its owner may read the file.
 func readLogins(file string) (map[string]login, error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0) // it may be a FIFO
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +75,9 @@ func readLogins(file string) (map[string]login, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", file)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others than its owner: chmod 600 %s", file, file)

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func newFakeWorld(t *testing.T) *world {
@@ -236,4 +238,24 @@ func TestImagesThatNothingNeedsGo(t *testing.T) {
 	w.prepare("bad", newPod("web", image(name(4), "IfNotPresent"))) // pulled for what never became good
 	w.must(w.Keep(t.Context(), []Rendered{w.prepare("r3", newPod("web", image(name(3), "IfNotPresent")))}))
 	w.same("after a bad one", have(), []string{"app:1", "app:2", "app:3", "localhost/mine:1", "theirs:1"})
+}
+
+// A file of logins that is none holds nobody.
+func TestLoginsAreARegularFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "auth.json")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, "/dev/zero", filepath.Dir(file)} {
+		done := make(chan error, 1)
+		go func() { _, err := readLogins(path); done <- err }()
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Errorf("%s was read", path)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("reading %s doesn't end", path)
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/cmdline"
 )
 
 // What is left behind when Podman's service is killed while it starts a pod (facts/podman.md, 2.6), and what helps:
@@ -302,19 +303,17 @@ func readProcess(pid, uid int) (process, bool) {
 	began, _ := strconv.ParseInt(fields[19], 10, 64)
 	p.age = time.Duration(now.Nano()) - time.Duration(began)*time.Second/ticks
 	if p.own {
-		p.args = arguments(dir + "cmdline")
+		p.args = arguments(dir)
 	}
 	return p, true
 }
 
 // arguments reads a command line, or its beginning: Podman's longest has some 3 kB.
-func arguments(file string) []string {
-	f, err := os.Open(file)
+func arguments(dir string) []string {
+	line, err := cmdline.System.Read(dir, 64<<10)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	line, _ := io.ReadAll(io.LimitReader(f, 64<<10))
 	return strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 }
 
