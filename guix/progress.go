@@ -238,7 +238,11 @@ func smallest(narinfo string) (least int64) {
 	}
 	defer f.Close()
 	text, _ := io.ReadAll(io.LimitReader(f, most))
-	for _, m := range fileSize.FindAllSubmatch(text, -1) {
+	return smallestIn(text)
+}
+
+func smallestIn(narinfo []byte) (least int64) {
+	for _, m := range fileSize.FindAllSubmatch(narinfo, -1) {
 		if n, _ := strconv.ParseInt(string(m[1]), 10, 64); least == 0 || n < least {
 			least = n
 		}
