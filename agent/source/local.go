@@ -51,11 +51,24 @@ const fresh = 100 * time.Millisecond
 // plansFolder has a file for each plan. One comes, goes or moves by a rename in it, which the folder's time tells.
 const plansFolder = "refs/heads/plan"
 
-// stamp tells by a few stats whether the branch may have moved.
+// stamp tells by a few stats whether the branch may have moved, or someone else can move it.
 func (l *local) stamp() string {
 	dir := l.gitDir()
 	var b strings.Builder
-	for _, name := range []string{".", "HEAD", "packed-refs", "reftable/tables.list", "refs/heads/" + l.branch, plansFolder} {
+	ref := "refs/heads/" + l.branch
+	for folder := filepath.Dir(ref); ; folder = filepath.Dir(folder) { // their times change at each push: only which they are, and who can write them
+		info, err := os.Lstat(filepath.Join(dir, folder))
+		if err == nil {
+			st := info.Sys().(*syscall.Stat_t)
+			fmt.Fprintf(&b, "%s %d %d %d %d %o\n", folder, st.Dev, st.Ino, st.Uid, st.Gid, st.Mode)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return ""
+		}
+		if folder == "." {
+			break
+		}
+	}
+	for _, name := range []string{"HEAD", "packed-refs", "reftable/tables.list", ref, plansFolder} {
 		info, err := os.Lstat(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			fmt.Fprintf(&b, "%s -\n", name)
@@ -67,10 +80,6 @@ func (l *local) stamp() string {
 		st, ok := info.Sys().(*syscall.Stat_t)
 		if !ok {
 			return ""
-		}
-		if name == "." { // its times change at each push: only whether it is the same one
-			fmt.Fprintf(&b, "%s %d %d\n", name, st.Dev, st.Ino)
-			continue
 		}
 		if !info.Mode().IsRegular() && !(info.IsDir() && name == plansFolder) || time.Since(info.ModTime()) < fresh || time.Since(time.Unix(st.Ctim.Unix())) < fresh {
 			return ""

@@ -97,6 +97,25 @@ func TestARefusedCommitIsAskedForOnce(t *testing.T) {
 	}
 }
 
+// Such a change is noticed at the next poll, also if the branch didn't move.
+func TestAQuietRepositoryThatOthersCanWriteNow(t *testing.T) {
+	for _, folder := range []string{"", "refs", "refs/heads", "refs/heads/prod"} {
+		t.Run(folder, func(t *testing.T) {
+			o := newQuietOps(t)
+			id := o.commit("one")
+			o.git("push", "-q", o.bare, "HEAD:refs/heads/prod/eu")
+			s := open(t, o.bare, func(c *Config) { c.Branch = "prod/eu" })
+			poll(t, s, id)
+			aged(s)
+			poll(t, s, id)
+			must(t, os.Chmod(filepath.Join(o.bare, folder), 0o777))
+			if _, err := s.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), "is writable by everyone") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestWhoElseCanWriteARepository(t *testing.T) {
 	chmod := func(name string, mode os.FileMode) func(*testing.T, *ops) {
 		return func(t *testing.T, o *ops) { must(t, os.Chmod(filepath.Join(o.bare, name), mode)) }
