@@ -51,7 +51,8 @@ func (w *workshop) guix(name string) {
 	w.t.Helper()
 	dir := w.folder("guix-" + name)
 	script := "#!/bin/sh\necho \"$@\" >>" + w.asked() + "\necho 'system.scm:7:2: error: foo: unbound variable' >&2\nexit 1\n"
-	if err := os.WriteFile(filepath.Join(dir, "guix"), []byte(script), 0o755); err != nil {
+	file := filepath.Join(dir, "guix")
+	if err := errors.Join(os.WriteFile(file, []byte(script), 0o755), os.Chmod(file, 0o755)); err != nil { // whatever the umask is just now
 		w.t.Fatal(err)
 	}
 	w.t.Setenv("PATH", dir+":/bin:/usr/bin")

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -40,8 +41,8 @@ func TestASwitchTellsWhomItWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	slow := filepath.Join(t.TempDir(), "guix")
-	if err := os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755); err != nil {
-		t.Fatal(err)
+	if err := errors.Join(os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 60\n"), 0o755), os.Chmod(slow, 0o755)); err != nil {
+		t.Fatal(err) // an agent of another test may just have set the umask, to make its socket
 	}
 	runner := &guix.Runner{Command: slow, Logs: t.TempDir()}
 	home, err := json.Marshal(guixItem{Item: t.TempDir()})
