@@ -457,7 +457,8 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 // take notes what came of a preparation.
 func (c *conductor) take(p prepared) error {
 	c.untidy = true
-	for _, note := range p.notes[:min(len(p.notes), toldMistakes)] {
+	p.notes = p.notes[:min(len(p.notes), toldMistakes)]
+	for _, note := range p.notes {
 		c.log.Info("a note", "revision", p.revision.ID, "says", note)
 	}
 	if p.plan != "" {
@@ -465,6 +466,9 @@ func (c *conductor) take(p prepared) error {
 	}
 	if p.revision.ID == baseline {
 		return c.takeAsItIs(p)
+	}
+	if p.revision.ID == c.state.Newest.ID && !slices.Equal(c.state.Notes, p.notes) {
+		c.state.Notes, c.writing.unsaved = p.notes, true
 	}
 	c.asksAt = time.Now().Add(c.images)
 	if blamed := new(BadError); p.evaluate && (p.again || p.err == nil || errors.As(p.err, &blamed)) {

@@ -52,6 +52,8 @@ type State struct {
 
 	Moved []string `json:"moved,omitempty"` // files of users' own that the last rollout moved: where each is
 
+	Notes []string `json:"notes,omitempty"` // on files of the newest revision that was prepared: what isn't wrong, but good to know
+
 	Failed []Set `json:"failed,omitempty"` // systems and homes that were rolled back since Good is good, the newest last
 
 	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first

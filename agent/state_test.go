@@ -74,6 +74,7 @@ func fullState() State {
 		Failed:    []Set{{Revision: "b", Targets: map[string]string{"system": "system-b"}}},
 		Former:    []Former{{Set: set("z", "pods-c"), Until: at}},
 		Moved:     []string{"home:podman: podman's own ~/.bashrc was put back"},
+		Notes:     []string{"home.scm~: is left out"},
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
 		Collected: at,
 		Without:   map[string]Without{"pods": {Revision: "c", Why: "Podman doesn't answer", By: "ann", Since: at, Attempts: 1, Next: at}},

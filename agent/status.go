@@ -83,6 +83,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	status.Notes = append(status.Notes, movedAside(a.conductor.parts)...)
 	status.Notes = append(status.Notes, s.Moved...)
+	status.Notes = append(status.Notes, s.Notes...)
 	if why := s.inVain(snap.seen["system"].changes); why != "" {
 		status.Notes = append(status.Notes, "system: "+why)
 	}

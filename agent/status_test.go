@@ -149,6 +149,30 @@ func TestStatusComesThoughPodmanDoesNot(t *testing.T) {
 	})
 }
 
+// What is good to know of a revision's files is told also while it is bad, and until another is prepared.
+func TestStatusHasTheNotesOfALayout(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a := w.agentOf(t)
+		const left, signed = "home.scm~: is left out", ".guix-authorizations: signatures aren't checked yet"
+		for _, step := range []struct {
+			commit string
+			files  []string
+			want   []string
+		}{
+			{"a", []string{"home.scm~=", ".guix-authorizations="}, []string{left, signed}},
+			{"b", nil, nil},
+			{"c", []string{"home.scm~=", "collie.yaml=nonsense: 1"}, []string{left}}, // a bad one
+			{"d", nil, nil},
+		} {
+			w.push(step.commit, append(step.files, "system=1", "home=1", "pods=1")...)
+			pass(time.Minute)
+			if s := w.status(t, a); !slices.EqualFunc(s.Notes, step.want, strings.HasPrefix) {
+				t.Errorf("%s: notes %q, want %q", step.commit, s.Notes, step.want)
+			}
+		}
+	})
+}
+
 // What a later commit took back is in the history alone.
 func TestStatusTellsMistakesOfTheNewestOnly(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
