@@ -1,12 +1,26 @@
-;; An example: make it this machine's own.
+;;; Collie: a GitOps pull agent for Guix System
+;;; Copyright © 2026 The authors of Collie
+;;;
+;;; Copying and distribution of this file, with or without modification, are
+;;; permitted in any medium without royalty, provided the copyright notice and
+;;; this notice are preserved.  This file is offered as-is, without any
+;;; warranty.
+
+;;; Commentary:
+;;;
+;;; An example: make it this machine's own.
+;;;
+;;; Code:
+
 (use-modules (gnu)
              (collie repository)
              (collie services))
 (use-service-modules containers desktop networking ssh)
 
-;; SSH keys of those who administer the machine: they log in as root, and push to its repository.
+;; SSH keys of those who administer the machine: they log in as root, and push
+;; to its repository.
 (define %operator-keys
-  '("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPlaceThePublicKeyOfAnOperatorHereXXXXXXXXXX you@example.org"))
+  '("ssh-ed25519 AAAAPlaceThePublicKeyOfAnOperatorHere you@example.org"))
 
 (define operators
   (map (lambda (key)
@@ -32,7 +46,8 @@
                     (permit-root-login 'prohibit-password)
                     (password-authentication? #f)
                     (authorized-keys `(("root" ,@operators)))))
-          (service iptables-service-type)       ;loads what Podman's networks need of the kernel
+          ;; It loads what Podman's networks need of the kernel.
+          (service iptables-service-type)
           (service rootless-podman-service-type)
           (service collie-repository-service-type
                    (collie-repository-configuration
