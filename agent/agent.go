@@ -423,6 +423,9 @@ func (a *Agent) answers() api.Agent {
 		Build:  func(ctx context.Context) error { return c.ask(ctx, c.mayBuild) },
 
 		Evaluate: func(ctx context.Context) error { return c.ask(ctx, c.evaluate) },
+		Only: func(ctx context.Context, layers []string, by string) error {
+			return c.ask(ctx, func() error { return c.only(layers, by, time.Now()) })
+		},
 
 		Retry: func(ctx context.Context) error { return c.ask(ctx, a.retry) },
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {

@@ -443,6 +443,9 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	j := job{Revision: rev, unknown: c.unknown(), evaluate: c.state.Evaluate == rev.ID}
+	if c.state.Only.is(rev.ID) {
+		j.parts = slices.DeleteFunc(slices.Clone(c.parts), func(p Part) bool { return !c.state.Only.names(p.Name) })
+	}
 	if !c.preparer.ready(j) {
 		return nil
 	}

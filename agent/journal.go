@@ -51,6 +51,7 @@ const (
 
 	evReleasing  event = "releasing"  // a layer is to stop what another may take the place of
 	evWithout    event = "without"    // a revision is deployed without a layer
+	evOnly       event = "only"       // a revision, to some layers first, as somebody asked
 	evIncomplete event = "incomplete" // returned, and not all of good is well
 )
 

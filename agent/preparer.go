@@ -104,6 +104,16 @@ func (p *preparer) start(ctx context.Context, j job) {
 	})
 }
 
+// restart ends the preparation of a revision, so that it begins once more.
+func (p *preparer) restart(revision string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underway != nil && p.underway.ID == revision && p.cancel != nil {
+		p.cancel()
+		p.cancel = nil
+	}
+}
+
 // giveUp ends the preparation of a proposal that nobody wants any more.
 func (p *preparer) giveUp(plan string) {
 	p.mu.Lock()

@@ -127,6 +127,23 @@ func (c *conductor) evaluate() error {
 	return c.save()
 }
 
+// only has the newest revision deployed to some layers at once, whatever the others wait for. Those follow.
+func (c *conductor) only(layers []string, by string, now time.Time) error {
+	o := &Only{Revision: c.state.Newest.ID, Layers: layers, By: by}
+	if err := c.mayOnly(o); err != nil {
+		return err
+	}
+	if err := c.write(Entry{Event: evOnly, Revision: o.Revision, Because: o.asked()}); err != nil {
+		return err
+	}
+	c.state.Only, c.state.Later = o, nil
+	if commitOf(c.state.Prepared.Revision) != o.Revision {
+		c.preparer.restart(o.Revision)
+		return c.save()
+	}
+	return c.leaveOthersOut(o, c.state.Prepared.Targets, now)
+}
+
 // look is the conductor's last word.
 func (c *conductor) look() snapshot {
 	c.mu.Lock()

@@ -39,6 +39,7 @@ type State struct {
 	Stuck     *Stuck          `json:"stuck,omitempty"`
 
 	Without map[string]Without `json:"without,omitempty"` // layers that a revision is deployed without, for now
+	Only    *Only              `json:"only,omitempty"`    // the revision to deploy to some layers first
 
 	Incomplete *Incomplete `json:"incomplete,omitempty"` // good isn't well since a return
 	Cut        int         `json:"cut,omitempty"`        // soaks in a row that a newer revision cut short
@@ -199,6 +200,11 @@ func (s State) clone() State {
 	s.Failed = slices.Clone(s.Failed)
 	s.Lost = maps.Clone(s.Lost)
 	s.Without = maps.Clone(s.Without)
+	if s.Only != nil {
+		only := *s.Only
+		only.Layers = slices.Clone(only.Layers)
+		s.Only = &only
+	}
 	if s.Rollout != nil {
 		r := *s.Rollout
 		r.To, r.Changes, r.Refused, r.Released = r.To.clone(), maps.Clone(r.Changes), maps.Clone(r.Refused), maps.Clone(r.Released)

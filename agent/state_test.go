@@ -78,6 +78,7 @@ func fullState() State {
 		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
 		Collected: at,
 		Without:   map[string]Without{"pods": {Revision: "c", Why: "Podman doesn't answer", By: "ann", Since: at, Attempts: 1, Next: at}},
+		Only:      &Only{Revision: "c", Layers: []string{"system"}, By: "ann"},
 
 		Cut:        1,
 		Incomplete: &Incomplete{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},

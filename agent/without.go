@@ -55,6 +55,69 @@ func (w Without) again(revision, why string, now time.Time) Without {
 	return w
 }
 
+// An Only is somebody's wish to deploy a revision to some layers first.
+type Only struct {
+	Revision string   `json:"revision"`
+	Layers   []string `json:"layers"`
+	By       string   `json:"by"`
+}
+
+func (o *Only) is(revision string) bool { return o != nil && o.Revision == commitOf(revision) }
+
+// names reports whether a layer is to be deployed at once. Secrets are the system's: what starts there needs them.
+func (o *Only) names(layer string) bool {
+	return slices.Contains(o.Layers, layer) || layer == "secrets" && slices.Contains(o.Layers, "system")
+}
+
+func (o *Only) asked() string {
+	return fmt.Sprintf("%s asked for `collie sync --only %s`", o.By, strings.Join(o.Layers, ","))
+}
+
+// mayOnly says why the newest revision can't be deployed to some layers first.
+func (c *conductor) mayOnly(o *Only) error {
+	for _, layer := range o.Layers {
+		if !slices.ContainsFunc(c.parts, func(p Part) bool { return p.Name == layer }) {
+			var all []string
+			for _, p := range c.parts {
+				all = append(all, p.Name)
+			}
+			return fmt.Errorf("this machine has no layer %q, only %s", layer, strings.Join(all, ", "))
+		}
+	}
+	for _, p := range c.parts {
+		if !ofUser(p.Name) && !o.names(p.Name) {
+			return fmt.Errorf("only layers of users can wait: name %s, too", p.Name)
+		}
+	}
+	switch bad := c.state.bad(c.newestTried()); {
+	case o.Revision == "":
+		return errors.New("there is no revision yet")
+	case bad != nil:
+		return fmt.Errorf("revision %s is bad: push another, or ask for `collie retry` first", short(o.Revision))
+	case c.state.phase() != idle || c.busy != "":
+		return fmt.Errorf("a switch to revision %s is underway: ask again once it has a verdict", short(c.state.Prepared.Revision))
+	}
+	return nil
+}
+
+// leaveOthersOut leaves out the layers of a revision that nobody asked for.
+func (c *conductor) leaveOthersOut(o *Only, targets map[string]string, now time.Time) error {
+	for _, p := range c.parts {
+		to, made := targets[p.Name]
+		if o.names(p.Name) || made && to == c.state.Current.Targets[p.Name] {
+			continue
+		}
+		if err := c.leaveOut(p.Name, o.asked(), now); err != nil {
+			return err
+		}
+		w := c.state.Without[p.Name]
+		w.By = o.By
+		c.setWithout(p.Name, w)
+	}
+	c.state.Only = nil
+	return c.save()
+}
+
 // leftOut reports whether what was prepared last is deployed without a layer.
 func (s *State) leftOut(layer string) bool {
 	w, is := s.Without[layer]
@@ -130,7 +193,12 @@ func (c *conductor) awaitLayers(p prepared, now time.Time) (bool, error) {
 	for layer, t := range p.targets {
 		set.Targets[layer] = t.ID
 	}
-	layers := slices.Sorted(maps.Keys(p.without))
+	layers := slices.DeleteFunc(slices.Sorted(maps.Keys(p.without)), func(layer string) bool {
+		return c.state.Only.is(p.revision.ID) && !c.state.Only.names(layer)
+	})
+	if len(layers) == 0 {
+		return false, nil
+	}
 	var whys []string
 	waits := !c.deploys(set, "")
 	later := c.state.Later
@@ -166,6 +234,11 @@ func (c *conductor) goWithout(p prepared, now time.Time) error {
 	for layer, w := range c.state.Without {
 		if _, now := p.targets[layer]; now && w.Revision == commit {
 			delete(c.state.Without, layer)
+		}
+	}
+	if o := c.state.Only; o.is(commit) {
+		if err := c.leaveOthersOut(o, c.state.Prepared.Targets, now); err != nil {
+			return err
 		}
 	}
 	for _, layer := range slices.Sorted(maps.Keys(p.without)) {

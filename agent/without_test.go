@@ -359,3 +359,84 @@ func TestAPlanWaitsForALayerThatIsBroken(t *testing.T) {
 		}
 	})
 }
+
+// Somebody has a commit deployed to the system at once, whatever the others wait for. Those follow.
+func TestOnlyTheSystemAtOnce(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		before func(w *world) (end func())
+	}{
+		{"nothing is wrong", func(w *world) func() {
+			w.layers[2].set(func(l *fakeLayer) { l.slow = 2 * time.Second })
+			return func() {}
+		}},
+		{"the pods can't be prepared", func(w *world) func() {
+			w.layers[2].set(func(l *fakeLayer) { l.breaks = true })
+			return func() { w.layers[2].set(func(l *fakeLayer) { l.breaks = false }) }
+		}},
+		{"the pods are prepared for long", func(w *world) func() {
+			w.layers[2].set(func(l *fakeLayer) { l.slow = 10 * time.Minute })
+			return func() { w.layers[2].set(func(l *fakeLayer) { l.slow = 0 }) }
+		}},
+		{"a guix of the user's", func(w *world) func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.others = []other{{layer: "home", says: "guix home reconfigure x"}}
+			return func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.others = nil
+			}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				end := row.before(w)
+				w.push("b", "system=2", "home=2", "pods=2")
+				pass(time.Second)
+				if err := w.c.ask(t.Context(), func() error { return w.c.only([]string{"system"}, "ann", time.Now()) }); err != nil {
+					t.Error(err)
+				}
+				pass(2*testSoak - 2*time.Second)
+				if got := w.layers[0].live; got != "2" {
+					t.Errorf("the system is at %q", got)
+				}
+				var noted bool
+				for _, d := range w.history() {
+					noted = noted || d.Outcome == "good" && d.Without["pods"] != "" && strings.HasPrefix(d.Without["home"], "ann asked for `collie sync --only system`")
+				}
+				if !noted {
+					t.Errorf("history: %+v", w.history())
+				}
+				end()
+				pass(15*time.Minute + withoutMost + 3*testSoak)
+				w.is("2", "2", "2")
+				if s := w.state(); commitOf(s.Good.Revision) != "b" || w.without() != "" {
+					t.Errorf("good %q, without %q", s.Good.Revision, w.without())
+				}
+			})
+		})
+	}
+}
+
+func TestWhatOnlyIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		ask := func(want string, layers ...string) {
+			t.Helper()
+			err := w.c.ask(t.Context(), func() error { return w.c.only(layers, "ann", time.Now()) })
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %q", layers, err, want)
+			}
+		}
+		ask("there is no revision yet", "system")
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(time.Minute)
+		ask(`no layer "disk", only system, home, pods`, "system", "disk")
+		ask("name system, too", "pods")
+		w.push("b", "system=bad", "home=1", "pods=1")
+		pass(time.Minute)
+		ask("revision b is bad", "system")
+	})
+}

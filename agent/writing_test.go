@@ -161,6 +161,7 @@ func TestARequestThatFailsChangesNothing(t *testing.T) {
 		{"build", (*conductor).mayBuild},
 		{"now", (*conductor).atOnce},
 		{"evaluate", (*conductor).evaluate},
+		{"only", func(c *conductor) error { c.state.Bad = nil; return c.only([]string{"system"}, "ann", time.Now()) }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {

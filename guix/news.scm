@@ -33,8 +33,8 @@ grow until it can't be read.")))
 doesn't answer, and a @command{guix home} that the user runs, no longer hold
 the machine.  After a while the commit is deployed without that layer, which
 follows once it can.  @command{collie status} and @command{collie history}
-name it.  A look that hangs is a problem in the status, and a plan shows all
-other layers.")))
+name it.  @command{collie sync --only system} doesn't wait at all.  A look
+that hangs is a problem in the status, and a plan shows all other layers.")))
  (entry
   (commit "093e1c74dac7db0b3ba13451e235bf3b295e7988")
   (title (en "The boot menu after a roll-back, and generations"))

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -72,6 +73,10 @@ func full() Status {
 
 func TestEachPath(t *testing.T) {
 	var told []string
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
 	status := full()
 	plan := Plan{Revision: "a", Because: "suspended", Layers: []PlanLayer{{Name: "pods", Changes: []Change{{Does: "start", Subject: "pod web"}}}}}
 	restarted := Restarted{"ann/web", []string{"ann/front"}, []Problem{{Subject: "service web", Says: "stopped"}}}
@@ -92,6 +97,10 @@ func TestEachPath(t *testing.T) {
 		Retry:   func(context.Context) error { told = append(told, "retry"); return nil },
 
 		Evaluate: func(context.Context) error { told = append(told, "evaluate"); return nil },
+		Only: func(_ context.Context, layers []string, by string) error {
+			told = append(told, fmt.Sprintf("only %q, for %s", layers, by))
+			return nil
+		},
 
 		Restart: func(_ context.Context, service string) (Restarted, error) {
 			told = append(told, "restart "+service)
@@ -115,6 +124,7 @@ func TestEachPath(t *testing.T) {
 		{"resume", func() (any, error) { return nil, c.Resume(ctx) }, nil},
 		{"build", func() (any, error) { return nil, c.Build(ctx) }, nil},
 		{"evaluate", func() (any, error) { return nil, c.Evaluate(ctx) }, nil},
+		{"only", func() (any, error) { return nil, c.Only(ctx, []string{"system", "home:ann"}) }, nil},
 		{"retry", func() (any, error) { return nil, c.Retry(ctx) }, nil},
 		{"restart", func() (any, error) { return c.Restart(ctx, "ann/web\n") }, restarted},
 	} {
@@ -126,7 +136,7 @@ func TestEachPath(t *testing.T) {
 			t.Errorf("%s answered %+v, want %+v", row.name, got, row.want)
 		}
 	}
-	if want := []string{"suspend moving\nthe disks", "resume", "build", "evaluate", "retry", "restart ann/web"}; !reflect.DeepEqual(told, want) {
+	if want := []string{"suspend moving\nthe disks", "resume", "build", "evaluate", `only ["system" "home:ann"], for ` + me.Username, "retry", "restart ann/web"}; !reflect.DeepEqual(told, want) {
 		t.Errorf("the agent was told %q, want %q", told, want)
 	}
 }

@@ -69,6 +69,11 @@ func (c Client) Evaluate(ctx context.Context) error {
 	return c.do(ctx, "POST", "/v1/evaluate", "", nil)
 }
 
+// Only has the newest revision deployed to these layers at once, whatever the others wait for. Those follow.
+func (c Client) Only(ctx context.Context, layers []string) error {
+	return c.do(ctx, "POST", "/v1/only", strings.Join(layers, ","), nil)
+}
+
 // Retry gives the newest revision another chance.
 func (c Client) Retry(ctx context.Context) error { return c.do(ctx, "POST", "/v1/retry", "", nil) }
 

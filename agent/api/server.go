@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/user"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +32,7 @@ type Agent struct {
 	Retry   func(ctx context.Context) error
 
 	Evaluate func(ctx context.Context) error
+	Only     func(ctx context.Context, layers []string, by string) error
 
 	Logs    func(ctx context.Context, q LogQuery, w io.Writer) error
 	Restart func(ctx context.Context, service string) (Restarted, error)
@@ -70,6 +74,7 @@ func answerOn(ctx context.Context, listeners []net.Listener, handler http.Handle
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       withAsker,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, len(listeners))
@@ -96,6 +101,38 @@ func answerOn(ctx context.Context, listeners []net.Listener, handler http.Handle
 		}
 	}
 	return err
+}
+
+type askerKey struct{}
+
+// withAsker notes who is at the other end of a connection, as the kernel says it.
+func withAsker(ctx context.Context, c net.Conn) context.Context {
+	unix, is := c.(*net.UnixConn)
+	if !is {
+		return ctx
+	}
+	raw, err := unix.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	who := ""
+	_ = raw.Control(func(fd uintptr) { // without an answer nobody is named
+		if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
+			who = strconv.Itoa(int(cred.Uid))
+		}
+	})
+	if u, err := user.LookupId(who); err == nil {
+		who = u.Username
+	}
+	return context.WithValue(ctx, askerKey{}, who)
+}
+
+// asker is the name of who asks.
+func asker(ctx context.Context) string {
+	if who, _ := ctx.Value(askerKey{}).(string); who != "" {
+		return who
+	}
+	return "somebody"
 }
 
 func handler(stopped context.Context, a Agent) http.Handler {
@@ -139,6 +176,13 @@ func answers(a Agent) http.Handler {
 	mux.HandleFunc("POST /v1/now", answer(func(r *http.Request) (any, error) { return done("it needs no window\n"), a.Now(r.Context()) }))
 	mux.HandleFunc("POST /v1/build", answer(func(r *http.Request) (any, error) { return done("built here\n"), a.Build(r.Context()) }))
 	mux.HandleFunc("POST /v1/evaluate", answer(func(r *http.Request) (any, error) { return done("evaluated again\n"), a.Evaluate(r.Context()) }))
+	mux.HandleFunc("POST /v1/only", answer(func(r *http.Request) (any, error) {
+		layers, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+		if err != nil {
+			return nil, err
+		}
+		return done("deployed first\n"), a.Only(r.Context(), strings.FieldsFunc(string(layers), func(c rune) bool { return c == ',' || c == '\n' }), asker(r.Context()))
+	}))
 	mux.HandleFunc("POST /v1/retry", answer(func(r *http.Request) (any, error) { return done("tried again\n"), a.Retry(r.Context()) }))
 	mux.HandleFunc("POST /v1/restart", answer(func(r *http.Request) (any, error) {
 		service, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))

@@ -15,6 +15,7 @@ import (
 func syncCmd(c *cli) *cobra.Command {
 	var wait, build, now, evaluate bool
 	var accept string
+	var only []string
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "sync",
@@ -23,7 +24,7 @@ func syncCmd(c *cli) *cobra.Command {
 			"bad, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck. A fault of the\n" +
 			"network or the machine makes no revision bad; it is tried again until the time is up.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
-			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait",
+			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait\n  collie sync --only system --wait",
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
@@ -41,6 +42,9 @@ func syncCmd(c *cli) *cobra.Command {
 			synced, err := sync(ctx)
 			if err == nil && build {
 				err = c.agent.Build(ctx)
+			}
+			if err == nil && len(only) > 0 {
+				err = c.agent.Only(ctx, only)
 			}
 			if err == nil && now {
 				err = c.agent.Now(ctx)
@@ -62,6 +66,7 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&build, "build", false, "build all of it on this machine, instead of waiting for substitutes")
 	cmd.Flags().BoolVar(&now, "now", false, "switch to it though none of the configuration's windows is open")
 	cmd.Flags().BoolVar(&evaluate, "evaluate", false, "have Guix evaluate system and homes, though nothing changed that it read of the repository")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "deploy it to these `LAYERS` at once, whatever those of users wait for; they follow")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
