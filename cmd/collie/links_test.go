@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,6 +49,42 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			if anchor != "" && !slices.Contains(anchors(t, target), anchor) {
 				t.Errorf("%s: %s: there is no such heading", page, m[1])
 			}
+		}
+	}
+}
+
+// Each test that the page on security names is there.
+func TestAttacksAreTests(t *testing.T) {
+	const top = "../.."
+	page, err := os.ReadFile(filepath.Join(docs, "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code []byte
+	for _, folder := range []string{"agent", "cmd", "guix", "manifests", "shepherd"} {
+		err := filepath.WalkDir(filepath.Join(top, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			code = append(code, text...)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+|\\w+\\.txt)`").FindAllStringSubmatch(string(page), -1)
+	if len(named) == 0 {
+		t.Error("it names none")
+	}
+	for _, m := range named {
+		if script, is := strings.CutSuffix(m[1], ".txt"); is {
+			if _, err := os.Stat(filepath.Join(top, "guix/lab/testdata", script+".txt")); err != nil {
+				t.Errorf("%s: there is no such script", m[1])
+			}
+		} else if !bytes.Contains(code, []byte("\nfunc "+m[1]+"(")) {
+			t.Errorf("%s: there is no such test", m[1])
 		}
 	}
 }
