@@ -37,11 +37,11 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	if len(dirs) == 0 {
 		return Target{}, errAbsent
 	}
-	private, err := l.private(rev.Files)
+	private, err := l.private(ctx, rev.Files)
 	if err != nil {
 		return Target{}, err
 	}
-	all, err := manifests.LoadWith(private, rev.Files.repository, dirs...)
+	all, err := manifests.LoadWith(ctx, private, rev.Files.repository, dirs...)
 	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
 		lines := withHints(mistakes)
 		if len(lines) > toldMistakes {

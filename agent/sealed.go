@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,13 +25,16 @@ const (
 // keysDir is where, in the state folder, the machine has what is its own.
 const keysDir = "keys"
 
-// mostSealed bounds the encrypted files of a revision.
-const mostSealed = 1000
+// Bounds on the encrypted files of a revision.
+const (
+	mostSealed      = 1000
+	mostSealedBytes = 16 << 20 // all together, as of manifests
+)
 
 // sealed names the files with encrypted Secrets that this host has, as the repository names them, and what is beside them
 // and shouldn't be.
 func (v view) sealed() (files []string, mistakes []error) {
-	entries := map[string]fs.DirEntry{}
+	entries, size := map[string]fs.DirEntry{}, int64(0)
 	for _, dir := range []string{secretsDir, path.Join(v.dir, secretsDir)} {
 		in, err := fs.ReadDir(v.repository, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,6 +54,9 @@ func (v view) sealed() (files []string, mistakes []error) {
 		case name == path.Base(recipientsFile), strings.HasPrefix(name, "."), path.Ext(name) == ".md":
 		case strings.HasSuffix(name, ".yaml.age"), strings.HasSuffix(name, ".yml.age"):
 			files = append(files, at)
+			if info, err := fs.Stat(v.repository, at); err == nil {
+				size += info.Size()
+			}
 		case path.Ext(name) == ".age":
 			wrong("isn't looked at: name it NAME.yaml.age, if it holds Secrets of pods")
 		default:
@@ -59,6 +66,10 @@ func (v view) sealed() (files []string, mistakes []error) {
 	if len(files) > mostSealed {
 		mistakes = append(mistakes, fmt.Errorf("%s/: there are %d files, and %d are the most", secretsDir, len(files), mostSealed))
 		files = files[:mostSealed]
+	}
+	if size > mostSealedBytes {
+		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d MiB", secretsDir, mostSealedBytes>>20))
+		files = nil
 	}
 	return files, mistakes
 }
@@ -168,7 +179,7 @@ func checkSealed(files view) []error {
 }
 
 // private is what the machine adds to a revision's manifests: what it decrypted, and its key for hashes.
-func (l podsLayer) private(files view) (manifests.Private, error) {
+func (l podsLayer) private(ctx context.Context, files view) (manifests.Private, error) {
 	var p manifests.Private
 	if l.keys == "" {
 		return p, nil
@@ -194,6 +205,9 @@ func (l podsLayer) private(files view) (manifests.Private, error) {
 	}
 	var mistakes []error
 	for _, name := range names {
+		if err := context.Cause(ctx); err != nil {
+			return p, err
+		}
 		file, err := fs.ReadFile(files.repository, name)
 		if err != nil {
 			return p, err

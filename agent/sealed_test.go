@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -64,11 +65,11 @@ func TestSecretsAreDecryptedForAHost(t *testing.T) {
 		t.Helper()
 		files["pods/web.yaml"], files["secrets/recipients"] = pod, own+"\n"+other
 		v := viewOn(t, encrypted(t, own+"\n"+other, files))
-		p, err := podsLayer{&manifests.Podman{}, keys}.private(v)
+		p, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), v)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := manifests.LoadWith(p, v.repository, v.pods()...)
+		m, err := manifests.LoadWith(t.Context(), p, v.repository, v.pods()...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func TestFilesThatAreNotForThisMachine(t *testing.T) {
 		"and two are told both": {other, []string{"secrets/db.yaml.age: ", "secrets/x.yml.age: "}},
 	} {
 		files := encrypted(t, other, map[string]string{"secrets/recipients": row.list, "secrets/db.yaml.age": someSecret, "secrets/x.yml.age": someSecret})
-		_, err := podsLayer{&manifests.Podman{}, keys}.private(viewOn(t, files))
+		_, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), viewOn(t, files))
 		blamed := new(BadError)
 		if !errors.As(err, &blamed) {
 			t.Fatalf("%s: got %v", name, err)
@@ -120,7 +121,7 @@ func TestAListWithoutTheMachineIsLogged(t *testing.T) {
 		var log bytes.Buffer
 		l := podsLayer{&manifests.Podman{Log: slog.New(slog.NewTextHandler(&log, nil))}, keys}
 		files := encrypted(t, own, map[string]string{"secrets/recipients": list, "secrets/db.yaml.age": someSecret})
-		if _, err := l.private(viewOn(t, files)); err != nil {
+		if _, err := l.private(t.Context(), viewOn(t, files)); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Contains(log.String(), "rekey"); got != want || strings.Contains(log.String(), "hunter2") {
@@ -136,12 +137,12 @@ func TestAKeyThatIsBrokenBlamesNoCommit(t *testing.T) {
 	}
 	_, other := machineKeys(t)
 	files := encrypted(t, other, map[string]string{"secrets/recipients": other, "secrets/db.yaml.age": someSecret})
-	_, err := podsLayer{&manifests.Podman{}, keys}.private(viewOn(t, files))
+	_, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), viewOn(t, files))
 	if blamed := new(BadError); err == nil || errors.As(err, &blamed) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 	// Without encrypted files it isn't needed.
-	if _, err := (podsLayer{&manifests.Podman{}, keys}).private(viewOn(t, encrypted(t, other, nil))); err != nil {
+	if _, err := (podsLayer{&manifests.Podman{}, keys}).private(t.Context(), viewOn(t, encrypted(t, other, nil))); err != nil {
 		t.Error(err)
 	}
 }
@@ -188,5 +189,16 @@ func TestValidateTellsOfSecrets(t *testing.T) {
 		if len(mistakes) > 0 || !strings.Contains(strings.Join(notes, "\n"), row.want) {
 			t.Errorf("%s: notes %q, mistakes %q, want %s", name, notes, mistakes, row.want)
 		}
+	}
+}
+
+func TestManyEncryptedFilesAreTooMuch(t *testing.T) {
+	all := fstest.MapFS{}
+	for i := range 9 {
+		all[fmt.Sprintf("secrets/%d.yaml.age", i)] = &fstest.MapFile{Data: make([]byte, secrets.MostEncrypted)}
+	}
+	files, mistakes := viewOn(t, all).sealed()
+	if len(files) > 0 || len(mistakes) != 1 || mistakes[0].Error() != "secrets/: together its files have more than 16 MiB" {
+		t.Errorf("%q, %v", files, mistakes)
 	}
 }

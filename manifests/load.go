@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,24 +113,29 @@ const (
 
 // Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one, but for editors' own files. If the files are at fault, its
 // error is of type [Errors] and holds all mistakes, by file and line.
-func Load(fsys fs.FS, dirs ...string) (*Manifests, error) { return LoadWith(Private{}, fsys, dirs...) }
+func Load(fsys fs.FS, dirs ...string) (*Manifests, error) {
+	return LoadWith(context.Background(), Private{}, fsys, dirs...)
+}
 
 // LoadWith is Load with what the machine adds: the Secrets of sealed files are as good as those of others.
-func LoadWith(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
-	return (&checker{key: private.Key}).load(private.Sealed, fsys, dirs)
+func LoadWith(ctx context.Context, private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
+	return (&checker{key: private.Key}).load(ctx, private.Sealed, fsys, dirs)
 }
 
 // Check is LoadWith for a caller that wants the mistakes and notes alone. It returns no pods, as it keeps of each only what other
 // documents are compared with: 10,000 pods take 20 MiB in place of 65.
 func Check(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
-	return (&checker{key: private.Key, brief: true}).load(private.Sealed, fsys, dirs)
+	return (&checker{key: private.Key, brief: true}).load(context.Background(), private.Sealed, fsys, dirs)
 }
 
-func (c *checker) load(sealed []Sealed, fsys fs.FS, dirs []string) (*Manifests, error) {
-	for _, s := range sealed {
-		c.open(s)
-	}
+func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []string) (*Manifests, error) {
 	entries, bytes := 0, int64(0)
+	count := func(name string, size int) error {
+		if bytes += int64(size); bytes > mostBytes {
+			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is too much: all files together may have %d MiB", mostBytes>>20)}
+		}
+		return context.Cause(ctx)
+	}
 	read := func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -145,13 +151,18 @@ func (c *checker) load(sealed []Sealed, fsys fs.FS, dirs []string) (*Manifests, 
 		if err != nil {
 			return err
 		}
-		if bytes += int64(len(data)); bytes > mostBytes {
-			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is too much: all files together may have %d MiB", mostBytes>>20)}
+		if err := count(name, len(data)); err != nil {
+			return err
 		}
 		c.file(name, data)
 		return nil
 	}
 	var err error
+	for i := 0; i < len(sealed) && err == nil; i++ {
+		if err = count(sealed[i].File, sealed[i].size()); err == nil {
+			c.open(sealed[i])
+		}
+	}
 	for i := 0; i < len(dirs) && err == nil; i++ {
 		err = fs.WalkDir(fsys, dirs[i], read)
 	}

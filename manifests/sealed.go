@@ -29,6 +29,14 @@ func Opened(file string, text []byte) Sealed { return Sealed{file, func() []byte
 // Closed is a file that can't be looked into here: what Secrets are in it nobody knows.
 func Closed(file string) Sealed { return Sealed{File: file} }
 
+// size is how many bytes were decrypted of it.
+func (s Sealed) size() int {
+	if s.text == nil {
+		return 0
+	}
+	return len(s.text())
+}
+
 // CheckSealed checks one such file by itself. Its mistakes show nothing of what is in it.
 func CheckSealed(s Sealed) error {
 	c := &checker{}
@@ -72,7 +80,7 @@ const (
 )
 
 // public is what a mistake may say of a sealed file: none of it comes from there, beside numbers of lines.
-var public = regexp.MustCompile(`\A(is (missing|empty|not base64|not YAML here|not UTF-8 text|larger than \d+ MiB|nested .*)|` +
+var public = regexp.MustCompile(`\A(is (missing|empty|too much: all files together may have \d+ MiB|not base64|not YAML here|not UTF-8 text|larger than \d+ MiB|nested .*)|` +
 	`there is no such field|is given twice, first in line \d+|has a tag, which is not supported|a file may hold \d+ documents|` +
 	`(must|a key must) (be|hold) .*|is no object with keys and values|no pod uses this Secret|` + onlySecrets + `|` + noSecret + `)\z`)
 

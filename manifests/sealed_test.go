@@ -1,8 +1,10 @@
 package manifests
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,7 +26,7 @@ func secretOf(password string) []byte {
 }
 
 func TestASealedSecretIsUsedLikeAnother(t *testing.T) {
-	sealed, err := LoadWith(Private{Sealed: []Sealed{Opened("secrets/db.yaml.age", secretOf("hunter2"))}}, files("pods/web.yaml", usesSecret), "pods")
+	sealed, err := LoadWith(t.Context(), Private{Sealed: []Sealed{Opened("secrets/db.yaml.age", secretOf("hunter2"))}}, files("pods/web.yaml", usesSecret), "pods")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +38,7 @@ func TestASealedSecretIsUsedLikeAnother(t *testing.T) {
 
 func TestHashesOfSecretsAreKeyed(t *testing.T) {
 	hash := func(key, password string) string {
-		m, err := LoadWith(Private{Key: []byte(key), Sealed: []Sealed{Opened("x", secretOf(password))}}, files("pods/web.yaml", usesSecret), "pods")
+		m, err := LoadWith(t.Context(), Private{Key: []byte(key), Sealed: []Sealed{Opened("x", secretOf(password))}}, files("pods/web.yaml", usesSecret), "pods")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,10 +62,10 @@ func TestHashesOfSecretsAreKeyed(t *testing.T) {
 // What a closed file holds nobody knows, so a Secret may be there; a ConfigMap can't.
 func TestAClosedFileMayHaveTheSecret(t *testing.T) {
 	closed := Private{Sealed: []Sealed{Closed("secrets/db.yaml.age")}}
-	if _, err := LoadWith(closed, files("pods/web.yaml", usesSecret), "pods"); err != nil {
+	if _, err := LoadWith(t.Context(), closed, files("pods/web.yaml", usesSecret), "pods"); err != nil {
 		t.Error(err)
 	}
-	_, err := LoadWith(closed, files("pods/web.yaml", strings.Replace(usesSecret, "secretKeyRef", "configMapKeyRef", 1)), "pods")
+	_, err := LoadWith(t.Context(), closed, files("pods/web.yaml", strings.Replace(usesSecret, "secretKeyRef", "configMapKeyRef", 1)), "pods")
 	if err == nil || !strings.Contains(err.Error(), `there is no ConfigMap "db"`) {
 		t.Errorf("got %v", err)
 	}
@@ -120,7 +122,7 @@ func FuzzSealed(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		sealed := Opened("s", []byte(text))
-		m, err := LoadWith(Private{Key: []byte("k"), Sealed: []Sealed{sealed}}, files("pods/web.yaml", usesSecret), "pods")
+		m, err := LoadWith(t.Context(), Private{Key: []byte("k"), Sealed: []Sealed{sealed}}, files("pods/web.yaml", usesSecret), "pods")
 		said := fmt.Sprintf("%v %+v %#v %v %+v %#v", err, sealed, sealed, m, m, CheckSealed(sealed))
 		var mistakes Errors
 		if errors.As(err, &mistakes) {
@@ -141,4 +143,38 @@ func FuzzSealed(f *testing.F) {
 			t.Errorf("%q is shown as\n%s", text, said)
 		}
 	})
+}
+
+// What was decrypted counts as what a commit has in plain files does.
+func TestSealedFilesCountAgainstTheSize(t *testing.T) {
+	text := []byte("#" + strings.Repeat("x", mostFile-1))
+	var sealed []Sealed
+	for i := range mostBytes/mostFile - 1 {
+		sealed = append(sealed, Opened(fmt.Sprintf("secrets/%d.yaml.age", i), text))
+	}
+	for name, row := range map[string]struct {
+		more  []Sealed
+		plain string
+		want  string
+	}{
+		"as much as may be":    {nil, "#", ""},
+		"a plain one too much": {nil, string(text) + "\n#", "pods/web.yaml:1: is larger than 1 MiB"},
+		"together too much":    {[]Sealed{Opened("secrets/x.yaml.age", text)}, "#", "pods/web.yaml:1: is too much: all files together may have 16 MiB"},
+		"a sealed one":         {[]Sealed{Opened("secrets/x.yaml.age", text), Opened("secrets/y.yaml.age", []byte("#"))}, "", "secrets/y.yaml.age:1: is too much: all files together may have 16 MiB"},
+	} {
+		_, err := LoadWith(t.Context(), Private{Sealed: slices.Concat(sealed, row.more)}, files("pods/web.yaml", row.plain), "pods")
+		if got := fmt.Sprint(err); row.want == "" && err != nil || !strings.Contains(got, row.want) {
+			t.Errorf("%s: %v, want %q", name, err, row.want)
+		}
+	}
+}
+
+// Loading ends with its context.
+func TestLoadingEnds(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	cancel(enough)
+	if _, err := LoadWith(ctx, Private{}, files("pods/web.yaml", usesSecret), "pods"); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
 }
