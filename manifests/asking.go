@@ -149,7 +149,7 @@ func httpProbe(ctx context.Context, probe *HTTPProbe, dial dialer) error {
 func grpcProbe(ctx context.Context, probe *GRPCProbe, dial dialer) error {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	transport := &http.Transport{Protocols: &protocols, MaxResponseHeaderBytes: mostAnswer, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dial(ctx, "", probe.Port)
 	}}
 	defer transport.CloseIdleConnections()
