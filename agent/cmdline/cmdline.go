@@ -18,7 +18,7 @@ import (
 
 const (
 	limit = time.Second // for the kernel, which needs microseconds
-	most  = 4           // reads that may hang for the processes of one user; then no more of these are read
+	most  = 4           // processes of one user of which a read may hang; then no more of that user's are read
 )
 
 // ErrHeld says that a process doesn't let its command line be read, or that others of its user didn't.
@@ -26,8 +26,8 @@ var ErrHeld = errors.New("the process holds whoever reads its command line")
 
 // A Reader reads below one /proc. The zero Reader is ready, for many goroutines.
 type Reader struct {
-	mu    sync.Mutex
-	reads map[string]string // underway, by file: whose process it is
+	mu   sync.Mutex
+	hang map[string]string // reads that are late, by file: whose process it is
 }
 
 // System reads the command lines of this machine's processes.
@@ -40,52 +40,64 @@ func (r *Reader) Read(dir string, bytes int64) ([]byte, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "cmdline")
-	if !r.begin(file, owner) {
+	if r.held(file, owner) {
 		return nil, fmt.Errorf("%s: %w", file, ErrHeld)
 	}
 	type answer struct {
 		line []byte
 		err  error
 	}
-	done := make(chan answer, 1)
+	done := make(chan answer)
+	late := make(chan struct{})
 	go func() { // it ends with the process that it reads from
-		defer r.end(file)
 		line, err := readHead(file, bytes)
-		done <- answer{line, err}
+		select {
+		case done <- answer{line, err}:
+		case <-late:
+			r.ended(file)
+		}
 	}()
-	late := time.NewTimer(limit)
-	defer late.Stop()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case a := <-done:
 		return a.line, a.err
-	case <-late.C:
+	case <-timer.C:
+		r.hangs(file, owner)
+		close(late)
 		return nil, fmt.Errorf("%s: %w", file, ErrHeld)
 	}
 }
 
-func (r *Reader) begin(file, owner string) bool {
+// held reports whether a read would hang, or might: too many for that user's processes do.
+func (r *Reader) held(file, owner string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, is := r.hang[file]; is {
+		return true
+	}
 	others := 0
-	for _, of := range r.reads {
+	for _, of := range r.hang {
 		if of == owner {
 			others++
 		}
 	}
-	if _, is := r.reads[file]; is || others >= most {
-		return false
-	}
-	if r.reads == nil {
-		r.reads = map[string]string{}
-	}
-	r.reads[file] = owner
-	return true
+	return others >= most
 }
 
-func (r *Reader) end(file string) {
+func (r *Reader) hangs(file, owner string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.reads, file)
+	if r.hang == nil {
+		r.hang = map[string]string{}
+	}
+	r.hang[file] = owner
+}
+
+func (r *Reader) ended(file string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.hang, file)
 }
 
 var realUID = regexp.MustCompile(`(?m)^Uid:\s+(\d+)`)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestAProcessThatHoldsItsReaderIsGivenUp(t *testing.T) {
 	f.Close()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		r.mu.Lock()
-		left := len(r.reads)
+		left := len(r.hang)
 		r.mu.Unlock()
 		if left == 0 {
 			break
@@ -74,24 +75,14 @@ func TestAProcessThatHoldsItsReaderIsGivenUp(t *testing.T) {
 // However many processes a user has that hold their readers, few reads hang, and root's are read.
 func TestReadsThatHangAreBounded(t *testing.T) {
 	proc, r := t.TempDir(), new(Reader)
+	begun := time.Now()
 	for i := range 50 {
-		dir := process(t, proc, 100+i, 1000, "")
-		r.mu.Lock() // as if the first few were late already
-		if len(r.reads) < most {
-			r.mu.Unlock()
-			go func() { _, _ = r.Read(dir, 10) }()
-			for waiting := true; waiting; time.Sleep(time.Millisecond) {
-				r.mu.Lock()
-				_, is := r.reads[filepath.Join(dir, "cmdline")]
-				r.mu.Unlock()
-				waiting = !is
-			}
-			continue
-		}
-		r.mu.Unlock()
-		if _, err := r.Read(dir, 10); !errors.Is(err, ErrHeld) {
+		if _, err := r.Read(process(t, proc, 100+i, 1000, ""), 10); !errors.Is(err, ErrHeld) {
 			t.Fatalf("process %d: %v", i, err)
 		}
+	}
+	if took := time.Since(begun); len(r.hang) != most || took > 2*most*limit {
+		t.Errorf("%d reads hang, after %v", len(r.hang), took)
 	}
 	if line, err := r.Read(process(t, proc, 1, 0, "guix"), 10); string(line) != "guix" || err != nil {
 		t.Errorf("root's: %q, %v", line, err)
@@ -106,4 +97,22 @@ func TestReadThisProcess(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(line), os.Args[0]+"\x00") {
 		t.Errorf("%q, %v", line, err)
 	}
+}
+
+// Many may look at once: a read that is underway is no read that hangs.
+func TestReadsAtOnceHideNothing(t *testing.T) {
+	proc, r := t.TempDir(), new(Reader)
+	dir := process(t, proc, 1, 0, "guix\x00system")
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 500 {
+				if line, err := r.Read(dir, 100); string(line) != "guix\x00system" || err != nil {
+					t.Errorf("%q, %v", line, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
