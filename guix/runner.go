@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"example.org/collie/agent/crash"
 	"example.org/collie/agent/statefile"
 	"example.org/collie/agent/waits"
@@ -33,7 +35,8 @@ const (
 )
 
 // A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
-// log file, never to a pipe that would die with the agent. Beside the log lies a note of the process (LOG.running),
+// log file, never to a pipe that would die with the agent. Only a build as a user has a pipe: the log is root's, and what that
+// user runs could keep it open and go on writing; a build ends with the agent in any case. Beside the log lies a note of the process (LOG.running),
 // from which the agent's next life knows it.
 type Runner struct {
 	Command       string        // the guix to run: "guix", or a file
@@ -146,8 +149,27 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
+	var copied sync.WaitGroup
+	var says *os.File // what a user's build says; nil: it writes the log by itself
+	if a.build && a.as != nil {
+		var into *os.File
+		if says, into, err = os.Pipe(); err != nil {
+			return fmt.Errorf("starting guix: %w", err)
+		}
+		defer says.Close()
+		defer into.Close()
+		cmd.Stdout, cmd.Stderr = into, into
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting guix: %w", err)
+	}
+	if says != nil {
+		cmd.Stdout.(*os.File).Close()
+		copied.Go(func() {
+			if err := transcribe(log, says); err != nil {
+				cancel(passing(fmt.Errorf("writing its log: %w", err)))
+			}
+		})
 	}
 	note := log.Name() + ".running"
 	until, _ := ctx.Deadline()
@@ -167,9 +189,14 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	ended := make(chan struct{})
 	var full error
 	followed.Go(func() { full = r.follow(log.Name(), a, ended, cancel) })
-	waited := cmd.Wait()
+	awaitEnd(cmd.Process.Pid)
 	if ctx.Err() != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
+	}
+	waited := cmd.Wait()
+	if says != nil {
+		_ = says.SetReadDeadline(time.Now().Add(looks)) // what it left running may hold the pipe
+		copied.Wait()
 	}
 	close(ended)
 	followed.Wait()
@@ -177,6 +204,27 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 		waited = full // it ended as it couldn't say what it did
 	}
 	return errors.Join(err, waited, os.Remove(note))
+}
+
+// awaitEnd waits for the end of a child, and leaves it its number: until cmd.Wait, no other group has that.
+func awaitEnd(pid int) {
+	for {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// transcribe writes what is said into a log, until nobody says any more or the deadline of says; of too much, the beginning.
+func transcribe(log io.Writer, says io.Reader) error {
+	_, err := io.Copy(log, io.LimitReader(says, longestLog+1)) // with the last byte, follow ends it
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		_, _ = io.Copy(io.Discard, says)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // newLog makes the log of an attempt, and removes the oldest.

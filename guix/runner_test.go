@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -230,5 +231,63 @@ func TestAwaitGivesUpWithItsContext(t *testing.T) {
 	defer cancel()
 	if err := m.runner().Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("error:", err)
+	}
+}
+
+// What a user's build leaves running has nothing of root's open, holds nobody, and adds nothing to the log.
+func TestAUsersBuildHasNoLogOfRoots(t *testing.T) {
+	m := newMachine(t)
+	me := &User{Name: "me", UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me")}
+	m.now("early", `readlink /proc/$$/fd/1 >"$me/stdout"; (trap "" PIPE; while :; do echo more; sleep 0.01; done) & echo $! >"$me/child"; seq 100000`)
+	begun := time.Now()
+	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me, build: true})
+	child := readPID(m.path("fake/child"))
+	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) })
+	if err != nil || out.code != 0 || !strings.Contains(out.text, "\n100000\n") {
+		t.Errorf("%d bytes, code %d, %v", len(out.text), out.code, err)
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if stdout, _ := os.ReadFile(m.path("fake/stdout")); !strings.HasPrefix(string(stdout), "pipe:") {
+		t.Errorf("its stdout is %s", stdout)
+	}
+	before, err := os.Stat(out.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !identify(child).alive() {
+		t.Error("what it left running has ended")
+	}
+	time.Sleep(50 * time.Millisecond) // five more lines
+	if after, err := os.Stat(out.log); err != nil || after.Size() != before.Size() {
+		t.Errorf("the log grew from %d bytes to %d, %v", before.Size(), after.Size(), err)
+	}
+
+	m.now("early", `exec yes`)
+	if out, err = m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me, build: true}); err == nil || !strings.Contains(err.Error(), "it said more than 64 MiB") {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Stat(out.log); err != nil || info.Size() != longestLog+1 {
+		t.Errorf("%d bytes are kept, %v", info.Size(), err)
+	}
+}
+
+// Between its end and cmd.Wait, a process keeps the number of its group, so what is signalled then is the group's.
+func TestAGroupIsSignalledBeforeItsNumberIsFree(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "exit 3")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(cmd.Process.Pid)
+	if does := processDoes(cmd.Process.Pid); does != "Z" {
+		t.Errorf("its state is %s", does)
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Errorf("its group: %v", err)
+	}
+	if exit := (*exec.ExitError)(nil); !errors.As(cmd.Wait(), &exit) || exit.ExitCode() != 3 {
+		t.Errorf("it ended with %v", exit)
 	}
 }
