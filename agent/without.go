@@ -73,6 +73,19 @@ func (o *Only) asked() string {
 	return fmt.Sprintf("%s asked for `collie sync --only %s`", o.By, strings.Join(o.Layers, ","))
 }
 
+// cannotWait are the layers that have to be named as well, for they are no user's. Who names the system means its secrets.
+func (c *conductor) cannotWait(o *Only) (layers []string) {
+	for _, p := range c.parts {
+		if !ofUser(p.Name) && !o.names(p.Name) {
+			layers = append(layers, p.Name)
+		}
+	}
+	if slices.Contains(layers, "system") {
+		layers = slices.DeleteFunc(layers, func(layer string) bool { return layer == "secrets" })
+	}
+	return layers
+}
+
 // mayOnly says why the newest revision can't be deployed to some layers first.
 func (c *conductor) mayOnly(o *Only) error {
 	for _, layer := range o.Layers {
@@ -84,10 +97,8 @@ func (c *conductor) mayOnly(o *Only) error {
 			return fmt.Errorf("this machine has no layer %q, only %s", layer, strings.Join(all, ", "))
 		}
 	}
-	for _, p := range c.parts {
-		if !ofUser(p.Name) && !o.names(p.Name) {
-			return fmt.Errorf("only layers of users can wait: name %s, too", p.Name)
-		}
+	if missing := c.cannotWait(o); len(missing) > 0 {
+		return fmt.Errorf("only layers of users can wait: name %s, too", strings.Join(missing, " and "))
 	}
 	switch bad := c.state.bad(c.newestTried()); {
 	case o.Revision == "":
