@@ -23,6 +23,7 @@ const (
 	// a service takes its pid file's time-out (30 s on Guix), to stop one its grace period, for each of those that depend
 	// on it, one after another: only the caller knows how long that may take.
 	answerTime = 30 * time.Second
+	askAgain   = 5 * time.Second // for a status, over another connection; then twice that, and so on: to ask twice does no harm
 	actionTime = 30 * time.Minute
 )
 
@@ -101,7 +102,7 @@ func (c *Client) Service(ctx context.Context, name string) (Service, error) {
 }
 
 func (c *Client) status(ctx context.Context, name string) ([]Service, error) {
-	r, err := c.ask(ctx, "status", name)
+	r, err := c.request(ctx, askAgain, max(answerTime, c.Patience), "status", name)
 	if err != nil {
 		return nil, err
 	}
@@ -252,16 +253,18 @@ func (c *Client) request(ctx context.Context, once, limit time.Duration, action,
 	return parse(text, action, service)
 }
 
-// insist makes a request again whenever one had no answer for so long, as long as ctx lasts.
+// insist makes a request again when one had no answer for so long, and gives each twice the time of the one before, as long as
+// ctx lasts.
 func (c *Client) insist(ctx context.Context, once time.Duration, request string) ([]byte, error) {
 	for {
 		try, cancel := context.WithTimeoutCause(ctx, once, fmt.Errorf("no answer within %v: %w", once, ErrSilent))
 		text, err := c.exchange(try, request)
 		late := err != nil && try.Err() != nil
 		cancel()
-		if !late || ctx.Err() != nil {
+		if last, is := ctx.Deadline(); !late || ctx.Err() != nil || is && !time.Now().Before(last) {
 			return text, err
 		}
+		once = min(2*once, answerTime)
 	}
 }
 

@@ -301,6 +301,33 @@ func mute(t *testing.T) *Client {
 	}}
 }
 
+// A connection that Shepherd forgets costs seconds, where to ask twice does no harm.
+func TestAStatusIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, dialled := recorded(t, "status-root"), 0
+		c := &Client{Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+			if dialled++; dialled < 3 {
+				return mute(t).Dial(ctx)
+			}
+			ours, theirs := net.Pipe()
+			go func() {
+				_, _ = theirs.Read(make([]byte, 1000))
+				_, _ = io.WriteString(theirs, answer)
+				theirs.Close()
+			}()
+			return ours, nil
+		}}
+		start := time.Now()
+		if all, err := c.Services(t.Context()); err != nil || len(all) == 0 || time.Since(start) != 15*time.Second {
+			t.Errorf("%v, %v after %v", all, err, time.Since(start))
+		}
+		dialled = 0
+		if _, err := c.Eval(t.Context(), "1"); !errors.Is(err, ErrSilent) || dialled != 1 {
+			t.Errorf("evaluated %d times: %v", dialled, err)
+		}
+	})
+}
+
 func TestEveryCallEnds(t *testing.T) {
 	tests := []struct {
 		name string
