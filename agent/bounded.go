@@ -74,7 +74,7 @@ func boundedLines(all []string) []string {
 	return kept
 }
 
-// A cutError is an error of which only the beginning is told.
+// A cutError is an error that was cut: only its beginning is shown.
 type cutError struct {
 	error
 	says string
@@ -87,7 +87,7 @@ func boundedError(err error) error {
 	if err == nil || len(err.Error()) <= mostError {
 		return err
 	}
-	if blamed := new(BadError); errors.As(err, &blamed) { // of which alone its own words are told
+	if blamed := new(BadError); errors.As(err, &blamed) { // only its own words are shown
 		return &BadError{Err: &cutError{blamed.Err, cut(err.Error(), mostError)}, Waits: blamed.Waits}
 	}
 	return &cutError{err, cut(err.Error(), mostError)}

@@ -368,7 +368,7 @@ func asText(others []other) []string {
 	return boundedLines(all)
 }
 
-// clashing are the others, by whose switch waits for them.
+// clashing lists the others, each with the layer whose switch waits for it.
 func (a *Agent) clashing() []other {
 	var all []other
 	for _, o := range a.others() {

@@ -149,7 +149,7 @@ func TestStatusComesThoughPodmanDoesNot(t *testing.T) {
 	})
 }
 
-// What is good to know of a revision's files is told also while it is bad, and until another is prepared.
+// Notes on a revision's files are shown also while it is bad, until another is prepared.
 func TestStatusHasTheNotesOfALayout(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a := w.agentOf(t)

@@ -301,7 +301,7 @@ func TestAUsersGuixHoldsThatHome(t *testing.T) {
 	}
 }
 
-// A layer that hangs holds no plan: the others are told, and no second goroutine waits for it.
+// A layer that hangs holds no plan: the others are shown, and no second goroutine waits for it.
 func TestAPlanGoesWithoutALayerThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
