@@ -221,8 +221,8 @@ func huge(m *machine, name string) {
 	}
 }
 
-// Each function that opens or looks up files by itself, by whose they are. What a user may have chosen is read by Store, by a
-// child with the user's rights, or not at all.
+// The functions that open or look up files by themselves, grouped by who owns those files. Only Store, or a child with the
+// user's rights, reads what a user may have chosen.
 var readers = map[string]string{
 	"Store itself":            "beneath.enter beneath.open beneath.walk",
 	"as the user, in a child": "backups.listBackups backups.inBackup backups.putBack made.forgetAs user.look",

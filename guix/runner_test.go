@@ -259,7 +259,7 @@ func TestAUsersBuildHasNoLogOfRoots(t *testing.T) {
 	if !identify(child).alive() {
 		t.Error("what it left running has ended")
 	}
-	time.Sleep(50 * time.Millisecond) // five more lines
+	time.Sleep(50 * time.Millisecond) // in which the child writes five more lines, to a pipe that nobody reads
 	if after, err := os.Stat(out.log); err != nil || after.Size() != before.Size() {
 		t.Errorf("the log grew from %d bytes to %d, %v", before.Size(), after.Size(), err)
 	}
