@@ -60,6 +60,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/bootstrap": {"agent/api", "agent/source", "guix"},
 		"agent/cmdline":   nil,
 		"agent/crash":     nil,
+		"agent/foreign":   nil,
 		"agent/secrets":   {"agent/statefile"},
 		"agent/statefile": nil,
 		"agent/waits":     nil,
@@ -67,7 +68,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"cmd/collie":      {"agent", "agent/api", "agent/bootstrap", "agent/secrets", "guix", "manifests"},
 		"guix":            {"agent/cmdline", "agent/crash", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":        nil,
-		"manifests":       {"agent/cmdline", "agent/crash", "agent/statefile", "agent/waits"},
+		"manifests":       {"agent/cmdline", "agent/crash", "agent/foreign", "agent/statefile", "agent/waits"},
 		"shepherd":        {"agent/waits"},
 	}
 	for _, p := range packages(t) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"example.org/collie/agent/foreign"
 )
 
 // An answer of the API is as large as the pod user likes, and a small one may become a large value: 9 MB of `[{},{},…]` are
@@ -151,11 +153,7 @@ func (s *said) lines(most int) []string {
 	text = text[max(0, len(text)-mostKept):]
 	var lines []string
 	for line := range strings.Lines(string(text)) {
-		line = printable(line)
-		if len(line) > mostLine {
-			line = strings.ToValidUTF8(line[:mostLine], "") + "…"
-		}
-		if line != "" {
+		if line = foreign.Line(line, mostLine); line != "" {
 			lines = append(lines, line)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"example.org/collie/agent/foreign"
 )
 
 // A login is what a registry asks for. It is never shown.
@@ -111,7 +113,7 @@ func parseLogins(text []byte) (map[string]login, error) {
 			raw, err := base64.StdEncoding.DecodeString(entry.Auth)
 			user, password, ok := strings.Cut(strings.TrimRight(string(raw), "\x00"), ":")
 			if err != nil || !ok {
-				return nil, fmt.Errorf("auths[%s].auth is not the base64 of USER:PASSWORD", shorten(key))
+				return nil, fmt.Errorf("auths[%s].auth is not the base64 of USER:PASSWORD", foreign.Cut(key, 60))
 			}
 			l.user, l.password = user, password
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
+
+	"example.org/collie/agent/foreign"
 )
 
 // Bounds of what is shown of a pod that changed.
@@ -233,23 +235,16 @@ func value(v any) string {
 	case nil:
 		return "none"
 	case string:
-		if plain := oneLine(v); v != "" && !strings.ContainsAny(v, "\n\r\t\"") && v == strings.TrimSpace(v) {
+		if plain := foreign.Cut(v, mostWidth); v != "" && !strings.ContainsAny(v, "\n\r\t\"") && v == strings.TrimSpace(v) {
 			return plain
 		}
-		return oneLine(strconv.Quote(v))
+		return foreign.Cut(strconv.Quote(v), mostWidth)
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return "?"
 	}
-	return oneLine(string(raw))
-}
-
-func oneLine(s string) string {
-	if r := []rune(s); len(r) > mostWidth {
-		return string(r[:mostWidth]) + "…"
-	}
-	return s
+	return foreign.Cut(string(raw), mostWidth)
 }
 
 // texts compares the keys of a ConfigMap.
@@ -273,7 +268,7 @@ func (d *differ) texts(name string, was, is map[string]string) {
 				if strings.HasPrefix(line, "diff ") || strings.HasPrefix(line, "--- ") || strings.HasPrefix(line, "+++ ") {
 					continue
 				}
-				d.line("  %s", oneLine(strings.TrimRight(line, "\n")))
+				d.line("  %s", foreign.Cut(strings.TrimRight(line, "\n"), mostWidth))
 			}
 		}
 	}

@@ -170,7 +170,7 @@ func (s *swap) create(ctx context.Context) error {
 
 func (s *swap) createOne(ctx context.Context, step step) error {
 	switch step.how {
-	case foreign:
+	case notOurs:
 		return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
 	case absent:
 		if step.pod.Cron != nil {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
+
+	"example.org/collie/agent/foreign"
 )
 
 // What the agent and the forwarder say to each other, on a Unix socket: a line of JSON each. The agent tells the whole
@@ -51,8 +53,9 @@ type doorReport struct {
 }
 
 const (
-	mostDoors = 1_000
-	mostSaid  = 1 << 20
+	mostDoors  = 1_000
+	mostSaid   = 1 << 20
+	mostQuoted = 300 // characters of what the other side says, in an error
 )
 
 // readLine reads one line of JSON into v. What comes is bounded, and nothing in it is passed over.
@@ -93,7 +96,7 @@ func (t table) check() error {
 	for _, d := range t.Doors {
 		switch ip, port, err := splitListen(d.Listen); {
 		case err != nil:
-			return fmt.Errorf("%q is no address to listen on", clip(d.Listen))
+			return fmt.Errorf("%q is no address to listen on", foreign.Line(d.Listen, mostQuoted))
 		case seen[d.Listen]:
 			return fmt.Errorf("%s is there twice", d.Listen)
 		case listenAddress(ip, port) != d.Listen: // one address has one name
@@ -114,11 +117,11 @@ func (b backend) check() error {
 	to, err := netip.ParseAddrPort(b.Address)
 	switch {
 	case err != nil || to.Port() == 0:
-		return fmt.Errorf("%q is no address to forward to", clip(b.Address))
+		return fmt.Errorf("%q is no address to forward to", foreign.Line(b.Address, mostQuoted))
 	case !to.Addr().Is4() || !to.Addr().IsLoopback():
 		return fmt.Errorf("%s isn't on loopback", b.Address)
 	case b.Proxy != "" && b.Proxy != "v1" && b.Proxy != "v2":
-		return fmt.Errorf("%q is no version of the PROXY protocol", clip(b.Proxy))
+		return fmt.Errorf("%q is no version of the PROXY protocol", foreign.Line(b.Proxy, mostQuoted))
 	}
 	return nil
 }

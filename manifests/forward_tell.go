@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"example.org/collie/agent/foreign"
 	"example.org/collie/agent/waits"
 )
 
@@ -55,7 +56,7 @@ func AskForwarder(ctx context.Context, socket string) (string, error) {
 	}
 	for _, d := range r.Doors {
 		if d.Error != "" {
-			return "", fmt.Errorf("it can't listen on %s: %s", clip(d.Listen), clip(d.Error))
+			return "", fmt.Errorf("it can't listen on %s: %s", foreign.Line(d.Listen, mostQuoted), foreign.Line(d.Error, mostQuoted))
 		}
 	}
 	return fmt.Sprintf("%d ports, %d connections", len(r.Doors), links), nil
@@ -138,7 +139,7 @@ func (s *switchboard) open(ctx context.Context, o order) (net.Conn, report, erro
 	case err != nil:
 		err = &ForwarderError{s.socket, err}
 	case r.Error != "":
-		err = fmt.Errorf("what forwards ports to pods refuses its table: %s", clip(r.Error))
+		err = fmt.Errorf("what forwards ports to pods refuses its table: %s", foreign.Line(r.Error, mostQuoted))
 	}
 	if err != nil {
 		conn.Close()

@@ -77,7 +77,7 @@ func TestLogLines(t *testing.T) {
 		{frame(1, "in ") + frame(1, "pieces\n"), "in pieces"},
 		{"a terminal\r\nhas no frames\r\n", "a terminal|has no frames"},
 		{frame(1, "1\n2\n3\n4\n5\n6\n7\n"), "3|4|5|6|7"},
-		{frame(1, "\x1b[31mred\x1b[0m\x00\n"), "[31mred [0m"},
+		{frame(1, "\x1b[31mred\x1b[0m\x00\n"), "[31mred[0m"},
 		{frame(1, strings.Repeat("x", 1000)), strings.Repeat("x", 300) + "…"},
 		{"\x01\x00\x00\x00\xff\xff\xff\xffcut", "cut"},
 		{"\x01\x00\x00", "\x01\x00\x00"[3:]},

@@ -186,7 +186,7 @@ const (
 	well     condition = iota
 	settling           // a container has just ended, and Podman starts or removes it: starting it here would reset its count of restarts
 	absent             // Podman has no such pod
-	foreign            // it has one of that name that isn't Collie's
+	notOurs            // it has one of that name that isn't Collie's
 	broken             // containers are missing: only making it anew helps
 	down               // containers that should run don't
 	hollow             // its network, or a process that Podman believes in, is gone: all of it has to be started again
@@ -212,7 +212,7 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 		l.labels = info.Labels
 	}
 	if !l.ours() {
-		return foreign, []string{fmt.Sprintf("isn't Collie's: the Podman pod %s has no label %s=%s; rename or remove it", l.name, labelOwner, owner)}, nil
+		return notOurs, []string{fmt.Sprintf("isn't Collie's: the Podman pod %s has no label %s=%s; rename or remove it", l.name, labelOwner, owner)}, nil
 	}
 	var missing []string
 	for _, name := range want.Containers {
@@ -346,7 +346,7 @@ func (s step) change() Change {
 		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case s.how == broken:
 		c.Does, c.Says = "create", fmt.Sprintf("%s anew: %s", s.pod.id(), strings.Join(s.ill, ", "))
-	case s.how == foreign:
+	case s.how == notOurs:
 		c.Does, c.Says = "create", fmt.Sprintf("%s can't be made: it %s", s.pod.id(), s.ill[0])
 	default:
 		c.Does, c.Says = "start", fmt.Sprintf("%s: %s", s.pod.id(), strings.Join(s.ill, ", "))

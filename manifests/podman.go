@@ -18,18 +18,18 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/containers/podman/v5/pkg/bindings"
 
 	"golang.org/x/sys/unix"
 
+	"example.org/collie/agent/foreign"
 	"example.org/collie/agent/waits"
 )
 
 // What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
 const (
-	maxComplain = 2 << 10 // bytes of an error text
+	maxComplain = 2 << 10 // characters of an error text
 
 	quick = 30 * time.Second // lists, inspections, small writes
 	// The rest waits for others: an image, a container's grace, an init container. The caller's deadline is usually shorter.
@@ -304,13 +304,7 @@ func yamlSafe(raw []byte) []byte {
 }
 
 // clip shortens a foreign text to what a person reads.
-func clip(s string) string {
-	s = strings.TrimSpace(s)
-	if len(s) <= maxComplain {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxComplain], "") + "…"
-}
+func clip(s string) string { return foreign.Cut(strings.TrimSpace(s), maxComplain) }
 
 // A container is one line of the list of all.
 type container struct {
@@ -437,17 +431,7 @@ func (p *Podman) containerLog(ctx context.Context, id string, lines int) ([]stri
 	return says.lines(lines), nil
 }
 
-const mostLine = 300 // bytes of a line of a log that a person is shown
-
-// printable makes of a foreign text what a person can be shown.
-func printable(text string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\ufffd")))
-}
+const mostLine = 300 // characters of a line of a log that a person is shown
 
 // A podInfo is a pod as Podman has it, also one without containers.
 type podInfo struct {

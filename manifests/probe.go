@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.org/collie/agent/foreign"
 )
 
 // Probes are what one container is asked, as Kubernetes defines it. Collie asks, not Podman: Podman's own documents have no
@@ -75,11 +77,13 @@ type GRPCProbe struct {
 	Service string `json:"service,omitempty"`
 }
 
+const mostAsked = 120 // characters of what a probe asks for
+
 // String is what is asked, as a person reads it.
 func (p *Probe) String() string {
 	switch {
 	case p.Exec != nil:
-		return "exec " + oneLine(strings.Join(p.Exec.Command, " "))
+		return "exec " + foreign.Cut(strings.Join(p.Exec.Command, " "), mostAsked)
 	case p.HTTPGet != nil:
 		path, https := p.HTTPGet.Path, ""
 		if !strings.HasPrefix(path, "/") {
@@ -88,11 +92,11 @@ func (p *Probe) String() string {
 		if p.HTTPGet.Scheme == "HTTPS" {
 			https = " by HTTPS"
 		}
-		return fmt.Sprintf("GET %s on %s%s", oneLine(path), portOn(p.HTTPGet.Host, p.HTTPGet.Port), https)
+		return fmt.Sprintf("GET %s on %s%s", foreign.Cut(path, mostAsked), portOn(p.HTTPGet.Host, p.HTTPGet.Port), https)
 	case p.TCPSocket != nil:
 		return "TCP " + portOn(p.TCPSocket.Host, p.TCPSocket.Port)
 	case p.GRPC != nil && p.GRPC.Service != "":
-		return fmt.Sprintf("gRPC health of %s on port %d", oneLine(p.GRPC.Service), p.GRPC.Port)
+		return fmt.Sprintf("gRPC health of %s on port %d", foreign.Cut(p.GRPC.Service, mostAsked), p.GRPC.Port)
 	case p.GRPC != nil:
 		return fmt.Sprintf("gRPC health on port %d", p.GRPC.Port)
 	}

@@ -26,7 +26,7 @@ func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why 
 	switch {
 	case err != nil:
 		return "", err
-	case how == absent, how == foreign, how == broken:
+	case how == absent, how == notOurs, how == broken:
 		return "", errors.New("it " + strings.Join(ill, ", "))
 	}
 	for _, c := range l.containers {

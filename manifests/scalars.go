@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/foreign"
 )
 
 // Scalars, and the keys of maps. None of their complaints shows a value of a Secret: base64Text and anyText quote nothing.
@@ -281,13 +283,7 @@ func unquoted(n *yaml.Node) string {
 }
 
 // shorten keeps a message short, whatever the file holds.
-func shorten(s string) string {
-	const most = 60
-	if r := []rune(s[:min(len(s), 4*most)]); len(r) > most {
-		return string(r[:most]) + "…"
-	}
-	return s
-}
+func shorten(s string) string { return foreign.Cut(s, 60) }
 
 // nearest is the word that was probably meant, or empty.
 func nearest(word string, words []string) string {

@@ -485,10 +485,10 @@ func TestAForeignPodIsRefusedAndNothingForeignIsRemoved(t *testing.T) {
 	w := newWorld(t)
 	pod := newPod("web")
 	r := w.prepare("r1", pod)
-	foreign := map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{map[string]any{
+	theirs := map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{map[string]any{
 		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": r.Pods[0].id(), "labels": map[string]any{"app": "x"}},
 		"spec": map[string]any{"containers": []any{map[string]any{"name": "c", "image": r.Pods[0].Images[imageOne], "imagePullPolicy": "Never"}}}}}}
-	kube, err := json.Marshal(foreign)
+	kube, err := json.Marshal(theirs)
 	w.must(err)
 	w.must(w.play(t.Context(), kube))
 	w.must(w.ensureVolume(t.Context(), volume{"their-volume", map[string]string{"app": "x"}}))

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/foreign"
 )
 
 // A port of the machine that a pod needs may be held by what is no container: a service, a program of a person's, a
@@ -47,7 +49,7 @@ func (p *Podman) Vacant(ctx context.Context, r Rendered) error {
 func (p *Podman) vacantPorts(todo plan) error {
 	var pods []RenderedPod
 	for _, s := range todo.steps {
-		if s.how > settling && s.how != foreign && s.pod.Cron == nil { // a CronJob takes its ports when it runs
+		if s.how > settling && s.how != notOurs && s.pod.Cron == nil { // a CronJob takes its ports when it runs
 			pods = append(pods, s.pod)
 		}
 	}
@@ -320,7 +322,7 @@ func (h *holders) whose(s socket) holder {
 	}
 	name, err := os.ReadFile(filepath.Join(dir, "comm"))
 	if err == nil {
-		who.name = printable(string(name)) // whoever runs it chose the name
+		who.name = foreign.Line(string(name), 64) // whoever runs it chose the name
 	}
 	return who
 }

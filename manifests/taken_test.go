@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/foreign"
 )
 
 // aside is a Podman of an account that has no process here.
@@ -209,8 +211,8 @@ func TestSocketsThatMakeNoSenseAreLeftOut(t *testing.T) {
 
 // Who holds a port chooses the name of the process.
 func TestANameOfAProcessIsCleaned(t *testing.T) {
-	h := holder{pid: 5, name: printable("a\x1b[31m\nb"), user: "root"}
-	if got, want := h.at(socketAt("0.0.0.0:80", "1", true), HostPort{}), "a [31m b (process 5 of root)"; got != want {
+	h := holder{pid: 5, name: foreign.Line("a\x1b[31m\nb", 64), user: "root"}
+	if got, want := h.at(socketAt("0.0.0.0:80", "1", true), HostPort{}), "a[31m b (process 5 of root)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
