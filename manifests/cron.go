@@ -117,7 +117,8 @@ func parseSchedule(text string, zone *time.Location) (cron.Schedule, error) {
 	return spec, nil
 }
 
-func (c *Cron) parse() (cron.Schedule, error) {
+// Times are those of its schedule, in its zone.
+func (c *Cron) Times() (cron.Schedule, error) {
 	zone := time.Local
 	if c.TimeZone != "" {
 		var err error
@@ -128,7 +129,8 @@ func (c *Cron) parse() (cron.Schedule, error) {
 	return parseSchedule(c.Schedule, zone)
 }
 
-func (c *Cron) equal(other *Cron) bool {
+// Equal reports whether both begin the same runs.
+func (c *Cron) Equal(other *Cron) bool {
 	a, b := *c, *other
 	a.Starting, b.Starting = nil, nil
 	return a == b && equalTo(c.Starting, other.Starting)
@@ -152,7 +154,7 @@ const (
 
 // due says for which time a run is to begin now; zero: for none. next is when that is to be asked again.
 func (c *cronJob) due(now time.Time) (at, next time.Time, err error) {
-	s, err := c.Pod.Cron.parse()
+	s, err := c.Pod.Cron.Times()
 	if err != nil {
 		return at, next, err
 	}
@@ -229,7 +231,7 @@ func (j *ledger) schedule(now time.Time) (next time.Time, stop, drop []string, e
 		for _, name := range slices.Sorted(maps.Keys(s.Crons)) {
 			c := s.Crons[name]
 			runs := s.runsOf(name)
-			drop = append(drop, c.Pod.Cron.surplus(runs)...)
+			drop = append(drop, surplus(c.Pod.Cron, runs)...)
 			at, then, err := c.due(now)
 			if err != nil { // it was checked: what is wrong is the machine's
 				wrong = append(wrong, fmt.Errorf("cronjob %s (%s): %w", name, c.Pod.source(), err))
@@ -281,7 +283,7 @@ func (s *ledgerState) runsOf(name string) []*run {
 func (r *run) over() bool { return r.Outcome != "" || r.Halted }
 
 // surplus are those of a CronJob's runs, the latest first, that its history has no room for.
-func (c *Cron) surplus(runs []*run) []string {
+func surplus(c *Cron, runs []*run) []string {
 	var ids []string
 	room := map[outcome]int{completed: c.Successes, failed: c.Failures}
 	for _, r := range runs {
@@ -303,7 +305,7 @@ func (p *Podman) cronCondition(want RenderedPod) (condition, []string) {
 	switch {
 	case !known:
 		return absent, []string{"isn't scheduled"}
-	case c.Pod.id() != want.id() || !c.Pod.Cron.equal(want.Cron) || !c.Pod.Job.same(want.Job):
+	case c.Pod.id() != want.id() || !c.Pod.Cron.Equal(want.Cron) || !c.Pod.Job.Equal(want.Job):
 		return absent, []string{"is scheduled as it was"}
 	}
 	return well, nil
@@ -368,7 +370,7 @@ func (p *Podman) restoreCrons(ctx context.Context, former map[string]cronJob) er
 			switch {
 			case !there:
 				delete(s.Crons, name)
-			case c.Pod.id() != was.Pod.id() || !c.Pod.Cron.equal(was.Pod.Cron) || !c.Pod.Job.same(was.Pod.Job):
+			case c.Pod.id() != was.Pod.id() || !c.Pod.Cron.Equal(was.Pod.Cron) || !c.Pod.Job.Equal(was.Pod.Job):
 				c.Pod, c.Since = was.Pod, was.Since
 			default:
 				continue

@@ -149,7 +149,7 @@ func TestConcurrentRunsAndTheHistory(t *testing.T) {
 	for i, o := range []outcome{"", failed, completed, failed, completed} {
 		runs = append(runs, &run{Outcome: o, Pod: RenderedPod{Name: "x", Run: string(rune('5' - i)), Hash: "h"}})
 	}
-	if got := strings.Join(history.surplus(runs), " "); got != "x-4-h x-2-h x-1-h" {
+	if got := strings.Join(surplus(history, runs), " "); got != "x-4-h x-2-h x-1-h" {
 		t.Errorf("beyond the history: %s", got)
 	}
 }
@@ -159,12 +159,8 @@ func FuzzSchedule(f *testing.F) {
 	for _, text := range []string{"30 4 * * *", "*/7 1-5,9 1 */2 mon", "@daily", "0 0 31 2 *", "TZ=UTC * * * * *", "@every 1s", "? ? ? ? ?", "@", "1/0 * * * *"} {
 		f.Add(text, int64(1774700000), int64(90_000))
 	}
-	zone, err := time.LoadLocation("Europe/Berlin")
-	if err != nil {
-		f.Fatal(err)
-	}
 	f.Fuzz(func(t *testing.T, text string, since, passed int64) {
-		s, err := parseSchedule(text, zone)
+		s, err := (&Cron{Schedule: text, TimeZone: "Europe/Berlin"}).Times()
 		if err != nil {
 			return
 		}

@@ -118,6 +118,26 @@ func (r RenderedPod) view() (podView, error) {
 	return v, showProbes(v.pod, r.Probes)
 }
 
+// showProbes puts probes back where their author wrote them, for a plan.
+func showProbes(pod any, all []Probes) error {
+	doc, _ := pod.(map[string]any)
+	for _, probes := range withoutLines(all) {
+		raw, err := json.Marshal(probes)
+		if err != nil {
+			return err
+		}
+		for c := range objects(section(doc, "spec"), "containers") {
+			if str(c, "name") != probes.Container {
+				continue
+			}
+			if err := json.Unmarshal(raw, &c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // plain takes out of a document what render put in: names with a hash, images by their ids.
 func (r RenderedPod) plain(v any, own, images map[string]string) any {
 	switch v := v.(type) {

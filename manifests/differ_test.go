@@ -5,12 +5,17 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/manifests/internal/golden"
 )
 
 // rendered is the pod of a file, its images as they are in the registry of the lab.
 func rendered(t *testing.T, text string, ids map[string]string) RenderedPod {
 	t.Helper()
-	m := load(t, fstest.MapFS{"web.yaml": {Data: []byte(text)}})
+	m, err := Load(fstest.MapFS{"web.yaml": {Data: []byte(text)}}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
 	images := map[string]localImage{}
 	for _, i := range m.Pods[0].Images {
 		id := ids[i.Name]
@@ -118,7 +123,7 @@ spec:
 	if strings.Contains(out.String(), "hunter") {
 		t.Error("a secret is shown")
 	}
-	golden(t, filepath.Join("testdata", "differences.txt"), out.String())
+	golden.Check(t, filepath.Join("testdata", "differences.txt"), out.String())
 }
 
 func TestMoreDifferencesThanAnyoneReads(t *testing.T) {

@@ -1,11 +1,9 @@
 package manifests
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,41 +48,6 @@ func FuzzProbeAnswer(f *testing.F) {
 		checkWords(t, reason(grpcProbe(ctx, &GRPCProbe{Port: 80}, dial)))
 		if ctx.Err() != nil {
 			t.Error("it doesn't end though the container hung up")
-		}
-	})
-}
-
-// FuzzForwarderReport: the forwarder is the pod user's, and may report anything.
-func FuzzForwarderReport(f *testing.F) {
-	for _, line := range []string{
-		`{"doors":[{"listen":":80","held":1,"taken":3}],"links":{"127.1.2.3:61000":2}}`, `{"error":"no \u001b[2J"}`, `{"doors":[{"listen":"\u202e","error":"in use"}]}`, "null", `{"links":{"":-9223372036854775808,"a":9223372036854775807}}`, "[]", "{",
-	} {
-		f.Add([]byte(line + "\n"))
-	}
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, said []byte) {
-		var r report
-		if err := readLine(bufio.NewReader(strings.NewReader(string(said))), &r); err != nil {
-			return // nothing is made of that
-		}
-		socket := filepath.Join(dir, "s")
-		l, err := net.Listen("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		go func() {
-			if conn, err := l.Accept(); err == nil {
-				answerOnce(conn, said)
-			}
-		}()
-		says, err := AskForwarder(t.Context(), socket)
-		checkWords(t, err)
-		if len(says) > 100 {
-			t.Errorf("it is said to do %q", says)
-		}
-		if err == nil && r.Error != "" {
-			t.Error("a refusal is no error")
 		}
 	})
 }

@@ -24,8 +24,9 @@ const (
 
 	// Beyond all ports that Linux gives to clients, which it takes from other addresses anyway.
 	firstBackend = 61_000
-	mostForwards = 64 // of a pod
 )
+
+const mostForwards = 64 // of a pod
 
 // forwardingOptions is what asks for it.
 var forwardingOptions = []option{

@@ -54,11 +54,11 @@ func (p *Podman) unforwarded(pod RenderedPod) string {
 	if p.unrouted != nil {
 		return p.unrouted.Error()
 	}
-	return p.routes.refused(pod.Forwarding)
+	return pod.Forwarding.refusedBy(p.routes)
 }
 
-// refused says on which port of f the forwarder can't listen.
-func (r report) refused(f *Forwarding) string {
+// refusedBy says on which port of f the forwarder can't listen.
+func (f *Forwarding) refusedBy(r report) string {
 	for _, d := range r.Doors {
 		if d.Error == "" || !slices.ContainsFunc(f.Doors, func(own door) bool { return own.Listen == d.Listen }) {
 			continue
@@ -109,7 +109,7 @@ func (s *swap) route(ctx context.Context) error {
 		if !s.ready[step.pod.id()] || step.pod.Forwarding == nil {
 			continue
 		}
-		if says := said.refused(step.pod.Forwarding); says != "" {
+		if says := step.pod.Forwarding.refusedBy(said); says != "" {
 			return fmt.Errorf("pod %s (%s): %s", step.pod.Name, step.pod.source(), says)
 		}
 	}
@@ -144,7 +144,7 @@ func (s *swap) drain(ctx context.Context, pods []*livePod) error {
 			return nil
 		}
 		for begun := time.Now(); time.Since(begun) < f.grace(); {
-			r, err := s.p.ports.say(ctx, order{})
+			r, err := s.p.ports.ask(ctx)
 			if err != nil || !f.linked(r) {
 				return nil // who isn't there forwards nothing
 			}

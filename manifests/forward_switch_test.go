@@ -1,10 +1,15 @@
 package manifests
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -18,12 +23,20 @@ func forwarded(port int) change {
 }
 
 // newForwardedWorld has the forwarder beside the fake Podman, if asked to.
-func newForwardedWorld(t *testing.T, set ...func(*Forwarder)) *world {
+func newForwardedWorld(t *testing.T) *world {
 	w := newWorld(t)
 	if w.fake == nil {
 		t.Skip("who answers behind the ports is of this test: forward.txt is for the real Podman")
 	}
-	serveForwarder(t, filepath.Join(filepath.Dir(w.fake.socket), "forward.sock"), set...)
+	l, err := net.Listen("unix", filepath.Join(filepath.Dir(w.fake.socket), "forward.sock"))
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- NewForwarder(slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		w.must(<-ended)
+	})
 	return w
 }
 
@@ -39,7 +52,12 @@ func (w *world) serve(pod *RenderedPod) {
 				if err != nil {
 					return
 				}
-				go func() { defer conn.Close(); answering(pod.id())(conn.(*net.TCPConn)) }()
+				go func() {
+					defer conn.Close()
+					if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+						fmt.Fprintln(conn, pod.id())
+					}
+				}()
 			}
 		}()
 	}
@@ -48,10 +66,16 @@ func (w *world) serve(pod *RenderedPod) {
 // answered wants who asks at a port to come to a pod.
 func (w *world) answered(what, address string, pod *RenderedPod) {
 	w.t.Helper()
-	got, err := askOnce(address)
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 	w.must(err)
-	if got != pod.id() {
-		w.t.Errorf("%s: %s answers, want %s", what, got, pod.id())
+	defer conn.Close()
+	w.must(conn.SetDeadline(time.Now().Add(10 * time.Second)))
+	_, err = fmt.Fprintln(conn, "who?")
+	w.must(err)
+	got, err := io.ReadAll(conn)
+	w.must(err)
+	if strings.TrimSpace(string(got)) != pod.id() {
+		w.t.Errorf("%s: %q answers, want %s", what, got, pod.id())
 	}
 }
 
@@ -91,7 +115,7 @@ func TestAConnectionIsWaitedForAsLongAsTheGrace(t *testing.T) {
 	old := of(one, "web").Forwarding
 	for ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second); ; {
 		defer cancel()
-		r, err := w.ports.say(ctx, order{})
+		r, err := w.ports.ask(ctx)
 		w.must(err)
 		if old.linked(r) {
 			break
@@ -100,7 +124,7 @@ func TestAConnectionIsWaitedForAsLongAsTheGrace(t *testing.T) {
 	two := w.prepare("r2", newPod("web", forwarded(28082), image(imageTwo, "IfNotPresent")))
 	w.serve(of(two, "web"))
 	w.switchTo(two)
-	r, err := w.ports.say(t.Context(), order{})
+	r, err := w.ports.ask(t.Context())
 	w.must(err)
 	if !old.linked(r) {
 		t.Error("the connection ended by itself: nothing was waited for")

@@ -46,7 +46,7 @@ func (e *ForwarderError) Unwrap() error { return e.err }
 
 // AskForwarder tells what the forwarder at socket does, in a few words.
 func AskForwarder(ctx context.Context, socket string) (string, error) {
-	r, err := newSwitchboard(socket).say(ctx, order{})
+	r, err := newSwitchboard(socket).ask(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -111,6 +111,9 @@ func (s *switchboard) tell(ctx context.Context, t table) (report, error) {
 		}
 	}
 }
+
+// ask asks for a report, and changes nothing.
+func (s *switchboard) ask(ctx context.Context) (report, error) { return s.say(ctx, order{}) }
 
 // say makes one exchange on a connection of its own.
 func (s *switchboard) say(ctx context.Context, o order) (report, error) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -201,7 +202,7 @@ func TestWhoListensIsNamed(t *testing.T) {
 			continue
 		}
 		port := l.Addr().(*net.TCPAddr).Port
-		if got, want := listener(port), fmt.Sprintf("manifests.test (process %d of %s)", os.Getpid(), userName(os.Getuid())); got != want {
+		if got, want := listener(port), fmt.Sprintf("%s (process %d of %s)", filepath.Base(os.Args[0]), os.Getpid(), userName(os.Getuid())); got != want {
 			t.Errorf("on %s: %q, want %q", l.Addr(), got, want)
 		}
 		l.Close()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 const describedPod = `# Save the output of this file and use kubectl create -f to import
@@ -65,7 +66,7 @@ func TestImportedIsWhatAPersonWouldWrite(t *testing.T) {
 					t.Errorf("there is %q in\n%s", part, text)
 				}
 			}
-			if _, err := Load(files("web.yaml", text), "."); err != nil {
+			if _, err := Load(fstest.MapFS{"web.yaml": {Data: []byte(text)}}, "."); err != nil {
 				t.Errorf("it has mistakes: %v\n%s", err, text)
 			}
 		})

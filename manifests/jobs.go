@@ -33,12 +33,13 @@ type Job struct { // none of it is in the hash
 	Suspend  bool `json:"suspend,omitempty"`
 }
 
+const usualRetries = 6 // Kubernetes' backoffLimit
+
 const (
-	usualRetries = 6 // Kubernetes' backoffLimit
-	retryFirst   = 10 * time.Second
-	retryMost    = 6 * time.Minute
-	startGrace   = 5 * time.Second // in which Podman may still obey an agent that was killed
-	lastLines    = 5               // of a log
+	retryFirst = 10 * time.Second
+	retryMost  = 6 * time.Minute
+	startGrace = 5 * time.Second // in which Podman may still obey an agent that was killed
+	lastLines  = 5               // of a log
 )
 
 // job reads what a Job has beside its pod.
@@ -475,7 +476,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 			id := pod.id()
 			known, l := s.Runs[id], live[id]
 			switch {
-			case known != nil && known.Pod.Job.same(pod.Job) && known.Pod.Options.Hook == "":
+			case known != nil && known.Pod.Job.Equal(pod.Job) && known.Pod.Options.Hook == "":
 				continue
 			case known != nil:
 				known.Pod = pod
@@ -503,7 +504,8 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 	})
 }
 
-func (j *Job) same(other *Job) bool {
+// Equal reports whether both run in the same way.
+func (j *Job) Equal(other *Job) bool {
 	a, b := *j, *other
 	a.TTL, b.TTL = nil, nil
 	return a == b && equalTo(j.TTL, other.TTL)

@@ -3,7 +3,6 @@ package manifests
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,27 +11,9 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/manifests/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with a file, or writes it.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew)\n--- got\n%s--- want\n%s", file, got, want)
-	}
-}
 
 func folders(t *testing.T, under string) []string {
 	t.Helper()
@@ -57,7 +38,7 @@ func TestMistakes(t *testing.T) {
 			if strings.Contains(got, "hunter") {
 				t.Error("a secret is told")
 			}
-			golden(t, filepath.Join(dir, "want.txt"), got)
+			golden.Check(t, filepath.Join(dir, "want.txt"), got)
 		})
 	}
 }
@@ -79,7 +60,7 @@ func TestGoodFiles(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			m := load(t, os.DirFS(dir))
 			sameFindings(t, os.DirFS(dir), m, nil)
-			golden(t, filepath.Join(dir, "want.txt"), shown(t, m))
+			golden.Check(t, filepath.Join(dir, "want.txt"), shown(t, m))
 		})
 	}
 }

@@ -20,16 +20,12 @@ func orderedPod(name, wave, dependsOn string) string {
 	return text + "spec:\n  containers: [{name: c, image: i:1}]\n"
 }
 
-func TestOrderOfPods(t *testing.T) {
+func TestMistakesInTheOrderOfPods(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		pods []string
-		want string // names by rank, or mistakes
+		want string
 	}{
-		{"none is asked for", []string{orderedPod("a", "", ""), orderedPod("b", "", "")}, "a b"},
-		{"waves", []string{orderedPod("a", "2", ""), orderedPod("b", "", ""), orderedPod("c", "-1", ""), orderedPod("d", "2", "")}, "c | b | a d"},
-		{"what depends on what", []string{orderedPod("web", "", "api, db"), orderedPod("api", "", "db"), orderedPod("db", "", ""), orderedPod("x", "", "")}, "db x | api | web"},
-		{"within waves", []string{orderedPod("web", "1", "db"), orderedPod("db", "", ""), orderedPod("api", "1", "web")}, "db | web | api"},
 		{"a wave that is none", []string{orderedPod("a", "soon", "")}, `a.yaml:7: metadata.annotations[collie.io/wave]: "soon" is not supported
     write a whole number from -1000 to 1000, as text: "1"
 `},
@@ -51,21 +47,43 @@ func TestOrderOfPods(t *testing.T) {
 			for i, text := range c.pods {
 				tree[string(rune('a'+i))+".yaml"] = &fstest.MapFile{Data: []byte(text)}
 			}
-			m, err := Load(tree, ".")
+			_, err := Load(tree, ".")
 			var mistakes Errors
-			if errors.As(err, &mistakes) {
-				if got := told(mistakes); got != c.want {
-					t.Errorf("got\n%swant\n%s", got, c.want)
-				}
-				return
+			if !errors.As(err, &mistakes) || told(mistakes) != c.want {
+				t.Errorf("got\n%swant\n%s", told(mistakes), c.want)
 			}
-			var pods []RenderedPod
-			for _, p := range m.Pods {
-				pods = append(pods, RenderedPod{Name: p.Name, Options: p.Options})
-			}
-			of := ranks(pods)
+		})
+	}
+}
+
+func TestAWaveAndWhatAPodDependsOnAreRead(t *testing.T) {
+	m, err := Load(files("a.yaml", orderedPod("web", "-1", "db, api,db"), "b.yaml", orderedPod("db", "-2", ""), "c.yaml", orderedPod("api", "-1", "")), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := m.Pods[2].Options; o.Wave != -1 || !slices.Equal(o.DependsOn, []string{"api", "db"}) {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestRanksOfPods(t *testing.T) {
+	pod := func(name string, wave int, dependsOn ...string) RenderedPod {
+		return RenderedPod{Name: name, Options: Options{Wave: wave, DependsOn: dependsOn}}
+	}
+	for _, c := range []struct {
+		name string
+		pods []RenderedPod
+		want string // names by rank
+	}{
+		{"none is asked for", []RenderedPod{pod("a", 0), pod("b", 0)}, "a b"},
+		{"waves", []RenderedPod{pod("a", 2), pod("b", 0), pod("c", -1), pod("d", 2)}, "c | b | a d"},
+		{"what depends on what", []RenderedPod{pod("web", 0, "api", "db"), pod("api", 0, "db"), pod("db", 0), pod("x", 0)}, "db x | api | web"},
+		{"within waves", []RenderedPod{pod("web", 1, "db"), pod("db", 0), pod("api", 1, "web")}, "db | web | api"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			of := ranks(c.pods)
 			var got []string
-			for rank := range len(pods) {
+			for rank := range len(c.pods) {
 				var names []string
 				for name, r := range of {
 					if r == rank {

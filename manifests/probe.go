@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -209,24 +208,4 @@ func (b *checker) portNamed(c *podContainer, name string, at place) int {
 	}
 	b.wrong(at, hint, "the container has no port %q", name)
 	return 0
-}
-
-// showProbes puts probes back where their author wrote them, for a plan.
-func showProbes(pod any, all []Probes) error {
-	doc, _ := pod.(map[string]any)
-	for _, probes := range withoutLines(all) {
-		raw, err := json.Marshal(probes)
-		if err != nil {
-			return err
-		}
-		for c := range objects(section(doc, "spec"), "containers") {
-			if str(c, "name") != probes.Container {
-				continue
-			}
-			if err := json.Unmarshal(raw, &c); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

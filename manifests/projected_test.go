@@ -42,14 +42,18 @@ stringData: {a: hidden a}
 			"Secret", map[string]string{"a": "one's a", "b": "one's b"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			pod := load(t, fstest.MapFS{"a.yaml": {Data: []byte(`apiVersion: v1
+			m, err := Load(fstest.MapFS{"a.yaml": {Data: []byte(`apiVersion: v1
 kind: Pod
 metadata: {name: web}
 spec:
   containers: [{name: web, image: "localhost/web:1"}]
   volumes:
     - name: all
-      projected: {defaultMode: 0440, sources: ` + row.sources + "}" + objects)}}).Pods[0]
+      projected: {defaultMode: 0440, sources: ` + row.sources + "}" + objects)}}, ".")
+			if err != nil {
+				t.Fatal(err)
+			}
+			pod := m.Pods[0]
 			for v := range objectsOf(t, pod) {
 				volume, doc := project(child(v, "projected"), pod)
 				if doc["kind"] != row.kind || volume["defaultMode"] == nil {

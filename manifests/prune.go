@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"example.org/collie/agent/foreign"
 )
 
 // What a revision removes, and what it has to say for it:
@@ -56,8 +58,8 @@ func (s inventoryState) guard(m *Manifests, may []string) error {
 	}
 	for _, object := range may {
 		kind, name, ok := strings.Cut(object, "/")
-		if !ok || name == "" || !slices.ContainsFunc(kinds, func(k kindRow) bool { return k.name == kind && k.class == supported }) {
-			return &PruneError{fmt.Sprintf("%s: prune: %q names nothing", file, shorten(object)), "write KIND/NAME, as Pod/web or " + persistentClaim + "/data"}
+		if !ok || name == "" || !Known(kind) {
+			return &PruneError{fmt.Sprintf("%s: prune: %q names nothing", file, foreign.Cut(object, 60)), "write KIND/NAME, as Pod/web or " + persistentClaim + "/data"}
 		}
 		if at, there := stays[object]; there {
 			return &PruneError{fmt.Sprintf("%s: prune: %s may go, but it is in %s", file, object, at), "remove the one or the other"}

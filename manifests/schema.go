@@ -51,6 +51,11 @@ type form struct {
 	some   bool                                         // a list that mustn't be empty
 }
 
+// Known reports whether objects of a kind may be in a revision.
+func Known(kind string) bool {
+	return slices.ContainsFunc(kinds, func(k kindRow) bool { return k.name == kind && k.class == supported })
+}
+
 func (f *form) field(name string) *fieldRow {
 	for i := range f.fields {
 		if f.fields[i].name == name {

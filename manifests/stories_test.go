@@ -3,7 +3,6 @@ package manifests
 import (
 	"context"
 	"crypto/sha256"
-	"embed"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"example.org/collie/manifests/testdata"
 )
 
 // The stories run over a fake; or, in the lab, over the Podman whose socket COLLIE_TEST_PODMAN names, with a registry on
@@ -870,12 +871,9 @@ func TestAPodThatEndedWithAnErrorIsAProblem(t *testing.T) {
 	})
 }
 
-//go:embed testdata/good
-var good embed.FS // in the lab there is no source beside the tests
-
 // What Load takes, Podman takes: the pods of each good folder are made of it, with one image for all.
 func TestGoodPodsAreMade(t *testing.T) {
-	revisions, err := fs.Glob(good, "testdata/good/*")
+	revisions, err := fs.Glob(testdata.Good, "good/*")
 	if err != nil || len(revisions) == 0 {
 		t.Fatalf("no revisions: %v", err)
 	}
@@ -884,9 +882,10 @@ func TestGoodPodsAreMade(t *testing.T) {
 			w := newWorld(t)
 			image, err := w.fetch(t.Context(), imageOne)
 			w.must(err)
-			files, err := fs.Sub(good, dir)
+			files, err := fs.Sub(testdata.Good, dir)
 			w.must(err)
-			m := load(t, files)
+			m, err := Load(files, ".")
+			w.must(err)
 			for _, claim := range m.Claims {
 				w.must(w.ensureVolume(t.Context(), volume{Name: claim.Name, Labels: map[string]string{labelOwner: owner}}))
 				t.Cleanup(func() { w.must(w.removeVolume(context.Background(), claim.Name)) })

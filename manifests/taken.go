@@ -85,7 +85,7 @@ func (p *Podman) taken(pods []RenderedPod, live map[string]*livePod) error {
 	for _, pod := range pods {
 		for _, port := range pod.takes() {
 			if by, at, is := look.foreign(port, sockets); is {
-				says = append(says, fmt.Sprintf("%s is taken by %s: stop it, or take another port", port.where(pod), by.at(at, port)))
+				says = append(says, fmt.Sprintf("%s is taken by %s: stop it, or take another port", where(port, pod), by.at(at, port)))
 			}
 		}
 	}
@@ -124,16 +124,16 @@ func listener(port int) string {
 	return look.whose(sockets[0]).at(sockets[0], HostPort{IP: sockets[0].local.Addr().String()})
 }
 
-// where names a port as the file has it.
-func (h HostPort) where(pod RenderedPod) string {
-	number := strconv.Itoa(h.Port)
-	if h.Protocol != "TCP" {
-		number += "/" + h.Protocol
+// where names a port of a pod as the file has it.
+func where(port HostPort, pod RenderedPod) string {
+	number := strconv.Itoa(port.Port)
+	if port.Protocol != "TCP" {
+		number += "/" + port.Protocol
 	}
-	if h.Field == "" {
+	if port.Field == "" {
 		return fmt.Sprintf("pod %s (%s): port %s of the machine", pod.Name, pod.source(), number)
 	}
-	return fmt.Sprintf("%s:%d: %s: %s", pod.File, h.Line, h.Field, number)
+	return fmt.Sprintf("%s:%d: %s: %s", pod.File, port.Line, port.Field, number)
 }
 
 // A holder is who has a socket.
@@ -261,12 +261,12 @@ func (h *holders) foreign(port HostPort, sockets []socket) (holder, socket, bool
 		switch pid := h.by[s.link()]; {
 		case pid != 0 && s.listens && h.ours(pid):
 			own = append(own, s)
-		case port.excludes(s):
+		case excludes(port, s):
 			rivals = append(rivals, s)
 		}
 	}
 	if len(own) > 0 { // connections are of its clients; and who listens beside it may do so beside the next pod
-		rivals = slices.DeleteFunc(rivals, func(s socket) bool { return !s.listens || port.beside(own, s) })
+		rivals = slices.DeleteFunc(rivals, func(s socket) bool { return !s.listens || beside(port, own, s) })
 	} else if len(rivals) > 0 && h.bind(port) != unix.EADDRINUSE {
 		return holder{}, socket{}, false
 	}
@@ -287,8 +287,8 @@ func (h *holders) foreign(port HostPort, sockets []socket) (holder, socket, bool
 
 // beside reports whether a socket doesn't keep another from the port, as it doesn't keep one of own from it, which is at the
 // same address, or at one of IPv4 where the socket is at all of IPv6.
-func (h HostPort) beside(own []socket, s socket) bool {
-	wanted := h.address()
+func beside(port HostPort, own []socket, s socket) bool {
+	wanted := addressOf(port)
 	return slices.ContainsFunc(own, func(o socket) bool {
 		at := o.local.Addr()
 		return at.IsUnspecified() || at == wanted || at.Is4() && wanted.Is4() && s.six && s.local.Addr().IsUnspecified()
@@ -297,14 +297,14 @@ func (h HostPort) beside(own []socket, s socket) bool {
 
 // excludes reports whether a socket may keep another from listening on the port. Of two for different kinds of addresses
 // only the kernel knows.
-func (h HostPort) excludes(s socket) bool {
-	wanted, at := h.address(), s.local.Addr()
+func excludes(port HostPort, s socket) bool {
+	wanted, at := addressOf(port), s.local.Addr()
 	return wanted.IsUnspecified() || at.IsUnspecified() || wanted == at
 }
 
-// address is where Podman listens: without an address, and for all of IPv4, at all of IPv6 and IPv4 (docs/facts/podman.md).
-func (h HostPort) address() netip.Addr {
-	ip, err := netip.ParseAddr(h.IP)
+// addressOf is where Podman listens for a port: without an address, and for all of IPv4, at all of IPv6 and IPv4 (docs/facts/podman.md).
+func addressOf(port HostPort) netip.Addr {
+	ip, err := netip.ParseAddr(port.IP)
 	if ip = ip.Unmap(); err != nil || ip.IsUnspecified() {
 		return netip.IPv6Unspecified()
 	}
@@ -341,7 +341,7 @@ func bind(port HostPort) error {
 	if port.Protocol == "UDP" {
 		kind = unix.SOCK_DGRAM
 	}
-	ip := port.address()
+	ip := addressOf(port)
 	if ip.Is4() {
 		return bindAt(unix.AF_INET, kind, &unix.SockaddrInet4{Port: port.Port, Addr: ip.As4()})
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/foreign"
+	"example.org/collie/manifests/internal/golden"
 )
 
 // aside is a Podman of an account that has no process here.
@@ -194,7 +195,7 @@ func TestSocketsAreReadAsTheKernelWritesThem(t *testing.T) {
 	for _, s := range readSockets("testdata/proc/net", nil) {
 		fmt.Fprintf(&got, "%s %s uid=%d\n", strings.ToLower(s.protocol), s.local, s.uid)
 	}
-	golden(t, "testdata/proc/listening", got.String())
+	golden.Check(t, "testdata/proc/listening", got.String())
 }
 
 func TestSocketsThatMakeNoSenseAreLeftOut(t *testing.T) {

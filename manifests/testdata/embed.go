@@ -1,0 +1,9 @@
+// Package testdata has the files of tests that other packages read, too: in the lab there is no source beside them.
+package testdata
+
+import "embed"
+
+// Good are revisions without a mistake, each in a folder.
+//
+//go:embed good
+var Good embed.FS
