@@ -64,10 +64,8 @@ func (f *Forwarding) refusedBy(r report) string {
 			continue
 		}
 		says := fmt.Sprintf("its port %s can't be listened on: %s", clip(d.Listen), clip(d.Error))
-		if _, port, err := splitListen(d.Listen); err == nil {
-			if who := listener(int(port)); who != "" {
-				says += ": " + who + " does"
-			}
+		if who := listener(door{Listen: d.Listen}.port()); who != "" {
+			says += ": " + who + " does"
 		}
 		return says
 	}
