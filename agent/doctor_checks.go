@@ -22,7 +22,8 @@ import (
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/agent/statefile"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/forward"
+	"example.org/collie/manifests/podman"
 	"example.org/collie/shepherd"
 )
 
@@ -126,7 +127,7 @@ func checkState(_ context.Context, m *machine) (string, error) {
 	}
 	_, err = store{dir: dir}.load()
 	if err == nil {
-		err = manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime))).Remember(filepath.Join(dir, jobsFile)) // reads it only
+		err = podman.Connect(m.at(m.cfg.podmanSocket(m.runtime))).Remember(filepath.Join(dir, jobsFile)) // reads it only
 	}
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return "", ill(putBack, "%s", err)
@@ -505,7 +506,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 	if _, err := m.owned(filepath.Dir(socket), 0o077); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	if _, err := manifests.Connect(socket).Live(ctx); err != nil {
+	if _, err := podman.Connect(socket).Live(ctx); err != nil {
 		return "", ill("restart it with `herd restart podman-api`; what it says is in /var/log/podman-api.log", "%s", err)
 	}
 	return "it answers at " + socket, nil
@@ -513,7 +514,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 
 // checkVolumes tells of volumes whose claim left the repository: nobody but a person removes them.
 func checkVolumes(ctx context.Context, m *machine) (string, error) {
-	p := manifests.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
+	p := podman.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
 	if err := p.ReadInventory(m.at(m.cfg.State, inventoryFile)); err != nil {
 		return "", ill(putBack, "%s", err)
 	}
@@ -529,7 +530,7 @@ func checkVolumes(ctx context.Context, m *machine) (string, error) {
 }
 
 func checkForwarder(ctx context.Context, m *machine) (string, error) {
-	says, err := manifests.AskForwarder(ctx, m.at(m.runtime, forwardSocket))
+	says, err := forward.AskForwarder(ctx, m.at(m.runtime, forwardSocket))
 	if err != nil {
 		return "", risk("pods with collie.io/handover need it: `herd start collie-forward`; what it says is in /var/log/collie-forward.log", "%s", err)
 	}

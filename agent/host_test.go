@@ -12,7 +12,7 @@ import (
 
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 // repository has a file of each name, which says where it is.
@@ -138,7 +138,7 @@ func TestPodsOfAHostAreJoined(t *testing.T) {
 	pod := func(name string) *fstest.MapFile {
 		return &fstest.MapFile{Data: []byte(strings.Replace(goodPod, "name: web", "name: "+name, 1))}
 	}
-	l := podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
+	l := podsLayer{Podman: podman.Connect(filepath.Join(t.TempDir(), "none.sock"))}
 	prepare := func(files fstest.MapFS) error {
 		v, err := viewOf(files, "web")
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 // Images says of the images of pods where they come from, and how often that is asked.
@@ -37,7 +37,7 @@ type mover interface {
 
 // Moves tells whether the tag of an image may lead elsewhere by now.
 func (l podsLayer) Moves(t Target) bool {
-	var r manifests.Rendered
+	var r podman.Rendered
 	return decode(t, &r) == nil && r.Moves()
 }
 
@@ -49,7 +49,7 @@ func commitOf(revision string) string {
 
 // imagesOf are the digests of the images in targets, by name.
 func imagesOf(targets map[string]Target) map[string]string {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if t, named := targets["pods"]; !named || decode(t, &r) != nil {
 		return nil
 	}

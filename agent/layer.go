@@ -10,7 +10,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 // Change, Problem and Progress are what a person reads of them; layers speak in the same words.
@@ -116,7 +116,7 @@ type sharing interface {
 }
 
 // A TakenError says that somebody has what a target needs. It is as transient as a [TransientError].
-type TakenError = manifests.TakenError
+type TakenError = podman.TakenError
 
 // errAbsent says that a revision doesn't name a layer: that layer is left alone.
 var errAbsent = errors.New("the revision doesn't name this layer")

@@ -11,6 +11,8 @@ import (
 	"example.org/collie/agent/api"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
+	"example.org/collie/manifests/forward"
+	"example.org/collie/manifests/podman"
 )
 
 // toldMistakes is how many a reason names; `collie validate` names all.
@@ -21,7 +23,7 @@ const podsDir = "pods"
 
 // podsLayer makes a layer of the user's pods.
 type podsLayer struct {
-	*manifests.Podman
+	*podman.Podman
 	keys string // the folder of the machine's keys
 }
 
@@ -63,14 +65,14 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return Target{}, &BadError{Err: err}
 	}
 	err = l.Guard(ctx, all, cfg.Prune)
-	if refused := new(manifests.PruneError); errors.As(err, &refused) {
+	if refused := new(podman.PruneError); errors.As(err, &refused) {
 		return Target{}, &BadError{Err: err}
 	}
 	if err != nil {
 		return Target{}, ofPodman(err)
 	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(Progress{Item: says}) })
-	if missing := new(manifests.ImageError); errors.As(err, &missing) {
+	if missing := new(podman.ImageError); errors.As(err, &missing) {
 		return Target{}, &BadError{Err: err, Waits: missing.Waits}
 	}
 	if err != nil {
@@ -81,14 +83,14 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 
 // ofPodman tells what Podman doesn't do, which is its user's, from what a registry doesn't.
 func ofPodman(err error) error {
-	if broken := new(manifests.EngineError); errors.As(err, &broken) {
+	if broken := new(podman.EngineError); errors.As(err, &broken) {
 		return &UserError{err}
 	}
 	return err
 }
 
 func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func (l podsLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
 
 // Plan tells of each pod what differs; all but what is Quiet is of what runs.
 func (l podsLayer) Plan(ctx context.Context, now, t Target) ([]Change, error) {
-	var is, r manifests.Rendered
+	var is, r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return nil, err
 	}
@@ -132,8 +134,8 @@ func (l podsLayer) Heal(ctx context.Context, t Target) error {
 	return l.do(ctx, t, l.Podman.Heal)
 }
 
-func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, manifests.Rendered) error) error {
-	var r manifests.Rendered
+func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, podman.Rendered) error) error {
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
@@ -141,7 +143,7 @@ func (l podsLayer) do(ctx context.Context, t Target, what func(context.Context, 
 }
 
 func (l podsLayer) Release(ctx context.Context, now, t Target) (Target, error) {
-	var is, r manifests.Rendered
+	var is, r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return Target{}, err
 	}
@@ -166,7 +168,7 @@ func (l podsLayer) Revive(ctx context.Context, t Target) error {
 }
 
 func (l podsLayer) Before(ctx context.Context, t Target, rollout string) error {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
@@ -174,7 +176,7 @@ func (l podsLayer) Before(ctx context.Context, t Target, rollout string) error {
 }
 
 func (l podsLayer) After(ctx context.Context, t Target, rollout string) error {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
@@ -182,7 +184,7 @@ func (l podsLayer) After(ctx context.Context, t Target, rollout string) error {
 }
 
 func (l podsLayer) Failed(t Target, rollout string) error {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
@@ -191,7 +193,7 @@ func (l podsLayer) Failed(t Target, rollout string) error {
 
 // Vacant reports whether something that is no container has a port that a switch to t needs.
 func (l podsLayer) Vacant(ctx context.Context, t Target) error {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err
 	}
@@ -201,15 +203,15 @@ func (l podsLayer) Vacant(ctx context.Context, t Target) error {
 // forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods, or where a program that is no
 // container has what a pod needs.
 func forgiveSilence(err error) error {
-	podman, forwarder, taken := new(manifests.SilentError), new(manifests.ForwarderError), new(manifests.TakenError)
-	if errors.As(err, &podman) || errors.As(err, &forwarder) || errors.As(err, &taken) {
+	silent, forwarder, taken := new(podman.SilentError), new(forward.ForwarderError), new(podman.TakenError)
+	if errors.As(err, &silent) || errors.As(err, &forwarder) || errors.As(err, &taken) {
 		return &TransientError{err}
 	}
 	return err
 }
 
 func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error) {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return nil, err
 	}
@@ -224,9 +226,9 @@ func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 // Keep removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been
 // theirs.
 func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
-	var all []manifests.Rendered
+	var all []podman.Rendered
 	for _, t := range ts {
-		var r manifests.Rendered
+		var r podman.Rendered
 		if err := decode(t, &r); err != nil {
 			return err
 		}
@@ -240,7 +242,7 @@ func (l podsLayer) Keep(ctx context.Context, ts []Target) error {
 
 // Jobs lists the Jobs and CronJobs of t for the status.
 func (l podsLayer) Jobs(t Target) (jobs []api.Job, crons []api.CronJob, err error) {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return nil, nil, err
 	}
@@ -259,7 +261,7 @@ func (l podsLayer) Jobs(t Target) (jobs []api.Job, crons []api.CronJob, err erro
 
 // Pods lists the pods of t for the status.
 func (l podsLayer) Pods(ctx context.Context, t Target) ([]api.Pod, error) {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return nil, err
 	}
@@ -273,7 +275,7 @@ func (l podsLayer) Pods(ctx context.Context, t Target) ([]api.Pod, error) {
 
 // AsUser is what `collie as-user VERB…` does, with the rights of a user.
 func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
-	known, err := manifests.AsUser(args)
+	known, err := podman.AsUser(args)
 	if !known {
 		return guix.AsUser(ctx, args, in, out)
 	}

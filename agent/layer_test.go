@@ -16,7 +16,8 @@ import (
 
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/forward"
+	"example.org/collie/manifests/podman"
 	"example.org/collie/shepherd"
 )
 
@@ -297,7 +298,7 @@ func TestTargetThatCannotBeReadIsNamed(t *testing.T) {
 	torn := Target{Layer: "pods", ID: "pods-1", Data: []byte("[")}
 	ctx := t.Context()
 	for name, l := range map[string]Layer{
-		"system": systemLayer{System: &guix.System{}}, "home": homeLayer{Home: &guix.Home{}}, "pods": podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "s"))},
+		"system": systemLayer{System: &guix.System{}}, "home": homeLayer{Home: &guix.Home{}}, "pods": podsLayer{Podman: podman.Connect(filepath.Join(t.TempDir(), "s"))},
 	} {
 		_, diff := l.Diff(ctx, torn)
 		_, problems := l.Problems(ctx, torn, start)
@@ -320,7 +321,7 @@ spec:
 `
 
 func TestPodsAtFaultAndPodmanAway(t *testing.T) {
-	l := podsLayer{Podman: manifests.Connect(filepath.Join(t.TempDir(), "none.sock"))}
+	l := podsLayer{Podman: podman.Connect(filepath.Join(t.TempDir(), "none.sock"))}
 	files := func(pods ...string) Revision {
 		all := fstest.MapFS{"system.scm": {}}
 		for i, p := range pods {
@@ -353,7 +354,7 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 
 func TestAForwarderThatIsAwayIsNobodysFault(t *testing.T) {
 	transient := new(TransientError)
-	if err := forgiveSilence(fmt.Errorf("pod web: %w", new(manifests.ForwarderError))); !errors.As(err, &transient) {
+	if err := forgiveSilence(fmt.Errorf("pod web: %w", new(forward.ForwarderError))); !errors.As(err, &transient) {
 		t.Errorf("%v blames the commit", err)
 	}
 }
@@ -379,7 +380,7 @@ func TestPodmanThatHangsUpIsNobodysFault(t *testing.T) {
 		server.Close()
 		<-gone
 	}()
-	l := podsLayer{Podman: manifests.Connect(socket)}
+	l := podsLayer{Podman: podman.Connect(socket)}
 	rev := Revision{Revision: source.Revision{ID: "abc"}, Files: view{repository: fstest.MapFS{"pods/a.yaml": {Data: []byte(goodPod)}}}}
 	if _, err := l.Prepare(t.Context(), rev, quiet); err == nil {
 		t.Error("pods were prepared")

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.org/collie/guix"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 // This is how the agent ends for its own sake: its service got another definition, or a commit took it off the machine.
@@ -123,7 +123,7 @@ func (l homeLayer) Describe(t Target) string {
 }
 
 func (l podsLayer) Describe(t Target) string {
-	var r manifests.Rendered
+	var r podman.Rendered
 	if err := decode(t, &r); err != nil {
 		return err.Error()
 	}

@@ -9,7 +9,7 @@ import (
 
 	"example.org/collie/agent/secrets"
 	"example.org/collie/guix"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 	"example.org/collie/shepherd"
 )
 
@@ -64,20 +64,20 @@ func (a *Agent) parts() ([]Part, error) {
 		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
-		pods := podsLayer{manifests.Connect(a.cfg.podmanSocket(a.runtime)), in(keysDir)}
+		pods := podsLayer{podman.Connect(a.cfg.podmanSocket(a.runtime)), in(keysDir)}
 		if _, err := secrets.Open(pods.keys); err != nil { // whoever needs it says so again
 			a.log.Error(err.Error())
 		}
 		a.mustRead("which pods and claims a commit may not remove", func() error { return pods.TakeInventory(in(inventoryFile)) })
 		a.mustRead("which Jobs ran", func() error { return pods.Remember(in(jobsFile)) })
-		pods.Rules = manifests.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
+		pods.Rules = podman.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
 			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
-		pods.Account = func() (manifests.Account, error) {
+		pods.Account = func() (podman.Account, error) {
 			u, err := guix.Find(a.cfg.User)
 			as := func(ctx context.Context, args ...string) error {
 				return u.Do(ctx, []string{binary, "as-user"}, args...)
 			}
-			return manifests.Account{UID: int(u.UID), Runtime: u.Runtime, As: as}, err
+			return podman.Account{UID: int(u.UID), Runtime: u.Runtime, As: as}, err
 		}
 		pods.Log = a.log
 		a.pods = pods

@@ -55,7 +55,7 @@ func packages(t *testing.T) []pkg {
 // The arrows of docs/design.md: who may import whom.
 func TestImportsRunOneWay(t *testing.T) {
 	may := map[string][]string{
-		"agent":                     {"agent/api", "agent/cmdline", "agent/crash", "agent/secrets", "agent/source", "agent/statefile", "agent/waits", "guix", "manifests", "shepherd"},
+		"agent":                     {"agent/api", "agent/cmdline", "agent/crash", "agent/secrets", "agent/source", "agent/statefile", "agent/waits", "guix", "manifests", "manifests/forward", "manifests/podman", "shepherd"},
 		"agent/api":                 nil,
 		"agent/bootstrap":           {"agent/api", "agent/source", "guix"},
 		"agent/cmdline":             nil,
@@ -65,10 +65,13 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
 		"agent/source":              {"agent/crash", "agent/statefile"},
-		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/secrets", "guix", "manifests"},
+		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
 		"guix":                      {"agent/cmdline", "agent/crash", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,
-		"manifests":                 {"agent/cmdline", "agent/crash", "agent/foreign", "agent/statefile", "agent/waits"},
+		"manifests":                 {"agent/foreign", "manifests/internal/tree"},
+		"manifests/forward":         {"agent/foreign", "agent/waits"},
+		"manifests/internal/tree":   nil,
+		"manifests/podman":          {"agent/cmdline", "agent/crash", "agent/foreign", "agent/statefile", "agent/waits", "manifests", "manifests/forward", "manifests/internal/tree"},
 		"manifests/internal/golden": nil,
 		"shepherd":                  {"agent/waits"},
 	}

@@ -14,6 +14,7 @@ import (
 
 	"example.org/collie/agent/secrets"
 	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 const someSecret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: hunter2}\n"
@@ -65,7 +66,7 @@ func TestSecretsAreDecryptedForAHost(t *testing.T) {
 		t.Helper()
 		files["pods/web.yaml"], files["secrets/recipients"] = pod, own+"\n"+other
 		v := viewOn(t, encrypted(t, own+"\n"+other, files))
-		p, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), v)
+		p, err := podsLayer{&podman.Podman{}, keys}.private(t.Context(), v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestFilesThatAreNotForThisMachine(t *testing.T) {
 		"and two are told both": {other, []string{"secrets/db.yaml.age: ", "secrets/x.yml.age: "}},
 	} {
 		files := encrypted(t, other, map[string]string{"secrets/recipients": row.list, "secrets/db.yaml.age": someSecret, "secrets/x.yml.age": someSecret})
-		_, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), viewOn(t, files))
+		_, err := podsLayer{&podman.Podman{}, keys}.private(t.Context(), viewOn(t, files))
 		blamed := new(BadError)
 		if !errors.As(err, &blamed) {
 			t.Fatalf("%s: got %v", name, err)
@@ -119,7 +120,7 @@ func TestAListWithoutTheMachineIsLogged(t *testing.T) {
 	_, other := machineKeys(t)
 	for list, want := range map[string]bool{own: false, other: true} {
 		var log bytes.Buffer
-		l := podsLayer{&manifests.Podman{Log: slog.New(slog.NewTextHandler(&log, nil))}, keys}
+		l := podsLayer{&podman.Podman{Log: slog.New(slog.NewTextHandler(&log, nil))}, keys}
 		files := encrypted(t, own, map[string]string{"secrets/recipients": list, "secrets/db.yaml.age": someSecret})
 		if _, err := l.private(t.Context(), viewOn(t, files)); err != nil {
 			t.Fatal(err)
@@ -137,12 +138,12 @@ func TestAKeyThatIsBrokenBlamesNoCommit(t *testing.T) {
 	}
 	_, other := machineKeys(t)
 	files := encrypted(t, other, map[string]string{"secrets/recipients": other, "secrets/db.yaml.age": someSecret})
-	_, err := podsLayer{&manifests.Podman{}, keys}.private(t.Context(), viewOn(t, files))
+	_, err := podsLayer{&podman.Podman{}, keys}.private(t.Context(), viewOn(t, files))
 	if blamed := new(BadError); err == nil || errors.As(err, &blamed) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 	// Without encrypted files it isn't needed.
-	if _, err := (podsLayer{&manifests.Podman{}, keys}).private(t.Context(), viewOn(t, encrypted(t, other, nil))); err != nil {
+	if _, err := (podsLayer{&podman.Podman{}, keys}).private(t.Context(), viewOn(t, encrypted(t, other, nil))); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 	"example.org/collie/agent/waits"
 	"example.org/collie/guix"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 	"example.org/collie/shepherd"
 )
 
@@ -36,7 +36,7 @@ func TestASwitchTellsWhomItWaitsFor(t *testing.T) {
 	if testing.Short() {
 		t.Skip("each waits for five seconds")
 	}
-	pods, err := encode("pods", "pods-1", "a", manifests.Rendered{})
+	pods, err := encode("pods", "pods-1", "a", podman.Rendered{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestASwitchTellsWhomItWaitsFor(t *testing.T) {
 		t     Target
 		want  string
 	}{
-		{"Podman", podsLayer{Podman: manifests.Connect(silentSocket(t))}, pods, `^Podman, to connect to /.*/s$`},
+		{"Podman", podsLayer{Podman: podman.Connect(silentSocket(t))}, pods, `^Podman, to connect to /.*/s$`},
 		{"Shepherd", askingLayer{do: func(ctx context.Context) error {
 			_, err := shepherd.At(silentSocket(t)).Services(ctx)
 			return err

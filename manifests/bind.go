@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"example.org/collie/manifests/internal/tree"
 )
 
 // bind ties the documents of all files together: who uses what, and who wants the same as another. What it returns counts
@@ -95,29 +97,29 @@ func (b *binder) add(d *document) {
 	switch d.kind {
 	case "ConfigMap":
 		o := &bound{doc: d, keys: map[string]bool{}}
-		for key := range section(d.body, "binaryData") {
+		for key := range tree.Section(d.body, "binaryData") {
 			o.keys[key] = false
 		}
-		for _, key := range slices.Sorted(maps.Keys(section(d.body, "data"))) {
+		for _, key := range slices.Sorted(maps.Keys(tree.Section(d.body, "data"))) {
 			if _, twice := o.keys[key]; twice {
 				b.wrong(d.at(place{field: "data"}.key(key, 0).field), "leave one of them", "this key is in binaryData too")
 			}
 			o.keys[key] = true
 		}
-		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &Options{})
+		b.options(d, "metadata.annotations", tree.Section(tree.Section(d.body, "metadata"), "annotations"), &Options{})
 		o.object = newObject(d, b.key)
 		b.configMaps[d.name] = o
 	case "Secret":
 		mergeStringData(d.body)
-		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &Options{})
+		b.options(d, "metadata.annotations", tree.Section(tree.Section(d.body, "metadata"), "annotations"), &Options{})
 		o := &bound{doc: d, object: newObject(d, b.key), keys: map[string]bool{}}
-		for key := range section(d.body, "data") {
+		for key := range tree.Section(d.body, "data") {
 			o.keys[key] = true
 		}
 		b.secrets[d.name] = o
 	case "PersistentVolumeClaim":
 		claim := &Claim{Name: d.name, File: d.file, Line: d.line, Doc: d.body}
-		b.options(d, "metadata.annotations", section(section(d.body, "metadata"), "annotations"), &claim.Options)
+		b.options(d, "metadata.annotations", tree.Section(tree.Section(d.body, "metadata"), "annotations"), &claim.Options)
 		b.claims[d.name] = claim
 	}
 }
@@ -200,21 +202,21 @@ type reference struct {
 // podDocument reads and checks what makes a pod, as far as that needs no other document.
 func (c *checker) podDocument(d *document) *podDocument {
 	p := &podDocument{document: d, base: "spec", meta: map[string]any{"name": d.name}}
-	own := section(d.body, "metadata")
-	labels, annotations := section(own, "labels"), section(own, "annotations")
+	own := tree.Section(d.body, "metadata")
+	labels, annotations := tree.Section(own, "labels"), tree.Section(own, "annotations")
 	c.options(d, "metadata.annotations", annotations, &p.opts)
-	p.raw = section(d.body, "spec")
+	p.raw = tree.Section(d.body, "spec")
 	if path := templates[d.kind]; path != nil {
 		template := d.body
 		for _, key := range path {
-			template = section(template, key)
+			template = tree.Section(template, key)
 		}
 		at := strings.Join(path, ".")
-		p.base, p.raw = at+".spec", section(template, "spec")
-		labels = section(section(template, "metadata"), "labels")
+		p.base, p.raw = at+".spec", tree.Section(template, "spec")
+		labels = tree.Section(tree.Section(template, "metadata"), "labels")
 		both := map[string]any{}
 		maps.Copy(both, annotations)
-		closer := section(section(template, "metadata"), "annotations")
+		closer := tree.Section(tree.Section(template, "metadata"), "annotations")
 		c.options(d, at+".metadata.annotations", closer, &p.opts)
 		maps.Copy(both, closer)
 		annotations = both
@@ -256,7 +258,7 @@ func (c *checker) alone(p *podDocument) {
 
 // forget drops of a pod what no other document is compared with.
 func (p *podDocument) forget() {
-	labels := section(p.meta, "labels")
+	labels := tree.Section(p.meta, "labels")
 	p.body, p.meta, p.raw, p.spec, p.probes = nil, nil, nil, podSpec{}, nil
 	if len(labels) > 0 {
 		p.meta = map[string]any{"labels": labels}
@@ -304,7 +306,7 @@ func (b *binder) pod(p *podDocument) *Pod {
 
 // running checks what a Deployment or DaemonSet has beyond a Pod, which always runs.
 func (b *checker) running(p *podDocument) {
-	spec := section(p.body, "spec")
+	spec := tree.Section(p.body, "spec")
 	switch n, ok := spec["replicas"].(int64); {
 	case ok && n == 0:
 		p.stopped = true
@@ -318,8 +320,8 @@ func (b *checker) running(p *podDocument) {
 	if p.spec.RestartPolicy != "" && p.spec.RestartPolicy != "Always" {
 		b.wrong(p.field("restartPolicy"), "write a Pod, or leave restartPolicy out", "%s is not supported in a %s, whose pod always runs", p.spec.RestartPolicy, p.kind)
 	}
-	labels := section(section(section(spec, "template"), "metadata"), "labels")
-	wanted := section(section(spec, "selector"), "matchLabels")
+	labels := tree.Section(tree.Section(tree.Section(spec, "template"), "metadata"), "labels")
+	wanted := tree.Section(tree.Section(spec, "selector"), "matchLabels")
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		if labels[key] != wanted[key] {
 			b.wrong(p.at(place{field: "spec.selector.matchLabels"}.key(key, 0).field), "make them equal", "the template doesn't have this label with this value")
@@ -329,7 +331,7 @@ func (b *checker) running(p *podDocument) {
 
 // deadline is within how many seconds a Deployment wants its pod to be ready; 0: it doesn't say.
 func (p *podDocument) deadline() int {
-	n, _ := section(p.body, "spec")["progressDeadlineSeconds"].(int64)
+	n, _ := tree.Section(p.body, "spec")["progressDeadlineSeconds"].(int64)
 	return int(n)
 }
 
@@ -621,7 +623,7 @@ func (b *binder) services() {
 		}
 		var names []string
 		for _, p := range b.pods {
-			if len(d.selector) > 0 && matches(section(p.meta, "labels"), d.selector) {
+			if len(d.selector) > 0 && matches(tree.Section(p.meta, "labels"), d.selector) {
 				names = append(names, p.name)
 			}
 		}

@@ -1,12 +1,12 @@
 package manifests
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
+
+	"example.org/collie/manifests/internal/tree"
 )
 
 // The canonical form of a document, and its hash.
@@ -22,18 +22,18 @@ import (
 // newObject is a ConfigMap or Secret with its content's hash.
 func newObject(d *document, key []byte) *Object {
 	content := contentOf(d.kind, d.body)
-	digest := sum(content)
+	digest := tree.Sum(content)
 	if d.kind == "Secret" {
 		digest = secretSum(key, content)
 	}
-	return &Object{Kind: d.kind, Name: d.name, File: d.file, Line: d.line, Hash: digest[:8], sum: digest, Doc: redact(d.body)}
+	return &Object{Kind: d.kind, Name: d.name, File: d.file, Line: d.line, Hash: digest[:8], sum: digest, Doc: Redact(d.body)}
 }
 
 // contentOf is what pods see of a ConfigMap or Secret.
 func contentOf(kind string, body map[string]any) map[string]any {
 	return map[string]any{
-		"kind": kind, "name": section(body, "metadata")["name"],
-		"data": section(body, "data"), "binaryData": section(body, "binaryData"),
+		"kind": kind, "name": tree.Section(body, "metadata")["name"],
+		"data": tree.Section(body, "data"), "binaryData": tree.Section(body, "binaryData"),
 	}
 }
 
@@ -49,27 +49,17 @@ func podHash(p *Pod) string {
 	if o := p.Options; o.Handover != "" {
 		all["handover"] = []string{o.Handover, o.ProxyProtocol} // its ports are published elsewhere
 	}
-	return sum(all)[:8]
-}
-
-// sum hashes JSON, whose keys are sorted.
-func sum(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil { // maps, lists and scalars: nothing that JSON doesn't know
-		panic(fmt.Sprintf("hashing a manifest: %v", err))
-	}
-	digest := sha256.Sum256(data)
-	return hex.EncodeToString(digest[:])
+	return tree.Sum(all)[:8]
 }
 
 // mergeStringData makes one map of a Secret's two: what is written as plain text wins.
 func mergeStringData(body map[string]any) {
-	plain := section(body, "stringData")
+	plain := tree.Section(body, "stringData")
 	if len(plain) == 0 {
 		return
 	}
 	data := map[string]any{}
-	maps.Copy(data, section(body, "data"))
+	maps.Copy(data, tree.Section(body, "data"))
 	for key, v := range plain {
 		s, _ := v.(string)
 		data[key] = base64.StdEncoding.EncodeToString([]byte(s))
@@ -101,7 +91,7 @@ func (p *podDocument) ownName() {
 		env, _ := c["env"].([]any)
 		for _, e := range env {
 			e, _ := e.(map[string]any)
-			if section(section(e, "valueFrom"), "fieldRef")["fieldPath"] == "metadata.name" {
+			if tree.Section(tree.Section(e, "valueFrom"), "fieldRef")["fieldPath"] == "metadata.name" {
 				e["value"] = p.name
 				delete(e, "valueFrom")
 			}
@@ -121,12 +111,6 @@ func (p *podDocument) containers() []map[string]any {
 		}
 	}
 	return out
-}
-
-// section is the map below a key; nil, which can be read, if there is none.
-func section(m map[string]any, key string) map[string]any {
-	below, _ := m[key].(map[string]any)
-	return below
 }
 
 // recode reads checked values into a struct.

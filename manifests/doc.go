@@ -1,7 +1,7 @@
-// Package manifests makes a user's pods equal to the YAML of a revision.
+// Package manifests reads the YAML of a revision: Kubernetes' objects, as far as they have a meaning on one machine.
 //
-// It knows Kubernetes' YAML and Podman's API. It doesn't know git, Guix or when to act: it gets a folder of files,
-// and a socket. It never retries; its caller looks again.
+// It knows Kubernetes' YAML, and the annotations that are Collie's own. It doesn't know git, Podman, or what runs: it gets a
+// folder of files, and makes no connection, starts nothing and heeds no clock.
 //
 // [Load] reads and checks. It is strict where Kubernetes' tools and Podman are not: a key that nobody would look at is
 // a mistake, and all mistakes of all files come at once, each with its file, line and field. What it hands on is

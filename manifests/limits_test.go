@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/manifests/internal/tree"
 )
 
 func files(namesAndText ...string) fstest.MapFS {
@@ -222,7 +224,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if data, err := json.Marshal(m); err == nil {
 		t.Errorf("marshalled to %s", data)
 	}
-	if got := section(secret.Doc.Reveal(), "data")["password"]; got != "aHVudGVyMg==" { // else the above proves nothing
+	if got := tree.Section(secret.Doc.Reveal(), "data")["password"]; got != "aHVudGVyMg==" { // else the above proves nothing
 		t.Errorf("got %v", got)
 	}
 }

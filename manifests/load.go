@@ -86,7 +86,7 @@ type Redacted struct {
 	doc func() map[string]any // a function: where this sits in an unexported field, fmt prints no more than its address
 }
 
-func redact(doc map[string]any) Redacted { return Redacted{func() map[string]any { return doc }} }
+func Redact(doc map[string]any) Redacted { return Redacted{func() map[string]any { return doc }} }
 
 // Reveal returns the document itself, to be handed to Podman and nobody else.
 func (r Redacted) Reveal() map[string]any {
@@ -96,9 +96,11 @@ func (r Redacted) Reveal() map[string]any {
 	return r.doc()
 }
 
-func (Redacted) String() string                { return "[redacted]" }
+func (Redacted) String() string { return "[redacted]" }
+
 func (Redacted) Format(f fmt.State, verb rune) { fmt.Fprint(f, "[redacted]") }
-func (Redacted) LogValue() slog.Value          { return slog.StringValue("[redacted]") }
+
+func (Redacted) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 func (Redacted) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("a redacted document isn't written down: name it by its hash")
@@ -266,3 +268,21 @@ func (c *checker) mistakes() Errors {
 	})
 	return slices.CompactFunc(c.errs, func(a, b *FieldError) bool { return *a == *b })
 }
+
+// What a revision removes, and what it has to say for it:
+//
+//	the revision no longer has             what happens
+//	a pod                                  it is stopped, and removed once the revision is good
+//	any pod that there was, of several     refused, unless its collie.yaml names each: prune: [Pod/web, Deployment/api]
+//	a pod with collie.io/prune: disabled   it goes on as it is; removed by hand, it is gone
+//	a claim                                refused, unless its collie.yaml names it: prune: [PersistentVolumeClaim/data].
+//	                                       Even then the volume stays, until a person removes it
+//	a pod, but its Deployment, replicas: 0 it is stopped and removed, without more words
+//	pods/ itself                           all pods stay
+//
+// What there was is what revisions had that the state names (inventory.go). Where that is lost, it is what Podman has, but
+// not a claim whose volume no pod mounts: that may have been given up long ago.
+//
+// A name in collie.yaml that the revision still has is a mistake: so none waits there for the day on which it does harm.
+
+const PersistentClaim = "PersistentVolumeClaim"

@@ -24,7 +24,7 @@ type Options struct {
 }
 
 // optionPrefix begins the annotations that are Collie's own.
-const optionPrefix = "collie.io/"
+const OptionPrefix = "collie.io/"
 
 // An option is one such annotation.
 type option struct {
@@ -36,7 +36,7 @@ type option struct {
 
 var (
 	running    = []string{"Pod", "Deployment", "DaemonSet"}
-	everything = []string{"Pod", "Deployment", "DaemonSet", "Job", "CronJob", "ConfigMap", "Secret", persistentClaim}
+	everything = []string{"Pod", "Deployment", "DaemonSet", "Job", "CronJob", "ConfigMap", "Secret", PersistentClaim}
 )
 
 // options is the table of all.
@@ -50,7 +50,7 @@ var options = slices.Concat(forwardingOptions, []option{
 
 // annotationKey lets through what labelKey does, and Collie's own.
 func annotationKey(k string) string {
-	own, ok := strings.CutPrefix(k, optionPrefix)
+	own, ok := strings.CutPrefix(k, OptionPrefix)
 	if !ok {
 		return labelKey(k)
 	}
@@ -59,7 +59,7 @@ func annotationKey(k string) string {
 		if opt.key == own {
 			return ""
 		}
-		known = append(known, optionPrefix+opt.key)
+		known = append(known, OptionPrefix+opt.key)
 	}
 	if near := nearest(k, known); near != "" {
 		return "there is no such annotation: did you mean " + near + "?"
@@ -77,14 +77,14 @@ func lenient(n *yaml.Node) bool {
 		paths = append(paths, path)
 	}
 	return slices.ContainsFunc(paths, func(path []string) bool {
-		return scalarAt(n, append(slices.Clone(path), "metadata", "annotations", optionPrefix+lenience)...) == "ignore"
+		return scalarAt(n, append(slices.Clone(path), "metadata", "annotations", OptionPrefix+lenience)...) == "ignore"
 	})
 }
 
 // options takes Collie's own annotations out of some of d's, and says what is wrong with them.
 func (b *checker) options(d *document, at string, annotations map[string]any, o *Options) {
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		own, ok := strings.CutPrefix(key, optionPrefix)
+		own, ok := strings.CutPrefix(key, OptionPrefix)
 		if !ok {
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/manifests/internal/tree"
 )
 
 func TestAnnotationsOfCollie(t *testing.T) {
@@ -47,7 +49,7 @@ func TestAnnotationsOfCollie(t *testing.T) {
 				t.Errorf("set to %q, want %q", got, tt.set)
 			}
 			if tt.want == "" {
-				for key := range section(section(m.Pods[0].Doc, "metadata"), "annotations") {
+				for key := range tree.Section(tree.Section(m.Pods[0].Doc, "metadata"), "annotations") {
 					if key != "other" {
 						t.Errorf("Podman gets the annotation %s", key)
 					}

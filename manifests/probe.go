@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/foreign"
+	"example.org/collie/manifests/internal/tree"
 )
 
 // Probes are what one container is asked, as Kubernetes defines it. Collie asks, not Podman: Podman's own documents have no
@@ -109,19 +110,20 @@ func portOn(host string, port int) string {
 	return fmt.Sprintf("port %d of %s", port, host)
 }
 
-func (p *Probe) delay() time.Duration  { return time.Duration(p.Delay) * time.Second }
-func (p *Probe) period() time.Duration { return time.Duration(p.Period) * time.Second }
+func (p *Probe) InitialDelay() time.Duration { return time.Duration(p.Delay) * time.Second }
+
+func (p *Probe) Interval() time.Duration { return time.Duration(p.Period) * time.Second }
 
 // mostStartup is how long a container may be about its start before a startupProbe has failed for good.
-func (p *Probe) mostStartup() time.Duration {
-	return p.delay() + time.Duration(p.Failures)*max(p.period(), time.Duration(p.Timeout)*time.Second)
+func (p *Probe) MaxStartup() time.Duration {
+	return p.InitialDelay() + time.Duration(p.Failures)*max(p.Interval(), time.Duration(p.Timeout)*time.Second)
 }
 
 // The kinds of probes, in the order in which they begin.
 var probeKinds = []string{"startupProbe", "livenessProbe", "readinessProbe"}
 
-// withoutLines is what of probes tells one state from another.
-func withoutLines(all []Probes) []Probes {
+// WithoutLines is what of probes tells one state from another.
+func WithoutLines(all []Probes) []Probes {
 	out := slices.Clone(all)
 	for i := range out {
 		for _, p := range []**Probe{&out[i].Startup, &out[i].Liveness, &out[i].Readiness} {
@@ -141,7 +143,7 @@ func (b *checker) probes(p *podDocument) []Probes {
 	list, _ := p.raw["containers"].([]any)
 	for i, item := range list {
 		c, _ := item.(map[string]any)
-		one := Probes{Container: str(c, "name")}
+		one := Probes{Container: tree.Str(c, "name")}
 		for _, kind := range probeKinds {
 			raw, ok := c[kind].(map[string]any)
 			if !ok {
@@ -174,19 +176,19 @@ func (b *checker) probes(p *podDocument) []Probes {
 func (b *checker) probe(p *podDocument, c *podContainer, raw map[string]any, field string) *Probe {
 	at := func(below string) place { return p.field("%s.%s", field, below) }
 	for _, how := range []string{"httpGet", "tcpSocket"} {
-		action := section(raw, how)
+		action := tree.Section(raw, how)
 		if name, ok := action["port"].(string); ok {
 			action["port"] = b.portNamed(c, name, at(how+".port"))
 		}
-		host := str(action, "host")
+		host := tree.Str(action, "host")
 		if _, err := netip.ParseAddr(host); host != "" && err != nil && !p.spec.HostNetwork {
 			b.wrong(at(how+".host"), "leave it out: the pod itself is asked; the name that it goes by can be in httpHeaders, as Host",
 				"%q is not an IP address, and names aren't known in the pod's network", shorten(host))
 		}
 	}
-	get := section(raw, "httpGet")
-	if u, err := url.Parse(str(get, "path")); err != nil || u.Opaque != "" {
-		b.wrong(at("httpGet.path"), "begin it with /", "%q is not the path of a URL", shorten(str(get, "path")))
+	get := tree.Section(raw, "httpGet")
+	if u, err := url.Parse(tree.Str(get, "path")); err != nil || u.Opaque != "" {
+		b.wrong(at("httpGet.path"), "begin it with /", "%q is not the path of a URL", shorten(tree.Str(get, "path")))
 	}
 	probe := &Probe{Period: 10, Timeout: 1, Successes: 1, Failures: 3, Line: p.field("%s", field).line}
 	recode(raw, probe)

@@ -38,7 +38,7 @@ func Reference() string {
 	}
 	p("\n## Annotations\n\n| annotation | value | of |\n|---|---|---|\n")
 	for _, o := range options {
-		p("| `%s%s` | %s | %s |\n", optionPrefix, o.key, inCell(strings.TrimPrefix(o.is, o.key+": ")), strings.Join(o.kinds, ", "))
+		p("| `%s%s` | %s | %s |\n", OptionPrefix, o.key, inCell(strings.TrimPrefix(o.is, o.key+": ")), strings.Join(o.kinds, ", "))
 	}
 	for _, k := range kinds {
 		if k.class != supported {

@@ -1,5 +1,11 @@
 package manifests
 
+import (
+	"cmp"
+
+	"example.org/collie/manifests/internal/tree"
+)
+
 // Jobs, as far as one machine and one pod at a time go.
 
 var jobKind = objectOf(
@@ -33,3 +39,64 @@ var jobSpecForm = objectOf(
 	refuse("maxFailedIndexes", "is not supported", "set backoffLimit"),
 	refuse("managedBy", "is not supported: there is no other controller here", "leave it out"),
 )
+
+// A Job runs to its end, once for what the hash of its pod covers.
+//
+//	what happens                                 what becomes of the Job
+//	its template, a ConfigMap of it changes      it is another one, and runs; what still runs of the former one is stopped
+//	its other fields change                      they count from now on, and nothing runs again
+//	a try fails                                  a new pod after 10 s, 20 s, 40 s … 6 min, until backoffLimit
+//	the machine stops under it, its pod is gone  it was cut off: a new pod at once, which doesn't count as a try
+//	its pod is removed once it has ended         nothing
+//	its revision fails and is tried again        if it completed, nothing; else it runs
+//	a commit without it, then one with it again  it runs, unless the first of the two failed
+//
+// Podman knows no Job: to it, each try is a pod that doesn't restart.
+type Job struct { // none of it is in the hash
+	Retries  int  `json:"retries"`            // backoffLimit
+	Deadline int  `json:"deadline,omitempty"` // seconds for all tries together; 0: none
+	TTL      *int `json:"ttl,omitempty"`      // seconds that its pod stays after the end; nil: as long as its revision
+	Suspend  bool `json:"suspend,omitempty"`
+}
+
+const usualRetries = 6 // Kubernetes' backoffLimit
+
+// job reads what a Job has beside its pod.
+func (p *podDocument) job() *Job {
+	switch p.kind {
+	case "Job":
+		j := jobOf(tree.Section(p.body, "spec"))
+		if p.opts.Hook != "" {
+			if _, said := tree.Section(p.body, "spec")["backoffLimit"]; !said {
+				j.Retries = 0
+			}
+			j.Deadline = cmp.Or(j.Deadline, int(hookTime.Seconds()))
+		}
+		return j
+	case "CronJob":
+		return jobOf(tree.Section(tree.Section(tree.Section(p.body, "spec"), "jobTemplate"), "spec"))
+	}
+	return nil
+}
+
+func jobOf(spec map[string]any) *Job {
+	number := func(key string, otherwise int) int {
+		if n, ok := spec[key].(int64); ok {
+			return int(n)
+		}
+		return otherwise
+	}
+	j := &Job{Retries: number("backoffLimit", usualRetries), Deadline: number("activeDeadlineSeconds", 0)}
+	if ttl := number("ttlSecondsAfterFinished", -1); ttl >= 0 {
+		j.TTL = &ttl
+	}
+	j.Suspend, _ = spec["suspend"].(bool)
+	return j
+}
+
+// Equal reports whether both run in the same way.
+func (j *Job) Equal(other *Job) bool {
+	a, b := *j, *other
+	a.TTL, b.TTL = nil, nil
+	return a == b && equalTo(j.TTL, other.TTL)
+}

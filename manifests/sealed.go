@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"example.org/collie/manifests/internal/tree"
 )
 
 // Private is what a machine adds to the files of a revision. Nothing of it is ever shown.
@@ -118,7 +120,7 @@ func (c *checker) shutNotes() {
 // secretSum hashes the content of a Secret with the machine's own key.
 func secretSum(key []byte, content map[string]any) string {
 	if len(key) == 0 {
-		return sum(content)
+		return tree.Sum(content)
 	}
 	data, err := json.Marshal(content)
 	if err != nil { // maps and texts: nothing that JSON doesn't know

@@ -14,7 +14,7 @@ import (
 
 	"example.org/collie/agent"
 	"example.org/collie/agent/bootstrap"
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/podman"
 )
 
 func bootstrapCmd(c *cli) *cobra.Command {
@@ -66,7 +66,7 @@ func bootstrapCmd(c *cli) *cobra.Command {
 				if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) { // this machine runs no pods
 					return nil, nil
 				}
-				return manifests.Connect(socket), nil
+				return podman.Connect(socket), nil
 			}
 			if _, terminal := width(os.Stdin); terminal {
 				m.Ask = c.askSecret

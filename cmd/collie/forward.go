@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"example.org/collie/manifests"
+	"example.org/collie/manifests/forward"
 )
 
 func forwardCmd(c *cli) *cobra.Command {
@@ -27,7 +27,7 @@ func forwardCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return manifests.NewForwarder(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
+			return forward.NewForwarder(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket, instead of on the one that Shepherd passes")

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// fleet has manifests measure many pods, while no agent does anything.
+// fleet has manifests/podman measure many pods, while no agent does anything.
 func (g *bench) fleet() {
-	program := filepath.Join(g.root, "root/manifests.test")
-	build := exec.Command("go", "test", "-c", "-o", program, "example.org/collie/manifests")
+	program := filepath.Join(g.root, "root/podman.test")
+	build := exec.Command("go", "test", "-c", "-o", program, "example.org/collie/manifests/podman")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		g.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	g.do("herd", "stop", "collie")
 	measure := exec.Command(g.lab.command, "in", g.name, "env", "COLLIE_TEST_PODMAN=/run/collie/podman/podman.sock", "TMPDIR=/tmp",
-		"/root/manifests.test", "-test.run", "^$", "-test.bench", "^BenchmarkFleet$", "-test.benchtime", "1x")
+		"/root/podman.test", "-test.run", "^$", "-test.bench", "^BenchmarkFleet$", "-test.benchtime", "1x")
 	out, err := measure.StdoutPipe()
 	measure.Stderr = measure.Stdout
 	if err == nil {

@@ -9,11 +9,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// stories PATTERN: run the tests of manifests that PATTERN names over the guest's own Podman, not over the fake: only a fake
+// stories PATTERN: run the tests of manifests/podman that PATTERN names over the guest's own Podman, not over the fake: only a fake
 // that behaves as Podman does may stand in for it.
 func (l *lab) stories(ts *testscript.TestScript, _ bool, args []string) {
-	program := ts.MkAbs("manifests.test")
-	build := exec.Command("go", "test", "-c", "-o", program, "example.org/collie/manifests")
+	program := ts.MkAbs("podman.test")
+	build := exec.Command("go", "test", "-c", "-o", program, "example.org/collie/manifests/podman")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		ts.Fatalf("go test -c: %v\n%s", err, out)

@@ -1,0 +1,367 @@
+package forward
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of the forwarder.
+const (
+	mostControls = 16 // conversations at a time: an agent has two
+
+	dialTime = 5 * time.Second
+	dialLook = 50 * time.Millisecond // between two tries to reach a backend that doesn't answer
+)
+
+// A Forwarder listens on ports of the machine for pods, and forwards each connection to where its pod is reached. It is a
+// process of its own with the rights of the pods' user, so that connections outlive the agent. It knows nothing of pods
+// and keeps nothing: the agent tells it the table, again and again.
+type Forwarder struct {
+	log  *slog.Logger
+	hold time.Duration // for which a connection waits for a backend, and a door without one takes any
+	last time.Duration // for which a client may say nothing after its backend is done
+	idle time.Duration // after which it ends, if there is nothing to forward
+	most int           // connections of a door, those that wait too; more stay in the kernel's queue
+
+	work sync.WaitGroup // doors and connections
+
+	mu    sync.Mutex
+	doors map[string]*openDoor // by the address
+	links map[string]int       // open connections, by the address of their backend
+}
+
+// An openDoor is a door as it is. What isn't atomic is guarded by the forwarder's mutex.
+type openDoor struct {
+	Listener
+	changed  chan struct{}    // closed when the backend is another one
+	bare     time.Time        // since when it has had no backend
+	listener *net.TCPListener // nil: err says why
+	err      error
+	end      context.CancelFunc // of those who wait
+
+	room        chan struct{}
+	held        atomic.Int64
+	taken, lost atomic.Uint64
+}
+
+// NewForwarder returns one that forwards nothing yet.
+func NewForwarder(log *slog.Logger) *Forwarder {
+	return &Forwarder{log: log, hold: 30 * time.Second, last: time.Minute, idle: 10 * time.Second, most: 4_096,
+		doors: map[string]*openDoor{}, links: map[string]int{}}
+}
+
+// Serve takes tables from control until ctx ends, or there has been nothing to forward for a while. Then all connections end.
+func (f *Forwarder) Serve(ctx context.Context, control net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer f.work.Wait()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { control.Close() })()
+	f.work.Go(func() {
+		f.untilIdle(ctx)
+		cancel()
+	})
+	room := make(chan struct{}, mostControls)
+	err := acceptAll(ctx, control, room, func(conn net.Conn) {
+		f.work.Go(func() {
+			defer func() { <-room }()
+			f.converse(ctx, conn)
+		})
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// acceptAll takes connections while there is room, until the listener is closed. What else goes wrong, as too many open
+// files, passes by.
+func acceptAll(ctx context.Context, l net.Listener, room chan struct{}, take func(net.Conn)) error {
+	const most = time.Second
+	pause := time.Millisecond
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case room <- struct{}{}:
+		}
+		conn, err := l.Accept()
+		if err == nil {
+			pause = time.Millisecond
+			take(conn)
+			continue
+		}
+		<-room
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		pause = min(2*pause, most)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// untilIdle returns when there has been no door and no connection for a while.
+func (f *Forwarder) untilIdle(ctx context.Context) {
+	look := time.NewTicker(f.idle)
+	defer look.Stop()
+	for idle := 0; idle < 2; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		f.mu.Lock()
+		idle++
+		if len(f.doors)+len(f.links) > 0 {
+			idle = 0
+		}
+		f.mu.Unlock()
+	}
+}
+
+// converse answers one agent until it goes away.
+func (f *Forwarder) converse(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	in := bufio.NewReader(conn)
+	for {
+		var o order
+		if err := readLine(in, &o); err != nil {
+			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+				_ = writeLine(conn, Report{Error: "reading the table: " + err.Error()}) // the agent may be gone
+			}
+			return
+		}
+		if err := writeLine(conn, f.obey(ctx, o)); err != nil {
+			return
+		}
+	}
+}
+
+// obey makes a table all that is forwarded, and reports. Connections go on as they are.
+func (f *Forwarder) obey(ctx context.Context, o order) Report {
+	if o.Table != nil {
+		if err := o.Table.Check(); err != nil {
+			return Report{Error: err.Error()}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o.Table != nil {
+		f.apply(ctx, *o.Table)
+	}
+	r := Report{Links: maps.Clone(f.links)}
+	for _, listen := range slices.Sorted(maps.Keys(f.doors)) {
+		r.Doors = append(r.Doors, f.doors[listen].report())
+	}
+	return r
+}
+
+func (f *Forwarder) apply(ctx context.Context, t Table) {
+	wanted := map[string]bool{}
+	for _, d := range t.Doors {
+		wanted[d.Listen] = true
+	}
+	for listen, d := range f.doors { // first, as one for all addresses may take the place of one for a single one
+		if !wanted[listen] {
+			f.shut(d)
+		}
+	}
+	for _, want := range t.Doors {
+		d := f.doors[want.Listen]
+		if d == nil {
+			d = &openDoor{Listener: Listener{Listen: want.Listen}, changed: make(chan struct{}), bare: time.Now(), room: make(chan struct{}, f.most)}
+			f.doors[want.Listen] = d
+		}
+		if d.listener == nil {
+			f.open(ctx, d)
+		}
+		f.lead(d, want.Backend)
+	}
+}
+
+// open begins to listen. That fails while someone else does; then it is tried again with the next table.
+func (f *Forwarder) open(ctx context.Context, d *openDoor) {
+	network := "tcp"
+	if ip, _, _ := splitListen(d.Listen); ip.Is4() {
+		network = "tcp4" // 0.0.0.0 isn't all
+	}
+	l, err := net.Listen(network, d.Listen)
+	if d.err = err; err != nil {
+		return
+	}
+	d.listener = l.(*net.TCPListener)
+	waits, end := context.WithCancel(ctx)
+	d.end = end
+	f.log.Info("listening", "on", d.Listen)
+	f.work.Go(func() {
+		_ = acceptAll(waits, l, d.room, func(conn net.Conn) { // it was shut
+			f.work.Go(func() {
+				defer func() { <-d.room }()
+				f.serve(ctx, waits, d, conn.(*net.TCPConn))
+			})
+		})
+	})
+	context.AfterFunc(waits, func() { l.Close() })
+}
+
+func (f *Forwarder) shut(d *openDoor) {
+	delete(f.doors, d.Listen)
+	if d.listener == nil {
+		return
+	}
+	d.listener.Close() // at once: someone else may be about to listen
+	d.end()
+	f.log.Info("not listening any more", "on", d.Listen)
+}
+
+// lead sends who comes from now on, and who waits, to another backend.
+func (f *Forwarder) lead(d *openDoor, to Backend) {
+	if d.Backend == to {
+		return
+	}
+	f.log.Info("forwarding", "from", d.Listen, "to", to.Address, "proxy", to.Proxy)
+	if d.Backend = to; to == (Backend{}) {
+		d.bare = time.Now()
+	}
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+func (d *openDoor) report() doorReport {
+	r := doorReport{Listen: d.Listen, Held: int(d.held.Load()), Taken: d.taken.Load(), Lost: d.lost.Load()}
+	if d.err != nil {
+		r.Error = d.err.Error()
+	}
+	return r
+}
+
+// serve is the life of a connection.
+func (f *Forwarder) serve(ctx, waits context.Context, d *openDoor, client *net.TCPConn) {
+	defer client.Close()
+	d.taken.Add(1)
+	to, server := f.reach(waits, d)
+	if server == nil {
+		d.lost.Add(1)
+		_ = client.SetLinger(0) // nothing was read: let it see a reset, not an empty answer
+		return
+	}
+	defer server.Close()
+	gone := sync.OnceFunc(func() { f.unlink(to) })
+	defer gone()
+	defer context.AfterFunc(ctx, func() {
+		client.Close()
+		server.Close()
+	})()
+	if header := proxyHeader(to.Proxy, addrOf(client.RemoteAddr()), addrOf(client.LocalAddr())); header != nil {
+		if _, err := server.Write(header); err != nil {
+			_ = client.SetLinger(0)
+			return
+		}
+	}
+	var back sync.WaitGroup
+	defer back.Wait()
+	back.Go(func() {
+		relay(client, server, 0)
+		gone() // what the client does now is nothing to the pod
+		_ = client.SetReadDeadline(time.Now().Add(f.last))
+	})
+	relay(server, client, f.last)
+}
+
+// relay copies until src is done, and passes on how that was: a half-closed connection is one on both sides, and so is a
+// broken one. After a deadline of src's has passed, it may be silent for no longer than grace.
+func relay(dst, src *net.TCPConn, grace time.Duration) {
+	for {
+		n, err := io.Copy(dst, src) // splice: the bytes stay in the kernel
+		switch {
+		case err == nil:
+			_ = dst.CloseWrite()
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded) && n > 0:
+			_ = src.SetReadDeadline(time.Now().Add(grace))
+			continue
+		}
+		_ = dst.SetLinger(0) // an end that wasn't one must not look like one
+		_ = src.SetLinger(0)
+		dst.Close()
+		src.Close()
+		return
+	}
+}
+
+// reach connects to the door's backend, and waits for it if need be.
+func (f *Forwarder) reach(ctx context.Context, d *openDoor) (Backend, *net.TCPConn) {
+	ctx, cancel := context.WithTimeout(ctx, f.hold)
+	defer cancel()
+	held := false
+	defer func() {
+		if held {
+			d.held.Add(-1)
+		}
+	}()
+	dialer := net.Dialer{Timeout: dialTime}
+	for {
+		to, changed, bare := f.choose(d)
+		again := (<-chan time.Time)(nil)
+		if to != (Backend{}) {
+			conn, err := dialer.DialContext(ctx, "tcp4", to.Address)
+			if err == nil {
+				return to, conn.(*net.TCPConn)
+			}
+			f.unlink(to)
+			again = time.After(dialLook)
+		} else {
+			left := f.hold - time.Since(bare)
+			if left <= 0 {
+				return Backend{}, nil
+			}
+			again = time.After(left)
+		}
+		if !held {
+			held = true
+			d.held.Add(1)
+		}
+		select {
+		case <-ctx.Done():
+			return Backend{}, nil
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// choose returns the backend of a door. A connection to it counts from here on, so that nobody who looks whether it has
+// any misses one that is being made.
+func (f *Forwarder) choose(d *openDoor) (to Backend, changed <-chan struct{}, bare time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.Backend != (Backend{}) {
+		f.links[d.Backend.Address]++
+	}
+	return d.Backend, d.changed, d.bare
+}
+
+func (f *Forwarder) unlink(from Backend) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.links[from.Address]--; f.links[from.Address] == 0 {
+		delete(f.links, from.Address)
+	}
+}
+
+func addrOf(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }

@@ -1,0 +1,584 @@
+package forward
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	property "testing/quick"
+	"time"
+)
+
+// startForwarder runs one as `collie forward` does, on a socket.
+func startForwarder(t *testing.T, set ...func(*Forwarder)) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "forward.sock")
+	serveForwarder(t, socket, set...)
+	return socket
+}
+
+// serveForwarder returns what ends it.
+func serveForwarder(t *testing.T, socket string, set ...func(*Forwarder)) (stop func()) {
+	t.Helper()
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := NewForwarder(slog.New(slog.DiscardHandler))
+	for _, s := range set {
+		s(f)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Serve(ctx, l) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the forwarder ended: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// tellTable says a table to the forwarder on a connection of its own.
+func tellTable(t *testing.T, socket string, doors ...Listener) Report {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var r Report
+	if err := errors.Join(writeLine(conn, order{&Table{doors}}), readLine(bufio.NewReader(conn), &r)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Error != "" {
+		t.Fatal(r.Error)
+	}
+	return r
+}
+
+// opened tells a table whose doors all open.
+func opened(t *testing.T, socket string, doors ...Listener) Report {
+	t.Helper()
+	r := tellTable(t, socket, doors...)
+	for _, d := range r.Doors {
+		if d.Error != "" {
+			t.Fatalf("%s: %s", d.Listen, d.Error)
+		}
+	}
+	return r
+}
+
+// freePort is one that nobody listens on: of an address that no other listener of these tests gets a port of.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.77.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A serverSide is a pod's: it does with each connection what do says.
+func serverSide(t *testing.T, do func(*net.TCPConn)) *net.TCPListener {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer conn.Close()
+				do(conn.(*net.TCPConn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+	})
+	return l.(*net.TCPListener)
+}
+
+// answering answers a line with who it is.
+func answering(name string) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) {
+		if _, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+			fmt.Fprintln(conn, name)
+		}
+	}
+}
+
+func to(l net.Listener) Backend { return Backend{Address: l.Addr().String()} }
+
+// askOnce asks once, on a connection of its own.
+func askOnce(address string) (string, error) {
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintln(conn, "who?"); err != nil {
+		return "", err // a reset is told once: what reads after it sees an end
+	}
+	all, err := io.ReadAll(conn)
+	if err == nil && len(all) == 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return strings.TrimSpace(string(all)), err
+}
+
+// Clients ask all the time, and the pod is replaced many times: each next one is there before the old one has no
+// connection left and ends. Nobody notices.
+func TestNoConnectionIsLostWhilePodsAreReplaced(t *testing.T) {
+	const requests, clients = 2_000, 8
+	socket, listen := startForwarder(t), freePort(t)
+	pod := serverSide(t, answering("0"))
+	opened(t, socket, Listener{listen, to(pod)})
+
+	var left, failed atomic.Int64
+	left.Store(requests)
+	answers := sync.Map{}
+	var asking sync.WaitGroup
+	for range clients {
+		asking.Go(func() {
+			for left.Add(-1) >= 0 {
+				who, err := askOnce(listen)
+				if err != nil {
+					failed.Add(1)
+					t.Logf("a request: %v", err)
+				}
+				answers.Store(who, true)
+			}
+		})
+	}
+	replaced := 0
+	for left.Load() > 0 {
+		replaced++
+		next := serverSide(t, answering(fmt.Sprint(replaced)))
+		old := to(pod).Address
+		r := opened(t, socket, Listener{listen, to(next)})
+		for r.Links[old] > 0 {
+			time.Sleep(time.Millisecond)
+			r = opened(t, socket, Listener{listen, to(next)})
+		}
+		pod.Close()
+		pod = next
+	}
+	asking.Wait()
+	seen := 0
+	answers.Range(func(any, any) bool { seen++; return true })
+	t.Logf("replaced %d times; %d pods answered", replaced, seen)
+	if failed.Load() > 0 || replaced < 2 || seen < 2 {
+		t.Errorf("%d of %d requests failed; %d replaces, of which %d were seen", failed.Load(), requests, replaced, seen)
+	}
+}
+
+// A pod may be away for a moment, or be late: who comes meanwhile waits.
+func TestConnectionsWaitForABackend(t *testing.T) {
+	socket, listen := startForwarder(t), freePort(t)
+	ask := func() <-chan string {
+		answer := make(chan string, 1)
+		go func() {
+			who, err := askOnce(listen)
+			answer <- fmt.Sprint(who, err)
+		}()
+		for tellTable(t, socket, Listener{Listen: listen}).Doors[0].Held == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		return answer
+	}
+	opened(t, socket, Listener{Listen: listen})
+	answer := ask()
+	pod := serverSide(t, answering("late"))
+	opened(t, socket, Listener{listen, to(pod)})
+	if got := <-answer; got != "late<nil>" {
+		t.Errorf("the one that waited for the first pod got %s", got)
+	}
+	pod.Close()
+	again := make(chan string, 1)
+	go func() { // the table still names the pod that is gone
+		who, err := askOnce(listen)
+		again <- fmt.Sprint(who, err)
+	}()
+	for opened(t, socket, Listener{listen, to(pod)}).Doors[0].Held == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	opened(t, socket, Listener{listen, to(serverSide(t, answering("next")))})
+	if got := <-again; got != "next<nil>" {
+		t.Errorf("the one that waited for the next pod got %s", got)
+	}
+	if r := opened(t, socket); len(r.Doors) > 0 {
+		t.Errorf("an empty table opens %v", r.Doors)
+	}
+	if _, err := askOnce(listen); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("after the last pod left: %v", err)
+	}
+}
+
+func TestWhoWaitedInVainIsReset(t *testing.T) {
+	const hold = time.Second
+	socket, listen := startForwarder(t, func(f *Forwarder) { f.hold = hold }), freePort(t)
+	opened(t, socket, Listener{Listen: listen})
+	for _, how := range []string{"waits", "is refused at once"} {
+		begun := time.Now()
+		if _, err := askOnce(listen); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("who %s: %v", how, err)
+		}
+		if took := time.Since(begun); how != "waits" && took >= hold { // it would wait as long as the first
+			t.Errorf("who comes after the wait is over waits %v", took)
+		}
+	}
+	if d := opened(t, socket, Listener{Listen: listen}).Doors[0]; d.Lost != 2 || d.Taken != 2 || d.Held != 0 {
+		t.Errorf("the report says %+v", d)
+	}
+}
+
+// Each side may end its half first, and a broken connection doesn't look like one that ended.
+func TestAConnectionEndsAsItsOtherSideDid(t *testing.T) {
+	socket, listen := startForwarder(t), freePort(t)
+	dial := func(do func(*net.TCPConn)) *net.TCPConn {
+		opened(t, socket, Listener{listen, to(serverSide(t, do))})
+		conn, err := net.Dial("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		return conn.(*net.TCPConn)
+	}
+
+	client := dial(func(conn *net.TCPConn) { // answers when all was said
+		all, _ := io.ReadAll(conn)
+		fmt.Fprintf(conn, "%d bytes", len(all))
+	})
+	big := make([]byte, 3<<20)
+	if _, err := client.Write(big); err != nil {
+		t.Fatal(err)
+	}
+	client.CloseWrite()
+	if got, err := io.ReadAll(client); err != nil || string(got) != fmt.Sprint(len(big), " bytes") {
+		t.Errorf("after the client's half: %q, %v", got, err)
+	}
+
+	heard := make(chan int, 1)
+	client = dial(func(conn *net.TCPConn) { // is done talking, and listens on
+		conn.CloseWrite()
+		all, _ := io.ReadAll(conn)
+		heard <- len(all)
+	})
+	if got, err := io.ReadAll(client); err != nil || len(got) > 0 {
+		t.Errorf("after the pod's half: %q, %v", got, err)
+	}
+	client.Write(big)
+	client.CloseWrite()
+	if n := <-heard; n != len(big) {
+		t.Errorf("the pod heard %d bytes after its half was closed, want %d", n, len(big))
+	}
+
+	client = dial(func(conn *net.TCPConn) {
+		conn.Read(make([]byte, 1))
+		conn.Write([]byte("half of an answ"))
+		conn.SetLinger(0)
+	})
+	client.Write([]byte("?"))
+	if got, err := io.ReadAll(client); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after the pod broke off: %q, %v", got, err)
+	}
+
+	broke := make(chan error, 1)
+	client = dial(func(conn *net.TCPConn) {
+		_, err := io.ReadAll(conn)
+		broke <- err
+	})
+	client.Write([]byte("half of a quest"))
+	client.SetLinger(0)
+	client.Close()
+	if err := <-broke; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after the client broke off: %v", err)
+	}
+}
+
+// A client that stays silent after its pod is done holds nothing for long, and doesn't count as the pod's.
+func TestASilentClientIsLeft(t *testing.T) {
+	socket, listen := startForwarder(t, func(f *Forwarder) { f.last = 300 * time.Millisecond }), freePort(t)
+	pod := serverSide(t, func(conn *net.TCPConn) { conn.Write([]byte("bye")) })
+	opened(t, socket, Listener{listen, to(pod)})
+	client, err := net.Dial("tcp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if got, err := io.ReadAll(client); string(got) != "bye" || err != nil {
+		t.Fatalf("%q, %v", got, err)
+	}
+	for opened(t, socket, Listener{listen, to(pod)}).Links[to(pod).Address] > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	client.SetDeadline(time.Now().Add(10 * time.Second))
+	for { // until it is told that nobody listens any more
+		if _, err := client.Write([]byte("?")); err != nil {
+			if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("the client is left with: %v", err)
+			}
+			return
+		}
+		time.Sleep(400 * time.Millisecond)
+	}
+}
+
+// More connections than there is room for are neither refused nor lost.
+func TestTooManyConnectionsQueue(t *testing.T) {
+	const room, clients = 4, 20
+	socket, listen := startForwarder(t, func(f *Forwarder) { f.most = room }), freePort(t)
+	release, let := context.WithCancel(context.Background())
+	var open, most atomic.Int64
+	pod := serverSide(t, func(conn *net.TCPConn) {
+		most.Store(max(most.Load(), open.Add(1)))
+		defer open.Add(-1)
+		<-release.Done()
+		answering("pod")(conn)
+	})
+	opened(t, socket, Listener{listen, to(pod)})
+	answers := make(chan error, clients)
+	for range clients {
+		go func() {
+			_, err := askOnce(listen)
+			answers <- err
+		}()
+	}
+	for open.Load() < room {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // in which no more may come
+	let()
+	for range clients {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if most.Load() > room {
+		t.Errorf("%d connections were open at a time, want %d", most.Load(), room)
+	}
+}
+
+func TestATakenPortIsToldAndTriedAgain(t *testing.T) {
+	socket := startForwarder(t)
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Listener{Listen: other.Addr().String()}
+	if r := tellTable(t, socket, d); !strings.Contains(r.Doors[0].Error, "address already in use") {
+		t.Errorf("the report says %+v", r.Doors)
+	}
+	other.Close()
+	opened(t, socket, d)
+}
+
+// Ports of one machine can be had by another door in the same table.
+func TestADoorForAllAddressesTakesThePlaceOfOne(t *testing.T) {
+	socket, listen := startForwarder(t), freePort(t)
+	_, port, _ := net.SplitHostPort(listen)
+	pod := to(serverSide(t, answering("pod")))
+	for _, l := range []string{listen, ":" + port, listen, "0.0.0.0:" + port, ":" + port} {
+		opened(t, socket, Listener{l, pod})
+		if who, err := askOnce(listen); who != "pod" {
+			t.Errorf("behind %s: %q, %v", l, who, err)
+		}
+	}
+}
+
+func TestAForwarderWithoutWorkEnds(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "forward.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := NewForwarder(slog.New(slog.DiscardHandler))
+	f.idle = 20 * time.Millisecond
+	done := make(chan error, 1)
+	go func() { done <- f.Serve(context.Background(), l) }()
+	listen := freePort(t)
+	opened(t, socket, Listener{Listen: listen})
+	select {
+	case err := <-done:
+		t.Fatalf("it ended with a door open: %v", err)
+	case <-time.After(10 * f.idle):
+	}
+	opened(t, socket)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestATableIsRefusedWhole(t *testing.T) {
+	socket, listen := startForwarder(t), freePort(t)
+	for says, doors := range map[string][]Listener{
+		"is no address to listen on":   {{Listen: listen}, {Listen: "example.org:80"}},
+		"is there twice":               {{Listen: listen}, {Listen: listen}},
+		"is another name of :80":       {{Listen: listen}, {Listen: "[::]:80"}},
+		"isn't on loopback":            {{Listen: listen, Backend: Backend{Address: "192.0.2.1:80"}}},
+		"is no address to forward to":  {{Listen: listen, Backend: Backend{Address: "localhost:80"}}},
+		"version of the PROXY protoco": {{Listen: listen, Backend: Backend{"127.0.0.1:80", "v3"}}},
+	} {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r Report
+		if err := errors.Join(writeLine(conn, order{&Table{doors}}), readLine(bufio.NewReader(conn), &r)); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if !strings.Contains(r.Error, says) {
+			t.Errorf("%+v: the report says %q, want %q", doors, r.Error, says)
+		}
+		if _, err := askOnce(listen); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%+v opened a door: %v", doors, err)
+		}
+	}
+}
+
+// A pod that asks for it learns who its client is.
+func TestAPodLearnsItsClient(t *testing.T) {
+	socket, listen := startForwarder(t), freePort(t)
+	heard := make(chan []byte, 1)
+	pod := serverSide(t, func(conn *net.TCPConn) {
+		all, _ := io.ReadAll(conn)
+		heard <- all
+	})
+	for _, version := range []string{"v1", "v2"} {
+		opened(t, socket, Listener{listen, Backend{to(pod).Address, version}})
+		client, err := net.Dial("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.Write([]byte("hello"))
+		client.Close()
+		src, dst, rest := readProxy(t, <-heard)
+		if src != addrOf(client.LocalAddr()) || dst != addrOf(client.RemoteAddr()) || string(rest) != "hello" {
+			t.Errorf("%s: the pod heard of %v to %v, and %q; it was %v", version, src, dst, rest, client.LocalAddr())
+		}
+	}
+}
+
+// readProxy reads a header of either version as its specification says.
+func readProxy(t *testing.T, b []byte) (src, dst netip.AddrPort, rest []byte) {
+	t.Helper()
+	if text, ok := strings.CutPrefix(string(b), "PROXY TCP"); ok {
+		line, after, ok := strings.Cut(text, "\r\n")
+		word := strings.Split(line, " ")
+		if !ok || len(word) != 5 || len(line)+len("PROXY TCP\r\n") > 107 {
+			t.Fatalf("no header of version 1: %q", b)
+		}
+		src = netip.MustParseAddrPort(net.JoinHostPort(word[1], word[3]))
+		dst = netip.MustParseAddrPort(net.JoinHostPort(word[2], word[4]))
+		if is6 := word[0] == "6"; src.Addr().Is6() != is6 || dst.Addr().Is6() != is6 {
+			t.Fatalf("addresses of the wrong family: %q", b)
+		}
+		return src, dst, []byte(after)
+	}
+	if len(b) < 16 || string(b[:12]) != "\r\n\r\n\x00\r\nQUIT\n" || b[12] != 0x21 {
+		t.Fatalf("no header of version 2: %q", b)
+	}
+	n := map[byte]int{0x11: 4, 0x21: 16}[b[13]]
+	size := int(binary.BigEndian.Uint16(b[14:]))
+	if n == 0 || size != 2*n+4 || len(b) < 16+size {
+		t.Fatalf("a header of family %x and length %d: %q", b[13], size, b)
+	}
+	a := b[16:]
+	one, _ := netip.AddrFromSlice(a[:n])
+	two, _ := netip.AddrFromSlice(a[n : 2*n])
+	return netip.AddrPortFrom(one, binary.BigEndian.Uint16(a[2*n:])), netip.AddrPortFrom(two, binary.BigEndian.Uint16(a[2*n+2:])), a[2*n+4:]
+}
+
+// Whatever the addresses, a header says them, in one family.
+func TestProxyHeadersSayWhoTheClientIs(t *testing.T) {
+	says := func(a, b [16]byte, fourA, fourB, mapped bool, p, q uint16) bool {
+		addr := func(raw [16]byte, four bool) netip.Addr {
+			if !four {
+				return netip.AddrFrom16(raw)
+			}
+			v4 := netip.AddrFrom4([4]byte(raw[:4]))
+			if mapped { // as a listener for both families sees it
+				return netip.AddrFrom16(v4.As16())
+			}
+			return v4
+		}
+		client, door := netip.AddrPortFrom(addr(a, fourA), p), netip.AddrPortFrom(addr(b, fourB), q)
+		for _, version := range []string{"v1", "v2"} {
+			src, dst, rest := readProxy(t, append(proxyHeader(version, client, door), "rest"...))
+			if string(rest) != "rest" || src.Port() != p || dst.Port() != q ||
+				src.Addr().Unmap() != client.Addr().Unmap() || dst.Addr().Unmap() != door.Addr().Unmap() {
+				t.Logf("%s of %v to %v says %v to %v", version, client, door, src, dst)
+				return false
+			}
+		}
+		return true
+	}
+	if err := property.Check(says, &property.Config{MaxCount: 2_000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What isn't a table is refused, and nothing makes the forwarder listen or dial where it shouldn't.
+func FuzzForwardTable(f *testing.F) {
+	f.Add([]byte(`{"table":{"doors":[{"listen":":80","backend":{"address":"127.1.2.3:61000","proxy":"v2"}}]}}` + "\n"))
+	f.Add([]byte(`{"table":{"doors":[{"listen":"[fe80::1%eth0]:80"},{"listen":"0.0.0.0:0"}]}}` + "\n"))
+	f.Add([]byte("{\"table\":{\"doors\":[{\"listen\":\"[::ffff:1.2.3.4]:80\"}]}}\nnull\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in := bufio.NewReaderSize(strings.NewReader(string(data)), 16)
+		for {
+			var o order
+			if err := readLine(in, &o); err != nil {
+				return
+			}
+			if o.Table == nil || o.Table.Check() != nil {
+				continue
+			}
+			for _, d := range o.Table.Doors {
+				if _, err := net.ResolveTCPAddr("tcp", d.Listen); err != nil {
+					t.Errorf("%q passes, but can't be listened on: %v", d.Listen, err)
+				}
+				if d.Backend == (Backend{}) {
+					continue
+				}
+				if a, err := netip.ParseAddrPort(d.Backend.Address); err != nil || !a.Addr().IsLoopback() || a.Port() == 0 {
+					t.Errorf("%q passes as a backend", d.Backend.Address)
+				}
+			}
+		}
+	})
+}
+
+func TestALineIsBounded(t *testing.T) {
+	var v order
+	if err := readLine(bufio.NewReader(strings.NewReader(`{"table":[`+strings.Repeat(" ", mostSaid)+"]}\n")), &v); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("a long line: %v", err)
+	}
+	if err := readLine(bufio.NewReader(strings.NewReader(`{}`)), &v); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("half a line: %v", err)
+	}
+}

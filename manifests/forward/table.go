@@ -1,0 +1,155 @@
+package forward
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+
+	"example.org/collie/agent/foreign"
+)
+
+func (d Listener) Port() int {
+	_, port, _ := splitListen(d.Listen)
+	return int(port)
+}
+
+// What the agent and the forwarder say to each other, on a Unix socket: a line of JSON each. The agent tells the whole
+// table, at any time again; the forwarder makes it so, and reports.
+
+// An order is what the agent says. Without a table it only asks.
+type order struct {
+	Table *Table `json:"table,omitempty"`
+}
+
+// A table is all that the forwarder does.
+type Table struct {
+	Doors []Listener `json:"doors"`
+}
+
+// A door is an address of the machine that is listened on.
+type Listener struct {
+	Listen  string  `json:"listen"`           // "192.0.2.1:80", "[::1]:80", ":80" for all addresses
+	Backend Backend `json:"backend,omitzero"` // none: who comes waits
+}
+
+// A backend is where a pod is reached.
+type Backend struct {
+	Address string `json:"address"`         // on loopback
+	Proxy   string `json:"proxy,omitempty"` // v1 or v2: each connection begins with a header that names the client
+}
+
+// A report is what becomes of a table.
+type Report struct {
+	Error string         `json:"error,omitempty"` // the table was refused, all of it
+	Doors []doorReport   `json:"doors,omitempty"` // by address
+	Links map[string]int `json:"links,omitempty"` // open connections, by the address of their backend
+}
+
+type doorReport struct {
+	Listen string `json:"listen"`
+	Error  string `json:"error,omitempty"` // it isn't listened on
+	Held   int    `json:"held,omitempty"`  // connections that wait for a backend
+	Taken  uint64 `json:"taken,omitempty"` // connections so far
+	Lost   uint64 `json:"lost,omitempty"`  // of these, which waited in vain
+}
+
+const (
+	mostDoors  = 1_000
+	mostSaid   = 1 << 20
+	mostQuoted = 300 // characters of what the other side says, in an error
+)
+
+// readLine reads one line of JSON into v. What comes is bounded, and nothing in it is passed over.
+func readLine(r *bufio.Reader, v any) error {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > mostSaid:
+			return fmt.Errorf("a line is longer than %d bytes", mostSaid)
+		case err == nil:
+			return json.Unmarshal(line, v)
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return io.ErrUnexpectedEOF
+		default:
+			return err
+		}
+	}
+}
+
+func writeLine(w io.Writer, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
+}
+
+// Check says what of a table can't be.
+func (t Table) Check() error {
+	if len(t.Doors) > mostDoors {
+		return fmt.Errorf("there are %d ports to forward: at most %d are supported", len(t.Doors), mostDoors)
+	}
+	seen := map[string]bool{}
+	for _, d := range t.Doors {
+		switch ip, port, err := splitListen(d.Listen); {
+		case err != nil:
+			return fmt.Errorf("%q is no address to listen on", foreign.Line(d.Listen, mostQuoted))
+		case seen[d.Listen]:
+			return fmt.Errorf("%s is there twice", d.Listen)
+		case ListenAddress(ip, port) != d.Listen: // one address has one name
+			return fmt.Errorf("%s is another name of %s", d.Listen, ListenAddress(ip, port))
+		}
+		seen[d.Listen] = true
+		if d.Backend == (Backend{}) {
+			continue
+		}
+		if err := d.Backend.check(); err != nil {
+			return fmt.Errorf("%s: %w", d.Listen, err)
+		}
+	}
+	return nil
+}
+
+func (b Backend) check() error {
+	to, err := netip.ParseAddrPort(b.Address)
+	switch {
+	case err != nil || to.Port() == 0:
+		return fmt.Errorf("%q is no address to forward to", foreign.Line(b.Address, mostQuoted))
+	case !to.Addr().Is4() || !to.Addr().IsLoopback():
+		return fmt.Errorf("%s isn't on loopback", b.Address)
+	case b.Proxy != "" && b.Proxy != "v1" && b.Proxy != "v2":
+		return fmt.Errorf("%q is no version of the PROXY protocol", foreign.Line(b.Proxy, mostQuoted))
+	}
+	return nil
+}
+
+// ListenAddress is the one name of an address to listen on. No IP, or an unspecified one of IPv6, means all.
+func ListenAddress(ip netip.Addr, port uint16) string {
+	if !ip.IsValid() || ip == netip.IPv6Unspecified() {
+		return ":" + strconv.Itoa(int(port))
+	}
+	return netip.AddrPortFrom(ip.Unmap(), port).String()
+}
+
+func splitListen(s string) (netip.Addr, uint16, error) {
+	if len(s) > 0 && s[0] == ':' {
+		port, err := strconv.ParseUint(s[1:], 10, 16)
+		if err == nil && port == 0 {
+			err = strconv.ErrRange
+		}
+		return netip.Addr{}, uint16(port), err
+	}
+	at, err := netip.ParseAddrPort(s)
+	if err == nil && (at.Port() == 0 || at.Addr().Zone() != "") {
+		err = strconv.ErrRange
+	}
+	return at.Addr(), at.Port(), err
+}

@@ -1,0 +1,611 @@
+package podman
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.org/collie/agent/crash"
+	"example.org/collie/manifests"
+)
+
+const (
+	workers = 2 // how many pods are made, started or pulled for at a time: Podman gains nothing from more (facts/podman.md, 4)
+	waiters = 8 // how many are stopped at a time, which is waiting for their grace
+)
+
+// undoTime is what is left to put things back when a switch failed, be it because its own time was over.
+const undoTime = 2 * time.Minute
+
+// each calls do for all items, n at a time, and begins no more once one failed.
+func each[T any](n int, items []T, do func(T) error) error {
+	var (
+		mu     sync.Mutex
+		errs   []error
+		wg     sync.WaitGroup
+		queue  = slices.Clone(items)
+		failed = func() bool { return len(errs) > 0 }
+	)
+	next := func() (item T, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed() || len(queue) == 0 {
+			return item, false
+		}
+		item, queue = queue[0], queue[1:]
+		return item, true
+	}
+	for range min(n, len(items)) {
+		wg.Go(func() {
+			for item, ok := next(); ok; item, ok = next() {
+				if err := do(item); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
+// What can run beside the pod that it replaces is ready before that stops. Pods that it replaces, or that left, are stopped
+// and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
+// in time, those that were stopped for this run again, and the error says which and why. A [TakenError] says that a program has a
+// port that a pod needs: that is found before a pod stops, unless it got the port only then.
+func (p *Podman) Switch(ctx context.Context, r Rendered) error {
+	p.prober.follow(r)
+	todo, err := p.plan(ctx, r)
+	if err != nil {
+		return err
+	}
+	p.healings.forget()
+	if err := todo.mayListen(firstPort); err != nil {
+		return err
+	}
+	if err := p.vacantPorts(todo); err != nil {
+		return err
+	}
+	if err := p.inventory.take(r, todo.adopts()); err != nil {
+		return err
+	}
+	if err := p.layGround(ctx, r, todo); err != nil {
+		return err
+	}
+	s := newSwap(p, r, todo)
+	if err := s.create(ctx); err != nil {
+		return errors.Join(err, s.undo(ctx))
+	}
+	if len(s.created) > 0 {
+		crash.At("pods.created")
+	}
+	if err := s.swap(ctx); err != nil {
+		return errors.Join(err, s.undo(ctx))
+	}
+	return p.settleJobs(ctx, r)
+}
+
+// layGround makes the volumes that outlive pods, and clears away what an earlier try left.
+func (p *Podman) layGround(ctx context.Context, r Rendered, todo plan) error {
+	for _, claim := range r.Claims {
+		if err := p.ensureVolume(ctx, volume{claim, map[string]string{labelOwner: owner, labelObject: "PersistentVolumeClaim/" + claim}}); err != nil {
+			return err
+		}
+	}
+	if len(todo.steps) > 0 {
+		p.sweep(ctx)
+	}
+	return nil
+}
+
+// A swap is one switch on its way: what it did, to undo that.
+type swap struct {
+	p    *Podman
+	to   Rendered
+	plan plan
+	stop map[string]func(context.Context) error // by Podman's name; stops a pod once, whoever asks
+
+	crons map[string]cronJob // that were scheduled before
+
+	mu      sync.Mutex
+	created []string   // made here, and not there before
+	started []string   // including one that failed to
+	stopped []*livePod // that ran before
+	mute    []*livePod // that run, and have let go of their ports
+
+	ready  map[string]bool // next pods that were seen to be
+	ending map[string]bool // pods that get no new connections
+}
+
+func newSwap(p *Podman, to Rendered, todo plan) *swap {
+	s := &swap{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{},
+		ready: map[string]bool{}, ending: map[string]bool{}}
+	add := func(l *livePod) {
+		var (
+			once sync.Once
+			err  error
+		)
+		s.stop[l.name] = func(ctx context.Context) error {
+			once.Do(func() {
+				s.note(func() { s.stopped = append(s.stopped, l) })
+				if err = p.haltJob(ctx, l.name); err != nil {
+					return
+				}
+				if l.fails() { // nothing of it is worth waiting for its grace
+					err = p.killPod(ctx, l.name)
+					return
+				}
+				err = p.stopPod(ctx, l.name)
+			})
+			return err
+		}
+	}
+	for _, l := range todo.leaving {
+		add(l)
+	}
+	for _, step := range todo.steps {
+		for _, l := range step.olds {
+			add(l)
+		}
+	}
+	return s
+}
+
+func (s *swap) note(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do()
+}
+
+// create makes the next pods, beside all that runs.
+func (s *swap) create(ctx context.Context) error {
+	return each(workers, s.plan.steps, func(step step) error { return s.createOne(ctx, step) })
+}
+
+func (s *swap) createOne(ctx context.Context, step step) error {
+	switch step.how {
+	case notOurs:
+		return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
+	case absent:
+		if step.pod.Cron != nil {
+			return nil // it is made for each run
+		}
+	case broken:
+		if step.pod.Kube != nil && step.live.runs() {
+			return nil // what is left of it stands in the way, and serves until its turn comes
+		}
+	default:
+		return nil
+	}
+	return s.make(ctx, step)
+}
+
+// make makes a pod anew. Nothing of it is left if that fails.
+func (s *swap) make(ctx context.Context, step step) error {
+	fail := func(err error) error {
+		return fmt.Errorf("pod %s (%s): making %s: %w", step.pod.Name, step.pod.source(), step.pod.id(), err)
+	}
+	if step.pod.Kube == nil {
+		return fail(fmt.Errorf("it %s, and was there before Collie's first revision: how to make it isn't known", strings.Join(step.ill, ", ")))
+	}
+	if err := s.p.haveImages(ctx, step.pod); err != nil {
+		return fail(err)
+	}
+	// One without any container isn't in the list: look for it, lest another's be taken for what a failure left behind.
+	info, err := s.p.inspectPod(ctx, step.pod.id())
+	switch {
+	case err != nil:
+		return fail(err)
+	case info != nil && info.Labels[labelOwner] != owner:
+		return fail(fmt.Errorf("the Podman pod of that name isn't Collie's: rename or remove it"))
+	case info != nil:
+		if err := s.p.removePod(ctx, step.pod.id()); err != nil {
+			return fail(fmt.Errorf("removing what is left of it: %w", err))
+		}
+	}
+	for _, name := range step.pod.Volumes {
+		if slices.Contains(step.pod.Scratch, name) { // what a pod before it left there isn't for this one
+			if err := s.p.removeVolume(ctx, name); err != nil {
+				return fail(err)
+			}
+		}
+		if err := s.p.ensureVolume(ctx, volume{name, map[string]string{labelOwner: owner, labelPod: step.pod.user(name)}}); err != nil {
+			return fail(err)
+		}
+	}
+	s.note(func() { s.created = append(s.created, step.pod.id()) })
+	if err := s.p.play(ctx, step.pod.Kube); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// swap starts what is next and stops what it replaces, in order. What left goes once all is ready, and what it had stood in
+// the way of comes back.
+func (s *swap) swap(ctx context.Context) error {
+	for _, steps := range byRank(s.plan.steps) {
+		if err := s.replace(ctx, steps); err != nil {
+			return err
+		}
+	}
+	if err := s.drain(ctx, s.plan.leaving); err != nil {
+		return err
+	}
+	for _, leaving := range byWave(s.plan.leaving) {
+		if err := each(waiters, leaving, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
+			return err
+		}
+	}
+	return each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) })
+}
+
+// replace lets next pods take over. Those that can run beside all others start first, and what they replace stops last:
+// if any of the steps fails, they were never away.
+func (s *swap) replace(ctx context.Context, steps []step) error {
+	var beside, alone []step
+	for _, step := range steps {
+		if step.Handover == Beside {
+			beside = append(beside, step)
+		} else {
+			alone = append(alone, step)
+		}
+	}
+	for _, steps := range [][]step{beside, alone} {
+		if err := each(workers, steps, func(step step) error { return s.begin(ctx, step) }); err != nil {
+			return err
+		}
+		if err := s.await(ctx, steps); err != nil {
+			return err
+		}
+		s.note(func() {
+			for _, step := range steps {
+				s.ready[step.pod.id()] = true
+			}
+		})
+	}
+	var olds []*livePod
+	for _, step := range steps {
+		olds = append(olds, step.olds...)
+	}
+	if err := s.drain(ctx, olds); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := each(waiters, step.olds, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin starts a next pod, once what can't run beside it has stopped.
+func (s *swap) begin(ctx context.Context, step step) error {
+	for _, l := range step.first {
+		if err := s.letGo(ctx, step, l); err != nil {
+			return err
+		}
+	}
+	if len(step.first) > 0 {
+		crash.At("pods.stopped")
+	}
+	return s.start(ctx, step)
+}
+
+func (s *swap) start(ctx context.Context, step step) error {
+	id := step.pod.id()
+	fail := func(err error) error {
+		return fmt.Errorf("pod %s (%s): starting %s: %w", step.pod.Name, step.pod.source(), id, err)
+	}
+	if step.pod.Job != nil {
+		if step.how == well {
+			return nil
+		}
+		if err := s.p.beginJob(ctx, step.pod); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
+	switch step.how {
+	case well, settling:
+		return nil // only its other self had to stop
+	case broken:
+		if !slices.Contains(s.created, id) {
+			if err := s.make(ctx, step); err != nil {
+				return err
+			}
+		}
+	case hollow:
+		s.p.layGhosts(ctx, step.live)
+		if err := s.p.killPod(ctx, id); err != nil {
+			return fail(err)
+		}
+	case down:
+		if step.live.infra.runs() { // restart only what ended: starting the pod would repeat what is completed
+			return s.startEnded(ctx, step, fail)
+		}
+		if step.pod.Kube != nil && s.p.halfStarted(ctx, id) {
+			if err := s.p.settle(ctx, id); err != nil { // one that has just ended looks the same until it is cleaned up
+				return fail(err)
+			}
+			if s.p.halfStarted(ctx, id) {
+				if err := s.make(ctx, step); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if step.how == hollow || step.how == down && step.live.settling() {
+		if err := s.p.settle(ctx, id); err != nil {
+			return fail(err)
+		}
+	}
+	s.note(func() { s.started = append(s.started, id) })
+	var remake func() error
+	if step.pod.Kube != nil {
+		remake = func() error { return s.make(ctx, step) }
+	}
+	if err := s.p.startPod(ctx, id, remake); err != nil {
+		if taken := s.p.becauseTaken(ctx, step.pod, err); taken != nil {
+			return taken
+		}
+		return fail(err)
+	}
+	return nil
+}
+
+// settle waits until Podman has cleaned up behind what ended in a pod. Whoever starts it before that has it stopped again:
+// the clean-up of a pod's last container stops the pod, and doesn't look whether that container runs anew.
+func (p *Podman) settle(ctx context.Context, id string) error {
+	const look = 100 * time.Millisecond
+	for settled, waited := false, time.Duration(0); waited < settleTime; waited += look {
+		live, err := p.observe(ctx)
+		if err != nil {
+			return err
+		}
+		l := live[id]
+		if l != nil {
+			p.layGhosts(ctx, l)
+		}
+		switch {
+		case l == nil:
+			return nil
+		case l.runs() || l.settling():
+			settled = false
+		case settled:
+			return nil
+		default:
+			settled = true // but what follows the clean-up may still be at work: one look more
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+	}
+	return nil // then start it nevertheless: at worst it is looked at again
+}
+
+// layGhosts has Podman learn which containers of a pod have ended: of those whose conmon was killed, too, nobody else tells it.
+func (p *Podman) layGhosts(ctx context.Context, l *livePod) {
+	for _, c := range l.all() {
+		if !p.isGhost(c) {
+			continue
+		}
+		if fate, err := p.fate(ctx, c); err == nil && fate == hollow {
+			_ = p.containerVerb(ctx, c.ID, "stop", longStop) // says that its process is lost, and so learns of it
+		}
+	}
+}
+
+// startEnded starts again what of a pod doesn't run.
+func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error) error {
+	for _, c := range step.live.all() {
+		verb := "start"
+		switch {
+		case c.State == "paused":
+			verb = "unpause"
+		case c.runs():
+			continue
+		}
+		if how, err := s.p.ended(ctx, step.pod.Restart, c); err != nil || how <= settling {
+			continue // completed, or started later; what can't be asked is looked at next time
+		}
+		if err := s.p.containerVerb(ctx, c.ID, verb, longStart); err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// undo puts back what this swap changed: the next pods end at once, without grace, and those that were stopped run again.
+func (s *swap) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	errs := []error{s.p.restoreCrons(ctx, s.crons)}
+	for _, id := range s.created {
+		if err := s.p.dropJob(ctx, id); err != nil {
+			errs = append(errs, err)
+		}
+		if err := s.p.removePod(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("removing %s again: %w", id, err))
+		}
+	}
+	for _, id := range s.started {
+		if slices.Contains(s.created, id) {
+			continue
+		}
+		if err := s.p.killPod(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("ending %s again: %w", id, err))
+		}
+	}
+	for _, l := range s.mute {
+		if slices.Contains(s.stopped, l) {
+			continue
+		}
+		s.stopped = append(s.stopped, l)
+		if err := s.p.killPod(ctx, l.name); err != nil {
+			errs = append(errs, fmt.Errorf("ending %s: %w", l.name, err))
+		}
+		if err := s.p.settle(ctx, l.name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, l := range s.stopped {
+		if isJob, err := s.p.unhaltJob(l.name); isJob {
+			errs = append(errs, err)
+			continue
+		}
+		if err := s.p.startPod(ctx, l.name, nil); err != nil {
+			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
+		}
+	}
+	if live, err := s.p.observe(ctx); err == nil { // to what runs again; the next look does it if this can't
+		_, _ = s.p.route(ctx, nil, live, nil, func(id string) bool { return false })
+	}
+	return errors.Join(errs...)
+}
+
+// stopPod stops a pod with its grace, and leaves it there.
+func (p *Podman) stopPod(ctx context.Context, name string) error {
+	p.prober.leave(name)
+	did, err := p.podVerb(ctx, name, "stop", longStop)
+	if did && err == nil {
+		return nil
+	}
+	// Podman does nothing to a pod of which a part has ended already, and gives up where a process vanished unseen: then
+	// container by container, the infra container last, as it holds the others' network.
+	live, seen := p.observe(ctx)
+	if seen != nil {
+		return fmt.Errorf("stopping pod %s: %w", name, errors.Join(err, seen))
+	}
+	l := live[name]
+	if l == nil {
+		return nil
+	}
+	for _, c := range l.all() {
+		if !c.runs() {
+			continue
+		}
+		if err := p.containerVerb(ctx, c.ID, "stop", longStop); err != nil {
+			return fmt.Errorf("stopping container %s of pod %s: %w", c.name(name), name, err)
+		}
+	}
+	return nil
+}
+
+// Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
+// with its grace first. The volume of a claim is never removed.
+func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
+	ctx, cancel := withLimit(ctx, wholeKeep)
+	defer cancel()
+	pods, secrets, alone := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, r := range rs {
+		for _, pod := range r.Pods {
+			pods[pod.id()] = true
+			if pod.Options.Alone {
+				alone[pod.Name] = true
+			}
+			for _, s := range pod.Secrets {
+				secrets[s] = true
+			}
+		}
+	}
+	all, err := p.listPods(ctx)
+	if err != nil {
+		return err
+	}
+	live, err := p.observe(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range p.jobs.runs() {
+		if r.Pod.Options.Hook == manifests.HookFailure && !r.over() {
+			pods[r.Pod.id()] = true
+			for _, s := range r.Pod.Secrets {
+				secrets[s] = true
+			}
+		}
+	}
+	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
+		pods[run.id()] = true
+		for _, s := range run.Secrets {
+			secrets[s] = true
+		}
+	}
+	for _, i := range all {
+		if _, name, _ := strings.Cut(i.Labels[labelObject], "/"); alone[name] {
+			pods[i.Name] = true
+		}
+	}
+	if err := p.keepAdopted(ctx, rs); err != nil {
+		return err
+	}
+	if err := p.inventory.keep(rs); err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
+	err = each(waiters, all, func(i podInfo) error {
+		if l := live[i.Name]; l != nil && l.runs() {
+			if err := p.stopPod(ctx, l.name); err != nil {
+				return err
+			}
+		}
+		if err := p.removePod(ctx, i.Name); err != nil {
+			return fmt.Errorf("removing pod %s: %w", i.Name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	volumes, err := p.listVolumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, run := range p.runsOf(rs) {
+		pods[run.id()] = true
+		run.Run = "" // what it shares with others
+		pods[run.id()] = true
+	}
+	for _, v := range volumes {
+		if pod := v.Labels[labelPod]; pod == "" || pods[pod] {
+			continue
+		}
+		if err := p.removeVolume(ctx, v.Name); err != nil {
+			return err
+		}
+	}
+	if err := p.keepJobs(pods, time.Now()); err != nil {
+		return err
+	}
+	if err := p.keepSecrets(ctx, secrets); err != nil {
+		return err
+	}
+	return p.keepImages(ctx, rs)
+}
+
+// keepSecrets removes Collie's secrets, but for those in keep and those that the newest Prepare wants.
+func (p *Podman) keepSecrets(ctx context.Context, keep map[string]bool) error {
+	p.secrets.Lock()
+	defer p.secrets.Unlock()
+	all, err := p.listSecrets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if all[name][labelOwner] != owner || keep[name] || p.fresh[name] {
+			continue
+		}
+		if err := p.removeSecret(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,668 @@
+package podman
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.org/collie/manifests"
+)
+
+// A Change is one step from live to rendered.
+type Change struct {
+	Does    string // create, replace, start, run or remove
+	Subject string // pod web, job migrate
+	Says    string
+	Diff    string // in a plan: what differs, a line for each field
+	Quiet   bool   // nothing that runs is touched
+	Waits   bool   // it had to be healed too often
+}
+
+// A Problem is something of a pod that isn't well.
+type Problem struct {
+	Subject string // pod web
+	Says    string
+	Passing bool // it may yet end well
+	Apart   bool // it is the fault of no revision that didn't change its subject
+}
+
+// A PodStatus is one wanted pod, as it is.
+type PodStatus struct {
+	Name     string
+	Ready    bool
+	Restarts int
+	Revision string // that made it
+	State    string // running, completed, or what is wrong with it
+	Note     string // what is special about it; empty: nothing
+}
+
+// A livePod is a pod as the list of containers shows it.
+type livePod struct {
+	name       string
+	labels     map[string]string // of its containers: they bear the pod's. nil if it has none but the infra container
+	infra      *container
+	containers []container
+}
+
+func (l *livePod) ours() bool { return l.labels[labelOwner] == owner }
+
+// object is the name that users know the pod by.
+func (l *livePod) object() string {
+	_, name, _ := strings.Cut(l.labels[labelObject], "/")
+	return cmp.Or(name, l.name)
+}
+
+// runs tells whether anything of it does.
+func (l *livePod) runs() bool {
+	return slices.ContainsFunc(l.all(), container.runs)
+}
+
+// settling tells whether Podman still has to clean up behind something of it that ended.
+func (l *livePod) settling() bool {
+	return slices.ContainsFunc(l.all(), func(c container) bool { return c.State == "stopped" || c.State == "stopping" })
+}
+
+// startedAt is when the latest of its containers was.
+func (l *livePod) startedAt() int64 {
+	var at int64
+	for _, c := range l.containers {
+		at = max(at, c.StartedAt)
+	}
+	return at
+}
+
+// all are its containers, the infra container last.
+func (l *livePod) all() []container {
+	if l.infra == nil {
+		return l.containers
+	}
+	return append(slices.Clone(l.containers), *l.infra)
+}
+
+func (l *livePod) find(name string) *container {
+	for i, c := range l.containers {
+		if slices.Contains(c.Names, name) {
+			return &l.containers[i]
+		}
+	}
+	return nil
+}
+
+func (c container) runs() bool {
+	switch c.State {
+	case "running", "paused", "stopping":
+		return true
+	}
+	return false
+}
+
+// isGhost tells whether Podman believes in a process that is gone.
+func (p *Podman) isGhost(c container) bool {
+	return c.State == "running" && c.Pid > 0 && !p.alive(c.Pid)
+}
+
+// fate tells how a ghost is: hollow if nobody will tell Podman of its end, as its conmon was killed too, and settling if it
+// has just ended.
+func (p *Podman) fate(ctx context.Context, c container) (condition, error) {
+	state, err := p.inspectContainer(ctx, c.ID)
+	if err != nil {
+		return 0, err
+	}
+	if state.Running && state.Pid == c.Pid && (state.ConmonPid == 0 || !p.alive(state.ConmonPid)) {
+		return hollow, nil
+	}
+	return settling, nil
+}
+
+// cutOff tells whether the machine stopped under the container: it was started after it last ended, and doesn't run.
+func (c container) cutOff() bool { return !c.runs() && c.StartedAt > 0 && c.StartedAt > c.ExitedAt }
+
+func (c container) name(pod string) string {
+	if len(c.Names) == 0 {
+		return fmt.Sprintf("%.12s", c.ID)
+	}
+	return strings.TrimPrefix(c.Names[0], pod+"-")
+}
+
+func (c container) says() string {
+	switch {
+	case c.cutOff():
+		return "was cut off"
+	case c.State == "exited" || c.State == "stopped":
+		return "ended with " + exitCode(c.ExitCode, false)
+	case c.State == "created" || c.State == "configured":
+		return "was never started"
+	}
+	return "is " + c.State
+}
+
+// observe lists what is live, by Podman's name for the pod: one call.
+func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
+	all, err := p.listContainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.sort(all), nil
+}
+
+// sort sorts containers by Podman's name for their pod.
+func (p *Podman) sort(all []container) map[string]*livePod {
+	p.noteRunning(all)
+	live := map[string]*livePod{}
+	for _, c := range all {
+		if c.PodName == "" {
+			continue
+		}
+		l := live[c.PodName]
+		if l == nil {
+			l = &livePod{name: c.PodName}
+			live[c.PodName] = l
+		}
+		if c.IsInfra {
+			l.infra = &c
+			continue
+		}
+		l.containers = append(l.containers, c)
+		if l.labels == nil || c.Labels[labelOwner] == owner {
+			l.labels = c.Labels
+		}
+	}
+	for _, l := range live {
+		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
+	}
+	p.prober.see(live)
+	p.brake.see(live, time.Now())
+	return live
+}
+
+// A condition is how a wanted pod is.
+type condition int
+
+const (
+	well     condition = iota
+	settling           // a container has just ended, and Podman starts or removes it: starting it here would reset its count of restarts
+	absent             // Podman has no such pod
+	notOurs            // it has one of that name that isn't Collie's
+	broken             // containers are missing: only making it anew helps
+	down               // containers that should run don't
+	hollow             // its network, or a process that Podman believes in, is gone: all of it has to be started again
+)
+
+// examine tells how a wanted pod is, and why it isn't well.
+func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (condition, []string, error) {
+	if want.Job != nil {
+		how, ill := p.jobCondition(want, l)
+		return how, ill, nil
+	}
+	if l == nil {
+		return absent, []string{"is gone"}, nil
+	}
+	if l.labels == nil { // no container is left to tell whose it is
+		info, err := p.inspectPod(ctx, want.id())
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case info == nil:
+			return absent, []string{"is gone"}, nil
+		}
+		l.labels = info.Labels
+	}
+	if !l.ours() {
+		return notOurs, []string{fmt.Sprintf("isn't Collie's: the Podman pod %s has no label %s=%s; rename or remove it", l.name, labelOwner, owner)}, nil
+	}
+	var missing []string
+	for _, name := range want.Containers {
+		if l.find(want.id()+"-"+name) == nil {
+			missing = append(missing, "container "+name+" is gone")
+		}
+	}
+	if l.infra == nil {
+		missing = append(missing, "its infra container is gone")
+	}
+	if len(missing) > 0 {
+		return broken, missing, nil
+	}
+
+	how, ill := well, []string(nil)
+	worse := func(c condition, says string) {
+		how = max(how, c)
+		ill = append(ill, says)
+	}
+	running := false
+	for _, name := range want.Containers {
+		c := l.find(want.id() + "-" + name)
+		switch {
+		case p.isGhost(*c):
+			fate, err := p.fate(ctx, *c)
+			switch {
+			case err != nil:
+				return 0, nil, err
+			case fate == hollow:
+				worse(hollow, "the process of container "+name+" is gone, which Podman doesn't know")
+			default:
+				worse(settling, "container "+name+" has just ended")
+			}
+		case c.State == "running":
+			running = true
+		default:
+			verdict, err := p.ended(ctx, want.Restart, *c)
+			if err != nil {
+				return 0, nil, err
+			}
+			if verdict != well {
+				worse(verdict, "container "+name+" "+cmp.Or(p.brake.holds(c.ID, time.Now()), c.says()))
+			}
+		}
+	}
+	infra := hollow
+	if l.infra.State == "running" {
+		infra = well
+		if p.isGhost(*l.infra) {
+			var err error
+			if infra, err = p.fate(ctx, *l.infra); err != nil {
+				return 0, nil, err
+			}
+		}
+	}
+	if running && infra != well {
+		worse(infra, "its network is gone: the infra container "+l.infra.says())
+	}
+	if running && how == well {
+		if says := p.unpublished(l); says != "" {
+			worse(hollow, says)
+		}
+	}
+	return how, ill, nil
+}
+
+// settleTime is how long Podman is given to start a container again by its restart policy: it takes a tenth of a second.
+const settleTime = 3 * time.Second
+
+// ended tells whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
+func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
+	if p.brake.holds(c.ID, time.Now()) != "" {
+		return settling, nil
+	}
+	if c.State == "removing" && time.Since(time.Unix(c.ExitedAt, 0)) <= settleTime {
+		return settling, nil // somebody removes the pod: it is made anew once it is gone
+	}
+	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
+		return down, nil
+	}
+	switch {
+	case restart == "Always", restart == "OnFailure" && c.ExitCode != 0:
+		if time.Since(time.Unix(c.ExitedAt, 0)) > settleTime {
+			return down, nil
+		}
+		state, err := p.inspectContainer(ctx, c.ID)
+		if err != nil {
+			return 0, err
+		}
+		if state.StoppedByUser {
+			return down, nil
+		}
+		return settling, nil
+	case c.ExitCode == 128+int(syscall.SIGKILL), c.ExitCode == 128+int(syscall.SIGTERM):
+		// Somebody ended it; StoppedByUser doesn't tell, as Podman sets it on all that a finished pod has.
+		state, err := p.inspectContainer(ctx, c.ID)
+		if err != nil {
+			return 0, err
+		}
+		if !state.OOMKilled {
+			return down, nil
+		}
+	}
+	return well, nil
+}
+
+// A step is what one wanted pod needs.
+type step struct {
+	pod  RenderedPod
+	how  condition
+	ill  []string
+	live *livePod   // the wanted one, if there is one
+	olds []*livePod // running pods of the same object in other states
+
+	rank    int  // those of rank 0 come first
+	awaited bool // another depends on it
+	handover
+	first []*livePod // what has to stop before the wanted one starts
+}
+
+func (s step) change() Change {
+	c := Change{Subject: s.pod.subject()}
+	switch {
+	case s.pod.Cron != nil && s.how == absent:
+		c.Does, c.Says = "schedule", fmt.Sprintf("%q (%s)", s.pod.Cron.Schedule, s.pod.source())
+	case s.pod.Job != nil && s.how == absent:
+		c.Does, c.Says = "run", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
+	case len(s.olds) > 0:
+		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s), %s", s.olds[0].name, s.pod.id(), s.pod.source(), s.handover)
+	case s.how == absent:
+		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
+	case s.how == broken:
+		c.Does, c.Says = "create", fmt.Sprintf("%s anew: %s", s.pod.id(), strings.Join(s.ill, ", "))
+	case s.how == notOurs:
+		c.Does, c.Says = "create", fmt.Sprintf("%s can't be made: it %s", s.pod.id(), s.ill[0])
+	default:
+		c.Does, c.Says = "start", fmt.Sprintf("%s: %s", s.pod.id(), strings.Join(s.ill, ", "))
+	}
+	return c
+}
+
+// A plan is what has to be done.
+type plan struct {
+	live    map[string]*livePod
+	steps   []step     // pods that aren't well, by name
+	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
+	crons   []string   // that are scheduled, and not wanted any more
+
+	released []*livePod // pods made by hand whose place no wanted pod has any more
+}
+
+func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
+	live, err := p.observe(ctx)
+	if err != nil {
+		return plan{}, err
+	}
+	todo := plan{live: live}
+	if err := p.learnWhose(ctx, live); err != nil {
+		return plan{}, err
+	}
+	p.ailing(live)
+	p.mindPorts(live)
+	order, awaited := ranks(r.Pods), map[string]bool{}
+	for _, pod := range r.Pods {
+		for _, name := range pod.Options.DependsOn {
+			awaited[name] = true
+		}
+	}
+	byObject := map[string][]*livePod{}
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		l := live[name]
+		if l.ours() && l.runs() && !p.isHook(name) {
+			byObject[l.object()] = append(byObject[l.object()], l)
+		}
+	}
+	for _, want := range r.Pods {
+		if want.Options.Hook != "" {
+			continue
+		}
+		if want.leftAlone(live) != "" {
+			delete(byObject, want.Name)
+			continue
+		}
+		how, ill, err := p.examine(ctx, want, live[want.id()])
+		if err != nil {
+			return plan{}, err
+		}
+		if how == well && want.Job == nil && !live[want.id()].runs() && supplanted(want, live) {
+			how, ill = down, []string{"was stopped for another"} // rather than completed
+		}
+		s := step{pod: want, how: how, ill: ill, live: live[want.id()], rank: order[want.Name], awaited: awaited[want.Name]}
+		for _, l := range byObject[want.Name] {
+			if l.name != want.id() && !(want.Cron != nil && l.isRun()) {
+				s.olds = append(s.olds, l)
+			}
+		}
+		delete(byObject, want.Name)
+		if l := live[want.Name]; want.Options.Adopt && l != nil && !l.ours() && l.runs() {
+			s.olds = append(s.olds, l)
+		}
+		if s.how > settling || len(s.olds) > 0 {
+			todo.steps = append(todo.steps, s)
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(byObject)) {
+		todo.leaving = append(todo.leaving, byObject[object]...)
+	}
+	todo.crons = p.unwanted(r)
+	todo.released = p.released(r, live)
+	todo.handOver()
+	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
+	return todo, nil
+}
+
+// supplanted tells whether another state of the same pod was started after this one.
+func supplanted(want RenderedPod, live map[string]*livePod) bool {
+	mine := live[want.id()].startedAt()
+	for _, l := range live {
+		if l.ours() && l.object() == want.Name && l.name != want.id() && (l.startedAt() > mine || l.runs() && l.startedAt() == mine) {
+			return true
+		}
+	}
+	return false
+}
+
+// Diff says what Switch would do. While all is well it costs one call.
+func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
+	p.prober.follow(r)
+	todo, err := p.plan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	changes := todo.changes()
+	for i, s := range todo.steps {
+		changes[i].Waits = s.how != well && p.healings.waits(s.pod.id(), time.Now()) != ""
+	}
+	return changes, nil
+}
+
+// changes are those of the steps, in their order, then of what leaves.
+func (todo plan) changes() []Change {
+	var changes []Change
+	for _, s := range todo.steps {
+		changes = append(changes, s.change())
+	}
+	for _, name := range todo.crons {
+		changes = append(changes, Change{Does: "remove", Subject: "cronjob " + name, Says: "nothing is scheduled any more"})
+	}
+	for _, l := range todo.leaving {
+		if l.isRun() && slices.Contains(todo.crons, l.object()) {
+			continue // told with its CronJob
+		}
+		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
+	}
+	for _, l := range todo.released {
+		changes = append(changes, Change{Does: "start", Subject: "pod " + l.name, Says: "somebody made it by hand, and no pod has its place any more"})
+	}
+	return changes
+}
+
+// Live returns Collie's pods as a baseline: it can be kept, started and stopped, but not made again. It has the pods that run,
+// or did until the machine stopped, and those that died, as nobody else knows that they should run. Of several with the name
+// of one object, of which none runs, it has the one that ran last.
+func (p *Podman) Live(ctx context.Context) (Rendered, error) {
+	live, err := p.observe(ctx)
+	if err != nil {
+		return Rendered{}, err
+	}
+	var r Rendered
+	dead, alive := map[string]*livePod{}, map[string]bool{}
+	add := func(l *livePod) {
+		if pod, ok := l.rendered(); ok {
+			r.Pods = append(r.Pods, pod)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(live)) {
+		l := live[name]
+		switch object := l.object(); {
+		case !l.ours():
+		case l.runs() || slices.ContainsFunc(l.containers, container.cutOff):
+			alive[object] = true
+			add(l)
+		case l.died() && (dead[object] == nil || l.startedAt() > dead[object].startedAt()):
+			dead[object] = l
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(dead)) {
+		if !alive[object] {
+			add(dead[object])
+		}
+	}
+	return r, nil
+}
+
+// died reports whether a pod ran, and should still do so.
+func (l *livePod) died() bool {
+	if l.startedAt() == 0 || l.isRun() || strings.HasPrefix(l.labels[labelObject], "Job/") {
+		return false
+	}
+	always := cmp.Or(l.labels[labelRestart], "Always") == "Always"
+	return slices.ContainsFunc(l.containers, func(c container) bool { return !c.runs() && (always || c.ExitCode != 0) })
+}
+
+// rendered reads a pod back from its labels.
+func (l *livePod) rendered() (RenderedPod, bool) {
+	kind, name, _ := strings.Cut(l.labels[labelObject], "/")
+	pod := RenderedPod{Name: name, Kind: kind, Hash: l.labels[labelHash], Restart: cmp.Or(l.labels[labelRestart], "Always"),
+		HostPorts: l.hostPorts(), Writes: l.writes(), HostNetwork: l.labels[labelPorts] != "", Options: manifests.Options{Stays: l.labels[labelPrune] == "disabled"}}
+	if pod.Forwarding = l.forwarding(); pod.Forwarding != nil {
+		pod.HostPorts = nil
+	}
+	if pod.id() != l.name {
+		return RenderedPod{}, false // whatever bears our labels under another name isn't what they say
+	}
+	if i := strings.LastIndexByte(l.labels[labelSource], ':'); i > 0 {
+		pod.File = l.labels[labelSource][:i]
+		pod.Line, _ = strconv.Atoi(l.labels[labelSource][i+1:]) // 0 where someone else wrote the label
+	}
+	for _, c := range l.containers {
+		pod.Containers = append(pod.Containers, c.name(l.name))
+	}
+	return pod, true
+}
+
+func (l *livePod) hostPorts() []manifests.HostPort {
+	if l.infra == nil {
+		return nil
+	}
+	ports := readPorts(l.labels[labelPorts])
+	for _, m := range l.infra.Ports {
+		for i := range max(1, min(m.Range, 1<<16)) {
+			ports = append(ports, manifests.HostPort{IP: m.HostIP, Port: m.HostPort + i, Protocol: strings.ToUpper(m.Protocol)})
+		}
+	}
+	return ports
+}
+
+const tooManyRestarts = 3
+
+// Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then. It
+// tells the forwarder where connections to r go; Diff doesn't, as it is asked of what isn't live yet, too.
+func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
+	live, err := p.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.keepRoutes(ctx, r, live)
+	var problems []Problem
+	for _, a := range p.ailing(live) {
+		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healings.waits(networkName, time.Now()), a.says()), Apart: true})
+	}
+	for _, want := range r.Pods {
+		if want.Job != nil {
+			if problem, ill := p.jobProblem(want); ill {
+				problems = append(problems, problem)
+			}
+			continue
+		}
+		if want.leftAlone(live) != "" {
+			continue
+		}
+		l := live[want.id()]
+		how, ill, err := p.examine(ctx, want, l)
+		if err != nil {
+			return nil, err
+		}
+		if waits := p.healings.waits(want.id(), time.Now()); how > settling && waits != "" {
+			ill = []string{waits}
+		}
+		if how == well {
+			for _, c := range l.containers {
+				name := c.name(l.name)
+				switch {
+				case !c.runs() && c.ExitCode != 0:
+					ill = append(ill, "container "+name+" "+c.says())
+				case c.Restarts >= tooManyRestarts && c.StartedAt >= since.Unix():
+					ill = append(ill, fmt.Sprintf("container %s was restarted %d times", name, c.Restarts))
+				}
+			}
+		}
+		if len(ill) > 0 {
+			ill[len(ill)-1] += p.lastWords(ctx, l, endedBadly)
+		}
+		for _, says := range ill {
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
+		}
+		if says := p.unforwarded(want); how == well && says != "" {
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", says, want.source())})
+		}
+		if why, known := p.prober.unready(want.id()); how == well && why != "" {
+			if known {
+				why += p.lastWords(ctx, l, started)
+			}
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", why, want.source()), Passing: !known})
+		}
+	}
+	return problems, nil
+}
+
+// List tells how each pod of r is.
+func (p *Podman) List(ctx context.Context, r Rendered) ([]PodStatus, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
+	live, err := p.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var pods []PodStatus
+	for _, want := range r.Pods {
+		if want.Job != nil {
+			continue // Jobs tells of it
+		}
+		if says := want.leftAlone(live); says != "" {
+			if !want.Left || live[want.id()] != nil {
+				pods = append(pods, want.asFound(live, says))
+			}
+			continue
+		}
+		l := live[want.id()]
+		how, ill, err := p.examine(ctx, want, l)
+		if err != nil {
+			return nil, err
+		}
+		s := PodStatus{Name: want.Name, Ready: how == well, State: strings.Join(ill, ", ")}
+		why, _ := p.prober.unready(want.id())
+		switch {
+		case how != well:
+		case why != "":
+			s.Ready, s.State = false, why
+		case l.runs():
+			s.State = "running"
+		default:
+			s.State = "completed"
+		}
+		if l != nil {
+			s.Revision = l.labels[labelRevision]
+			for _, c := range l.containers {
+				s.Restarts += c.Restarts
+			}
+		}
+		if want.Left {
+			s.Note = leftSays
+		}
+		pods = append(pods, s)
+	}
+	return pods, nil
+}
