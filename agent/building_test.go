@@ -105,7 +105,7 @@ func TestAllowedAsItIsPreparedIsBuiltAtOnce(t *testing.T) {
 func TestRefusedFilesNeedNoGuix(t *testing.T) {
 	w := newWorkshop(t)
 	tree := w.folder("trees/t1")
-	system := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder()}
+	system := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "podman"}
 	home := homeLayer{&guix.Home{Runner: w.runner, User: "ann", Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "home:ann", true, ""}
 	asked := func() int {
 		text, _ := os.ReadFile(w.asked())

@@ -173,7 +173,7 @@ func TestGuixsMistakesNameTheHostsFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder()}
+		l := systemLayer{&guix.System{Runner: w.runner, Roots: w.roots}, &settler{runner: w.runner}, w.builder(), "podman"}
 		_, err = l.Prepare(t.Context(), Revision{Revision: source.Revision{ID: "abc"}, Files: v, Tree: tree}, quiet)
 		err = inRepository(err, v.names())
 		if blamed := new(BadError); !errors.As(err, &blamed) || !strings.HasPrefix(err.Error(), want) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -329,11 +330,20 @@ func (k *keeper) see(ctx context.Context) report {
 			r.taken = taken.Error()
 		}
 	}
-	r.problems, r.err = k.Layer.Problems(ctx, k.target, since)
-	for i := range r.problems {
-		r.problems[i].Layer = k.Name
-	}
+	r.problems, r.err = k.problems(ctx, since)
 	return r
+}
+
+// problems are what isn't well of the layer, or of another one that this layer sees.
+func (k *keeper) problems(ctx context.Context, since time.Time) ([]Problem, error) {
+	problems, err := k.Layer.Problems(ctx, k.target, since)
+	if err != nil {
+		return nil, err
+	}
+	for i := range problems {
+		problems[i].Layer = cmp.Or(problems[i].Layer, k.Name)
+	}
+	return problems, nil
 }
 
 // owes reports whether something that waits, as to be healed, isn't well meanwhile.
@@ -354,12 +364,7 @@ func (k *keeper) repair(ctx context.Context, r *report) {
 	}
 	k.log.Warn("repairing", "layer", k.Name, "because", r.healing, "woken", k.woken)
 	before := *r
-	if before.problems, before.err = k.Layer.Problems(ctx, k.target, time.Time{}); before.err != nil {
-		before.problems, before.err = nil, nil // the look goes on, and tells
-	}
-	for i := range before.problems {
-		before.problems[i].Layer = k.Name
-	}
+	before.problems, _ = k.problems(ctx, time.Time{}) // if that fails, the look goes on, and tells
 	k.reports <- bounded(before)
 	if err := l.Repair(context.WithoutCancel(ctx)); err != nil {
 		k.log.Error("not repaired", "layer", k.Name, "err", err)

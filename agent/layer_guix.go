@@ -144,6 +144,7 @@ type systemLayer struct {
 	*guix.System
 	*settler
 	*builder
+	podUser string
 }
 
 func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error) {
@@ -243,7 +244,26 @@ func (l systemLayer) Problems(ctx context.Context, t Target, since time.Time) ([
 		return nil, err
 	}
 	problems, err := l.System.Problems(ctx, item.Item, since)
-	return guixProblems(problems), err
+	return ofPods(guixProblems(problems), l.podUser), err
+}
+
+// ofPods sorts the problems of a system. The pod user can break the services that run as that user, as by a storage.conf that
+// Podman refuses. So these are problems of the pods:
+//
+//	service          the revisions to blame are those that change
+//	podman-api       it, what Podman reads in /etc, or the home of the pod user
+//	collie-forward   it
+func ofPods(problems []Problem, podUser string) []Problem {
+	stands := map[string][]string{
+		"service " + podmanService:  {"/etc/containers", "/etc/subuid", "/etc/subgid", "home of " + podUser},
+		"service " + forwardService: {},
+	}
+	for i, p := range problems {
+		if on, theirs := stands[p.Subject]; theirs {
+			problems[i].Layer, problems[i].Apart, problems[i].Stands = "pods", true, on
+		}
+	}
+	return problems
 }
 
 func (l systemLayer) Keep(_ context.Context, ts []Target) error {

@@ -126,7 +126,7 @@ func TestSystemOfTheSameFilesNeedsNoGuix(t *testing.T) {
 	tree := w.folder("trees/t1")
 	item := w.made("system", tree, systemItem)
 	w.services(item, "collie")
-	l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
+	l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder(), "podman"}
 	if _, err := l.Prepare(t.Context(), revisionOf(tree, "home.scm"), quiet); !errors.Is(err, errAbsent) {
 		t.Errorf("without system.scm: %v, want it left alone", err)
 	}
@@ -404,7 +404,7 @@ func TestLeavingIsAskedFor(t *testing.T) {
 		w := newWorkshop(t)
 		tree := w.folder("trees/t1")
 		w.services(w.made("system", tree, systemItem), row.services)
-		l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder()}
+		l := systemLayer{w.system(), &settler{runner: w.runner}, w.builder(), "podman"}
 		rev := revisionOf(tree, "system.scm")
 		rev.Files.repository.(fstest.MapFS)["collie.yaml"] = &fstest.MapFile{Data: []byte(row.leave)}
 		_, err := l.Prepare(t.Context(), rev, quiet)

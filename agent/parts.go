@@ -48,7 +48,7 @@ func (a *Agent) parts() ([]Part, error) {
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
 		}
 		a.own = a.system
-		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder}, Heals: a.cfg.Drift == driftHeal})
+		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder, a.cfg.User}, Heals: a.cfg.Drift == driftHeal})
 	}
 	for _, user := range a.cfg.Homes {
 		name := "home:" + user

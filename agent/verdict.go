@@ -85,7 +85,7 @@ func (c *conductor) verdict(now time.Time) error {
 		_, drifted := c.state.Drift[p.Name]
 		for _, problem := range seen.problems {
 			switch {
-			case drifted || !r.counts(problem):
+			case drifted || !r.counts(p.Name, problem):
 			case !problem.Passing || now.Sub(c.soaking) > c.patience():
 				return c.fail(problem.String(), nil)
 			default:
@@ -118,12 +118,22 @@ func (c *conductor) patience() time.Duration { return patience(c.soak) }
 // patience is as long as what is silent is waited for, also within a switch.
 func patience(soak time.Duration) time.Duration { return 5*soak + time.Minute }
 
-// counts tells whether a problem is held against the revision: it wasn't there before, or concerns what was changed.
-func (r *Rollout) counts(p Problem) bool {
-	if slices.ContainsFunc(r.Changes[p.Layer], func(c Change) bool { return c.Subject == p.Subject && !c.Waits }) {
+// counts tells whether a problem that a layer sees is held against the revision: it wasn't there before, or concerns what was
+// changed.
+func (r *Rollout) counts(layer string, p Problem) bool {
+	if r.changes(layer, p.Subject) {
 		return true
 	}
+	for layer := range r.Changes {
+		if slices.ContainsFunc(p.Stands, func(subject string) bool { return r.changes(layer, subject) }) {
+			return true
+		}
+	}
 	return !p.Apart && !r.illBefore(p)
+}
+
+func (r *Rollout) changes(layer, subject string) bool {
+	return slices.ContainsFunc(r.Changes[layer], func(c Change) bool { return c.Subject == subject && !c.Waits })
 }
 
 // made is what the rollout changed, for the history: of each layer not more than a person would read.

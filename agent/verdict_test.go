@@ -316,7 +316,7 @@ func TestCounts(t *testing.T) {
 		{"new, and of its own making", Problem{Layer: "pods", Subject: "job import", Apart: true}, false},
 		{"of its own making, but changed", Problem{Layer: "pods", Subject: "pod web", Apart: true}, true},
 	} {
-		if got := r.counts(row.p); got != row.want {
+		if got := r.counts(row.p.Layer, row.p); got != row.want {
 			t.Errorf("%s counts: %v, want %v", row.name, got, row.want)
 		}
 	}
@@ -382,6 +382,43 @@ func TestNothingIsSwitchedBesideALayerThatCannotBeLookedAt(t *testing.T) {
 				pass(time.Hour)
 				w.good("b")
 			})
+		})
+	}
+}
+
+// The system has services that run as the pod user. Their failures are the pods' problems, and held only against a revision that
+// changed what they stand on.
+func TestWhatThePodUserCanBreakIsNotTheSystems(t *testing.T) {
+	for _, row := range []struct {
+		name, subject string
+		layer         string // whose problem it is
+		changes       map[string][]Change
+		want          bool
+	}{
+		{"Podman, another service changed", "service podman-api", "pods", map[string][]Change{"system": {{Does: "switch", Subject: "system"}, {Does: "start", Subject: "service first"}}}, false},
+		{"Podman, pods changed", "service podman-api", "pods", map[string][]Change{"pods": {{Does: "replace", Subject: "pod web"}}}, false},
+		{"Podman, it changed", "service podman-api", "pods", map[string][]Change{"system": {{Does: "restart", Subject: "service podman-api"}}}, true},
+		{"Podman, its change waits", "service podman-api", "pods", map[string][]Change{"system": {{Does: "defer", Subject: "service podman-api", Waits: true}}}, false},
+		{"Podman, what it reads changed", "service podman-api", "pods", map[string][]Change{"system": {{Does: "link", Subject: "/etc/containers"}}}, true},
+		{"Podman, subordinate IDs changed", "service podman-api", "pods", map[string][]Change{"system": {{Does: "link", Subject: "/etc/subuid"}}}, true},
+		{"Podman, its user's home changed", "service podman-api", "pods", map[string][]Change{"home:podman": {{Does: "switch", Subject: "home of podman"}}}, true},
+		{"Podman, another's home changed", "service podman-api", "pods", map[string][]Change{"home:alice": {{Does: "switch", Subject: "home of alice"}}}, false},
+		{"Podman, another's service of that name changed", "service podman-api", "pods", map[string][]Change{"home:alice": {{Does: "restart", Subject: "service podman-api"}}}, false},
+		{"the forwarder, another service changed", "service collie-forward", "pods", map[string][]Change{"system": {{Does: "start", Subject: "service first"}}}, false},
+		{"the forwarder, it changed", "service collie-forward", "pods", map[string][]Change{"system": {{Does: "restart", Subject: "service collie-forward"}}}, true},
+		{"the forwarder, Podman's files changed", "service collie-forward", "pods", map[string][]Change{"system": {{Does: "link", Subject: "/etc/containers"}}}, false},
+		{"a service of root's", "service nginx", "system", map[string][]Change{"system": {{Does: "start", Subject: "service first"}}}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			ill := ofPods([]Problem{{Subject: row.subject, Says: "died since then and was started again, 3×"}}, "podman")
+			seen, err := (&keeper{Part: Part{Name: "system", Layer: &fakeLayer{always: ill}}}).problems(t.Context(), time.Time{})
+			if err != nil || len(seen) != 1 || seen[0].Layer != row.layer {
+				t.Fatalf("it is %+v, %v", seen, err)
+			}
+			r := &Rollout{Changes: row.changes}
+			if got := r.counts("system", seen[0]); got != row.want {
+				t.Errorf("it counts: %v, want %v", got, row.want)
+			}
 		})
 	}
 }

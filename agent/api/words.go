@@ -56,6 +56,7 @@ type Problem struct {
 	Details []string `json:"details,omitempty"` // the last lines that it wrote
 	Passing bool     `json:"passing,omitempty"` // it may yet end well: until then no revision is good
 	Apart   bool     `json:"apart,omitempty"`   // no revision is to blame that didn't change its subject
+	Stands  []string `json:"-"`                 // on these subjects: a change of one counts as a change of its own
 }
 
 func (p Problem) String() string { return p.Subject + ": " + p.Says }
