@@ -530,7 +530,7 @@ func checkVolumes(ctx context.Context, m *machine) (string, error) {
 }
 
 func checkForwarder(ctx context.Context, m *machine) (string, error) {
-	says, err := forward.AskForwarder(ctx, m.at(m.runtime, forwardSocket))
+	says, err := forward.NewClient(m.at(m.runtime, forwardSocket)).Describe(ctx)
 	if err != nil {
 		return "", risk("pods with collie.io/handover need it: `herd start collie-forward`; what it says is in /var/log/collie-forward.log", "%s", err)
 	}

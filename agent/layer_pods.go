@@ -203,7 +203,7 @@ func (l podsLayer) Vacant(ctx context.Context, t Target) error {
 // forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods, or where a program that is no
 // container has what a pod needs.
 func forgiveSilence(err error) error {
-	silent, forwarder, taken := new(podman.SilentError), new(forward.ForwarderError), new(podman.TakenError)
+	silent, forwarder, taken := new(podman.SilentError), new(forward.Error), new(podman.TakenError)
 	if errors.As(err, &silent) || errors.As(err, &forwarder) || errors.As(err, &taken) {
 		return &TransientError{err}
 	}

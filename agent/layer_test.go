@@ -354,7 +354,7 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 
 func TestAForwarderThatIsAwayIsNobodysFault(t *testing.T) {
 	transient := new(TransientError)
-	if err := forgiveSilence(fmt.Errorf("pod web: %w", new(forward.ForwarderError))); !errors.As(err, &transient) {
+	if err := forgiveSilence(fmt.Errorf("pod web: %w", new(forward.Error))); !errors.As(err, &transient) {
 		t.Errorf("%v blames the commit", err)
 	}
 }

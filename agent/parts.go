@@ -70,7 +70,7 @@ func (a *Agent) parts() ([]Part, error) {
 		}
 		a.mustRead("which pods and claims a commit may not remove", func() error { return pods.TakeInventory(in(inventoryFile)) })
 		a.mustRead("which Jobs ran", func() error { return pods.Remember(in(jobsFile)) })
-		pods.Rules = podman.ImageRules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
+		pods.Rules = podman.Rules{RequireDigest: a.cfg.Images.RequireDigest, AuthFile: a.cfg.Images.AuthFile,
 			Record: in("images.json"), Keep: a.cfg.Keep.Revisions}
 		pods.Account = func() (podman.Account, error) {
 			u, err := guix.Find(a.cfg.User)

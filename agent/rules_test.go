@@ -94,6 +94,45 @@ func TestImportsRunOneWay(t *testing.T) {
 	}
 }
 
+// Package manifests reads files that it is given: it has no socket, no clock and no goroutine.
+func TestManifestsIsPure(t *testing.T) {
+	may := []string{"bytes", "cmp", "context", "crypto/hmac", "crypto/sha256", "encoding/base64", "encoding/hex", "encoding/json", "errors", "fmt", "io", "io/fs",
+		"log/slog", "maps", "net/netip", "net/url", "path", "regexp", "slices", "strconv", "strings", "time", "time/tzdata", "unicode/utf8"}
+	pure := 0
+	for _, p := range packages(t) {
+		if p.ImportPath != module+"/manifests" && p.ImportPath != module+"/manifests/internal/tree" {
+			continue
+		}
+		pure++
+		for _, imported := range p.Imports {
+			if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") && !slices.Contains(may, imported) {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
+			}
+		}
+		for _, name := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					t.Errorf("%s: a goroutine", fset.Position(n.Pos()))
+				case *ast.SelectorExpr:
+					if x, is := n.X.(*ast.Ident); is && x.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}, n.Sel.Name) {
+						t.Errorf("%s: time.%s", fset.Position(n.Pos()), n.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	if pure != 2 {
+		t.Errorf("%d of 2 packages were checked", pure)
+	}
+}
+
 func TestEachPackageHasOneDoc(t *testing.T) {
 	for _, p := range packages(t) {
 		var docs []string

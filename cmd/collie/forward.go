@@ -27,7 +27,7 @@ func forwardCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return forward.NewForwarder(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
+			return forward.NewServer(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket, instead of on the one that Shepherd passes")

@@ -24,25 +24,25 @@ const (
 	dialLook = 50 * time.Millisecond // between two tries to reach a backend that doesn't answer
 )
 
-// A Forwarder listens on ports of the machine for pods, and forwards each connection to where its pod is reached. It is a
+// A Server listens on ports of the machine for pods, and forwards each connection to where its pod is reached. It is a
 // process of its own with the rights of the pods' user, so that connections outlive the agent. It knows nothing of pods
 // and keeps nothing: the agent tells it the table, again and again.
-type Forwarder struct {
+type Server struct {
 	log  *slog.Logger
-	hold time.Duration // for which a connection waits for a backend, and a door without one takes any
+	hold time.Duration // for which a connection waits for a backend, and a listener without one takes any
 	last time.Duration // for which a client may say nothing after its backend is done
 	idle time.Duration // after which it ends, if there is nothing to forward
-	most int           // connections of a door, those that wait too; more stay in the kernel's queue
+	most int           // connections of a listener, those that wait too; more stay in the kernel's queue
 
-	work sync.WaitGroup // doors and connections
+	work sync.WaitGroup // listeners and connections
 
-	mu    sync.Mutex
-	doors map[string]*openDoor // by the address
-	links map[string]int       // open connections, by the address of their backend
+	mu        sync.Mutex
+	listeners map[string]*openListener // by the address
+	links     map[string]int           // open connections, by the address of their backend
 }
 
-// An openDoor is a door as it is. What isn't atomic is guarded by the forwarder's mutex.
-type openDoor struct {
+// An openListener is a listener as it is. What isn't atomic is guarded by the forwarder's mutex.
+type openListener struct {
 	Listener
 	changed  chan struct{}    // closed when the backend is another one
 	bare     time.Time        // since when it has had no backend
@@ -55,14 +55,14 @@ type openDoor struct {
 	taken, lost atomic.Uint64
 }
 
-// NewForwarder returns one that forwards nothing yet.
-func NewForwarder(log *slog.Logger) *Forwarder {
-	return &Forwarder{log: log, hold: 30 * time.Second, last: time.Minute, idle: 10 * time.Second, most: 4_096,
-		doors: map[string]*openDoor{}, links: map[string]int{}}
+// NewServer returns one that forwards nothing yet.
+func NewServer(log *slog.Logger) *Server {
+	return &Server{log: log, hold: 30 * time.Second, last: time.Minute, idle: 10 * time.Second, most: 4_096,
+		listeners: map[string]*openListener{}, links: map[string]int{}}
 }
 
 // Serve takes tables from control until ctx ends, or there has been nothing to forward for a while. Then all connections end.
-func (f *Forwarder) Serve(ctx context.Context, control net.Listener) error {
+func (f *Server) Serve(ctx context.Context, control net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer f.work.Wait()
 	defer cancel()
@@ -114,8 +114,8 @@ func acceptAll(ctx context.Context, l net.Listener, room chan struct{}, take fun
 	}
 }
 
-// untilIdle returns when there has been no door and no connection for a while.
-func (f *Forwarder) untilIdle(ctx context.Context) {
+// untilIdle returns when there has been no listener and no connection for a while.
+func (f *Server) untilIdle(ctx context.Context) {
 	look := time.NewTicker(f.idle)
 	defer look.Stop()
 	for idle := 0; idle < 2; {
@@ -126,7 +126,7 @@ func (f *Forwarder) untilIdle(ctx context.Context) {
 		}
 		f.mu.Lock()
 		idle++
-		if len(f.doors)+len(f.links) > 0 {
+		if len(f.listeners)+len(f.links) > 0 {
 			idle = 0
 		}
 		f.mu.Unlock()
@@ -134,12 +134,12 @@ func (f *Forwarder) untilIdle(ctx context.Context) {
 }
 
 // converse answers one agent until it goes away.
-func (f *Forwarder) converse(ctx context.Context, conn net.Conn) {
+func (f *Server) converse(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	in := bufio.NewReader(conn)
 	for {
-		var o order
+		var o request
 		if err := readLine(in, &o); err != nil {
 			if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 				_ = writeLine(conn, Report{Error: "reading the table: " + err.Error()}) // the agent may be gone
@@ -153,7 +153,7 @@ func (f *Forwarder) converse(ctx context.Context, conn net.Conn) {
 }
 
 // obey makes a table all that is forwarded, and reports. Connections go on as they are.
-func (f *Forwarder) obey(ctx context.Context, o order) Report {
+func (f *Server) obey(ctx context.Context, o request) Report {
 	if o.Table != nil {
 		if err := o.Table.Check(); err != nil {
 			return Report{Error: err.Error()}
@@ -165,27 +165,27 @@ func (f *Forwarder) obey(ctx context.Context, o order) Report {
 		f.apply(ctx, *o.Table)
 	}
 	r := Report{Links: maps.Clone(f.links)}
-	for _, listen := range slices.Sorted(maps.Keys(f.doors)) {
-		r.Doors = append(r.Doors, f.doors[listen].report())
+	for _, listen := range slices.Sorted(maps.Keys(f.listeners)) {
+		r.Listeners = append(r.Listeners, f.listeners[listen].report())
 	}
 	return r
 }
 
-func (f *Forwarder) apply(ctx context.Context, t Table) {
+func (f *Server) apply(ctx context.Context, t Table) {
 	wanted := map[string]bool{}
-	for _, d := range t.Doors {
+	for _, d := range t.Listeners {
 		wanted[d.Listen] = true
 	}
-	for listen, d := range f.doors { // first, as one for all addresses may take the place of one for a single one
+	for listen, d := range f.listeners { // first, as one for all addresses may take the place of one for a single one
 		if !wanted[listen] {
 			f.shut(d)
 		}
 	}
-	for _, want := range t.Doors {
-		d := f.doors[want.Listen]
+	for _, want := range t.Listeners {
+		d := f.listeners[want.Listen]
 		if d == nil {
-			d = &openDoor{Listener: Listener{Listen: want.Listen}, changed: make(chan struct{}), bare: time.Now(), room: make(chan struct{}, f.most)}
-			f.doors[want.Listen] = d
+			d = &openListener{Listener: Listener{Listen: want.Listen}, changed: make(chan struct{}), bare: time.Now(), room: make(chan struct{}, f.most)}
+			f.listeners[want.Listen] = d
 		}
 		if d.listener == nil {
 			f.open(ctx, d)
@@ -195,7 +195,7 @@ func (f *Forwarder) apply(ctx context.Context, t Table) {
 }
 
 // open begins to listen. That fails while someone else does; then it is tried again with the next table.
-func (f *Forwarder) open(ctx context.Context, d *openDoor) {
+func (f *Server) open(ctx context.Context, d *openListener) {
 	network := "tcp"
 	if ip, _, _ := splitListen(d.Listen); ip.Is4() {
 		network = "tcp4" // 0.0.0.0 isn't all
@@ -219,8 +219,8 @@ func (f *Forwarder) open(ctx context.Context, d *openDoor) {
 	context.AfterFunc(waits, func() { l.Close() })
 }
 
-func (f *Forwarder) shut(d *openDoor) {
-	delete(f.doors, d.Listen)
+func (f *Server) shut(d *openListener) {
+	delete(f.listeners, d.Listen)
 	if d.listener == nil {
 		return
 	}
@@ -230,7 +230,7 @@ func (f *Forwarder) shut(d *openDoor) {
 }
 
 // lead sends who comes from now on, and who waits, to another backend.
-func (f *Forwarder) lead(d *openDoor, to Backend) {
+func (f *Server) lead(d *openListener, to Backend) {
 	if d.Backend == to {
 		return
 	}
@@ -242,8 +242,8 @@ func (f *Forwarder) lead(d *openDoor, to Backend) {
 	d.changed = make(chan struct{})
 }
 
-func (d *openDoor) report() doorReport {
-	r := doorReport{Listen: d.Listen, Held: int(d.held.Load()), Taken: d.taken.Load(), Lost: d.lost.Load()}
+func (d *openListener) report() ListenerReport {
+	r := ListenerReport{Listen: d.Listen, Held: int(d.held.Load()), Taken: d.taken.Load(), Lost: d.lost.Load()}
 	if d.err != nil {
 		r.Error = d.err.Error()
 	}
@@ -251,7 +251,7 @@ func (d *openDoor) report() doorReport {
 }
 
 // serve is the life of a connection.
-func (f *Forwarder) serve(ctx, waits context.Context, d *openDoor, client *net.TCPConn) {
+func (f *Server) serve(ctx, waits context.Context, d *openListener, client *net.TCPConn) {
 	defer client.Close()
 	d.taken.Add(1)
 	to, server := f.reach(waits, d)
@@ -304,8 +304,8 @@ func relay(dst, src *net.TCPConn, grace time.Duration) {
 	}
 }
 
-// reach connects to the door's backend, and waits for it if need be.
-func (f *Forwarder) reach(ctx context.Context, d *openDoor) (Backend, *net.TCPConn) {
+// reach connects to the listener's backend, and waits for it if need be.
+func (f *Server) reach(ctx context.Context, d *openListener) (Backend, *net.TCPConn) {
 	ctx, cancel := context.WithTimeout(ctx, f.hold)
 	defer cancel()
 	held := false
@@ -345,9 +345,9 @@ func (f *Forwarder) reach(ctx context.Context, d *openDoor) (Backend, *net.TCPCo
 	}
 }
 
-// choose returns the backend of a door. A connection to it counts from here on, so that nobody who looks whether it has
+// choose returns the backend of a listener. A connection to it counts from here on, so that nobody who looks whether it has
 // any misses one that is being made.
-func (f *Forwarder) choose(d *openDoor) (to Backend, changed <-chan struct{}, bare time.Time) {
+func (f *Server) choose(d *openListener) (to Backend, changed <-chan struct{}, bare time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d.Backend != (Backend{}) {
@@ -356,7 +356,7 @@ func (f *Forwarder) choose(d *openDoor) (to Backend, changed <-chan struct{}, ba
 	return d.Backend, d.changed, d.bare
 }
 
-func (f *Forwarder) unlink(from Backend) {
+func (f *Server) unlink(from Backend) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.links[from.Address]--; f.links[from.Address] == 0 {

@@ -21,7 +21,7 @@ import (
 )
 
 // startForwarder runs one as `collie forward` does, on a socket.
-func startForwarder(t *testing.T, set ...func(*Forwarder)) (socket string) {
+func startForwarder(t *testing.T, set ...func(*Server)) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "forward.sock")
 	serveForwarder(t, socket, set...)
@@ -29,13 +29,13 @@ func startForwarder(t *testing.T, set ...func(*Forwarder)) (socket string) {
 }
 
 // serveForwarder returns what ends it.
-func serveForwarder(t *testing.T, socket string, set ...func(*Forwarder)) (stop func()) {
+func serveForwarder(t *testing.T, socket string, set ...func(*Server)) (stop func()) {
 	t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := NewForwarder(slog.New(slog.DiscardHandler))
+	f := NewServer(slog.New(slog.DiscardHandler))
 	for _, s := range set {
 		s(f)
 	}
@@ -53,7 +53,7 @@ func serveForwarder(t *testing.T, socket string, set ...func(*Forwarder)) (stop 
 }
 
 // tellTable says a table to the forwarder on a connection of its own.
-func tellTable(t *testing.T, socket string, doors ...Listener) Report {
+func tellTable(t *testing.T, socket string, listeners ...Listener) Report {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
@@ -61,7 +61,7 @@ func tellTable(t *testing.T, socket string, doors ...Listener) Report {
 	}
 	defer conn.Close()
 	var r Report
-	if err := errors.Join(writeLine(conn, order{&Table{doors}}), readLine(bufio.NewReader(conn), &r)); err != nil {
+	if err := errors.Join(writeLine(conn, request{&Table{listeners}}), readLine(bufio.NewReader(conn), &r)); err != nil {
 		t.Fatal(err)
 	}
 	if r.Error != "" {
@@ -70,11 +70,11 @@ func tellTable(t *testing.T, socket string, doors ...Listener) Report {
 	return r
 }
 
-// opened tells a table whose doors all open.
-func opened(t *testing.T, socket string, doors ...Listener) Report {
+// opened tells a table whose listeners all open.
+func opened(t *testing.T, socket string, listeners ...Listener) Report {
 	t.Helper()
-	r := tellTable(t, socket, doors...)
-	for _, d := range r.Doors {
+	r := tellTable(t, socket, listeners...)
+	for _, d := range r.Listeners {
 		if d.Error != "" {
 			t.Fatalf("%s: %s", d.Listen, d.Error)
 		}
@@ -204,7 +204,7 @@ func TestConnectionsWaitForABackend(t *testing.T) {
 			who, err := askOnce(listen)
 			answer <- fmt.Sprint(who, err)
 		}()
-		for tellTable(t, socket, Listener{Listen: listen}).Doors[0].Held == 0 {
+		for tellTable(t, socket, Listener{Listen: listen}).Listeners[0].Held == 0 {
 			time.Sleep(time.Millisecond)
 		}
 		return answer
@@ -222,15 +222,15 @@ func TestConnectionsWaitForABackend(t *testing.T) {
 		who, err := askOnce(listen)
 		again <- fmt.Sprint(who, err)
 	}()
-	for opened(t, socket, Listener{listen, to(pod)}).Doors[0].Held == 0 {
+	for opened(t, socket, Listener{listen, to(pod)}).Listeners[0].Held == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	opened(t, socket, Listener{listen, to(serverSide(t, answering("next")))})
 	if got := <-again; got != "next<nil>" {
 		t.Errorf("the one that waited for the next pod got %s", got)
 	}
-	if r := opened(t, socket); len(r.Doors) > 0 {
-		t.Errorf("an empty table opens %v", r.Doors)
+	if r := opened(t, socket); len(r.Listeners) > 0 {
+		t.Errorf("an empty table opens %v", r.Listeners)
 	}
 	if _, err := askOnce(listen); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("after the last pod left: %v", err)
@@ -239,7 +239,7 @@ func TestConnectionsWaitForABackend(t *testing.T) {
 
 func TestWhoWaitedInVainIsReset(t *testing.T) {
 	const hold = time.Second
-	socket, listen := startForwarder(t, func(f *Forwarder) { f.hold = hold }), freePort(t)
+	socket, listen := startForwarder(t, func(f *Server) { f.hold = hold }), freePort(t)
 	opened(t, socket, Listener{Listen: listen})
 	for _, how := range []string{"waits", "is refused at once"} {
 		begun := time.Now()
@@ -250,7 +250,7 @@ func TestWhoWaitedInVainIsReset(t *testing.T) {
 			t.Errorf("who comes after the wait is over waits %v", took)
 		}
 	}
-	if d := opened(t, socket, Listener{Listen: listen}).Doors[0]; d.Lost != 2 || d.Taken != 2 || d.Held != 0 {
+	if d := opened(t, socket, Listener{Listen: listen}).Listeners[0]; d.Lost != 2 || d.Taken != 2 || d.Held != 0 {
 		t.Errorf("the report says %+v", d)
 	}
 }
@@ -322,7 +322,7 @@ func TestAConnectionEndsAsItsOtherSideDid(t *testing.T) {
 
 // A client that stays silent after its pod is done holds nothing for long, and doesn't count as the pod's.
 func TestASilentClientIsLeft(t *testing.T) {
-	socket, listen := startForwarder(t, func(f *Forwarder) { f.last = 300 * time.Millisecond }), freePort(t)
+	socket, listen := startForwarder(t, func(f *Server) { f.last = 300 * time.Millisecond }), freePort(t)
 	pod := serverSide(t, func(conn *net.TCPConn) { conn.Write([]byte("bye")) })
 	opened(t, socket, Listener{listen, to(pod)})
 	client, err := net.Dial("tcp", listen)
@@ -351,7 +351,7 @@ func TestASilentClientIsLeft(t *testing.T) {
 // More connections than there is room for are neither refused nor lost.
 func TestTooManyConnectionsQueue(t *testing.T) {
 	const room, clients = 4, 20
-	socket, listen := startForwarder(t, func(f *Forwarder) { f.most = room }), freePort(t)
+	socket, listen := startForwarder(t, func(f *Server) { f.most = room }), freePort(t)
 	release, let := context.WithCancel(context.Background())
 	var open, most atomic.Int64
 	pod := serverSide(t, func(conn *net.TCPConn) {
@@ -390,15 +390,15 @@ func TestATakenPortIsToldAndTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := Listener{Listen: other.Addr().String()}
-	if r := tellTable(t, socket, d); !strings.Contains(r.Doors[0].Error, "address already in use") {
-		t.Errorf("the report says %+v", r.Doors)
+	if r := tellTable(t, socket, d); !strings.Contains(r.Listeners[0].Error, "address already in use") {
+		t.Errorf("the report says %+v", r.Listeners)
 	}
 	other.Close()
 	opened(t, socket, d)
 }
 
-// Ports of one machine can be had by another door in the same table.
-func TestADoorForAllAddressesTakesThePlaceOfOne(t *testing.T) {
+// Ports of one machine can be had by another listener in the same table.
+func TestAListenerForAllAddressesTakesThePlaceOfOne(t *testing.T) {
 	socket, listen := startForwarder(t), freePort(t)
 	_, port, _ := net.SplitHostPort(listen)
 	pod := to(serverSide(t, answering("pod")))
@@ -416,7 +416,7 @@ func TestAForwarderWithoutWorkEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := NewForwarder(slog.New(slog.DiscardHandler))
+	f := NewServer(slog.New(slog.DiscardHandler))
 	f.idle = 20 * time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- f.Serve(context.Background(), l) }()
@@ -424,7 +424,7 @@ func TestAForwarderWithoutWorkEnds(t *testing.T) {
 	opened(t, socket, Listener{Listen: listen})
 	select {
 	case err := <-done:
-		t.Fatalf("it ended with a door open: %v", err)
+		t.Fatalf("it ended with a listener open: %v", err)
 	case <-time.After(10 * f.idle):
 	}
 	opened(t, socket)
@@ -435,7 +435,7 @@ func TestAForwarderWithoutWorkEnds(t *testing.T) {
 
 func TestATableIsRefusedWhole(t *testing.T) {
 	socket, listen := startForwarder(t), freePort(t)
-	for says, doors := range map[string][]Listener{
+	for says, listeners := range map[string][]Listener{
 		"is no address to listen on":   {{Listen: listen}, {Listen: "example.org:80"}},
 		"is there twice":               {{Listen: listen}, {Listen: listen}},
 		"is another name of :80":       {{Listen: listen}, {Listen: "[::]:80"}},
@@ -448,15 +448,15 @@ func TestATableIsRefusedWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Report
-		if err := errors.Join(writeLine(conn, order{&Table{doors}}), readLine(bufio.NewReader(conn), &r)); err != nil {
+		if err := errors.Join(writeLine(conn, request{&Table{listeners}}), readLine(bufio.NewReader(conn), &r)); err != nil {
 			t.Fatal(err)
 		}
 		conn.Close()
 		if !strings.Contains(r.Error, says) {
-			t.Errorf("%+v: the report says %q, want %q", doors, r.Error, says)
+			t.Errorf("%+v: the report says %q, want %q", listeners, r.Error, says)
 		}
 		if _, err := askOnce(listen); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("%+v opened a door: %v", doors, err)
+			t.Errorf("%+v opened a listener: %v", listeners, err)
 		}
 	}
 }
@@ -527,12 +527,12 @@ func TestProxyHeadersSayWhoTheClientIs(t *testing.T) {
 			}
 			return v4
 		}
-		client, door := netip.AddrPortFrom(addr(a, fourA), p), netip.AddrPortFrom(addr(b, fourB), q)
+		client, listener := netip.AddrPortFrom(addr(a, fourA), p), netip.AddrPortFrom(addr(b, fourB), q)
 		for _, version := range []string{"v1", "v2"} {
-			src, dst, rest := readProxy(t, append(proxyHeader(version, client, door), "rest"...))
+			src, dst, rest := readProxy(t, append(proxyHeader(version, client, listener), "rest"...))
 			if string(rest) != "rest" || src.Port() != p || dst.Port() != q ||
-				src.Addr().Unmap() != client.Addr().Unmap() || dst.Addr().Unmap() != door.Addr().Unmap() {
-				t.Logf("%s of %v to %v says %v to %v", version, client, door, src, dst)
+				src.Addr().Unmap() != client.Addr().Unmap() || dst.Addr().Unmap() != listener.Addr().Unmap() {
+				t.Logf("%s of %v to %v says %v to %v", version, client, listener, src, dst)
 				return false
 			}
 		}
@@ -551,14 +551,14 @@ func FuzzForwardTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		in := bufio.NewReaderSize(strings.NewReader(string(data)), 16)
 		for {
-			var o order
+			var o request
 			if err := readLine(in, &o); err != nil {
 				return
 			}
 			if o.Table == nil || o.Table.Check() != nil {
 				continue
 			}
-			for _, d := range o.Table.Doors {
+			for _, d := range o.Table.Listeners {
 				if _, err := net.ResolveTCPAddr("tcp", d.Listen); err != nil {
 					t.Errorf("%q passes, but can't be listened on: %v", d.Listen, err)
 				}
@@ -574,7 +574,7 @@ func FuzzForwardTable(f *testing.F) {
 }
 
 func TestALineIsBounded(t *testing.T) {
-	var v order
+	var v request
 	if err := readLine(bufio.NewReader(strings.NewReader(`{"table":[`+strings.Repeat(" ", mostSaid)+"]}\n")), &v); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("a long line: %v", err)
 	}

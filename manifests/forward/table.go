@@ -12,44 +12,46 @@ import (
 	"example.org/collie/agent/foreign"
 )
 
-func (d Listener) Port() int {
-	_, port, _ := splitListen(d.Listen)
-	return int(port)
-}
-
 // What the agent and the forwarder say to each other, on a Unix socket: a line of JSON each. The agent tells the whole
-// table, at any time again; the forwarder makes it so, and reports.
+// table, at any time again; the forwarder makes it so, and reports. The one may be of another version than the other.
 
-// An order is what the agent says. Without a table it only asks.
-type order struct {
+// A request is what the agent says. Without a table it only asks.
+type request struct {
 	Table *Table `json:"table,omitempty"`
 }
 
-// A table is all that the forwarder does.
+// A Table is all that the forwarder does.
 type Table struct {
-	Doors []Listener `json:"doors"`
+	Listeners []Listener `json:"doors"`
 }
 
-// A door is an address of the machine that is listened on.
+// A Listener is an address of the machine that is listened on.
 type Listener struct {
 	Listen  string  `json:"listen"`           // "192.0.2.1:80", "[::1]:80", ":80" for all addresses
 	Backend Backend `json:"backend,omitzero"` // none: who comes waits
 }
 
-// A backend is where a pod is reached.
+// Port is that of the machine.
+func (d Listener) Port() int {
+	_, port, _ := splitListen(d.Listen)
+	return int(port)
+}
+
+// A Backend is where a pod is reached.
 type Backend struct {
 	Address string `json:"address"`         // on loopback
 	Proxy   string `json:"proxy,omitempty"` // v1 or v2: each connection begins with a header that names the client
 }
 
-// A report is what becomes of a table.
+// A Report is what becomes of a table.
 type Report struct {
-	Error string         `json:"error,omitempty"` // the table was refused, all of it
-	Doors []doorReport   `json:"doors,omitempty"` // by address
-	Links map[string]int `json:"links,omitempty"` // open connections, by the address of their backend
+	Error     string           `json:"error,omitempty"` // the table was refused, all of it
+	Listeners []ListenerReport `json:"doors,omitempty"` // by address
+	Links     map[string]int   `json:"links,omitempty"` // open connections, by the address of their backend
 }
 
-type doorReport struct {
+// A ListenerReport is what becomes of one listener.
+type ListenerReport struct {
 	Listen string `json:"listen"`
 	Error  string `json:"error,omitempty"` // it isn't listened on
 	Held   int    `json:"held,omitempty"`  // connections that wait for a backend
@@ -58,9 +60,9 @@ type doorReport struct {
 }
 
 const (
-	mostDoors  = 1_000
-	mostSaid   = 1 << 20
-	mostQuoted = 300 // characters of what the other side says, in an error
+	mostListeners = 1_000
+	mostSaid      = 1 << 20
+	mostQuoted    = 300 // characters of what the other side says, in an error
 )
 
 // readLine reads one line of JSON into v. What comes is bounded, and nothing in it is passed over.
@@ -94,11 +96,11 @@ func writeLine(w io.Writer, v any) error {
 
 // Check says what of a table can't be.
 func (t Table) Check() error {
-	if len(t.Doors) > mostDoors {
-		return fmt.Errorf("there are %d ports to forward: at most %d are supported", len(t.Doors), mostDoors)
+	if len(t.Listeners) > mostListeners {
+		return fmt.Errorf("there are %d ports to forward: at most %d are supported", len(t.Listeners), mostListeners)
 	}
 	seen := map[string]bool{}
-	for _, d := range t.Doors {
+	for _, d := range t.Listeners {
 		switch ip, port, err := splitListen(d.Listen); {
 		case err != nil:
 			return fmt.Errorf("%q is no address to listen on", foreign.Line(d.Listen, mostQuoted))

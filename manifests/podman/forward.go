@@ -19,8 +19,8 @@ import (
 // forward asks. Podman publishes the pod's ports only on loopback, at an address of its own. On the ports that the YAML
 // says the forwarder listens, and connects who comes to the state that is ready.
 type Forwarding struct {
-	Doors []forward.Listener `json:"doors"` // each with this pod as its backend
-	Grace int                `json:"grace"` // seconds for which connections may go on, once new ones go elsewhere
+	Listeners []forward.Listener `json:"doors"` // each with this pod as its backend
+	Grace     int                `json:"grace"` // seconds for which connections may go on, once new ones go elsewhere
 }
 
 const (
@@ -56,7 +56,7 @@ func (r *rendering) forward(spec map[string]any) error {
 				continue
 			}
 			ip, _ := netip.ParseAddr(tree.Str(p, "hostIP")) // none: all
-			r.Forwarding.Doors = append(r.Forwarding.Doors, forward.Listener{
+			r.Forwarding.Listeners = append(r.Forwarding.Listeners, forward.Listener{
 				Listen:  forward.ListenAddress(ip, uint16(n)),
 				Backend: forward.Backend{Address: netip.AddrPortFrom(host, port).String(), Proxy: r.Options.ProxyProtocol},
 			})
@@ -75,10 +75,10 @@ func (l *livePod) forwarding() *Forwarding {
 		return nil
 	}
 	var f Forwarding
-	if json.Unmarshal([]byte(text), &f) != nil || (forward.Table{Doors: f.Doors}).Check() != nil {
+	if json.Unmarshal([]byte(text), &f) != nil || (forward.Table{Listeners: f.Listeners}).Check() != nil {
 		return nil // someone else wrote it
 	}
-	for _, d := range f.Doors {
+	for _, d := range f.Listeners {
 		if d.Backend == (forward.Backend{}) {
 			return nil
 		}
@@ -92,20 +92,20 @@ func (f *Forwarding) has(ports []manifests.HostPort) (manifests.HostPort, bool) 
 		return manifests.HostPort{}, false
 	}
 	for _, port := range ports {
-		if port.Protocol == "TCP" && slices.ContainsFunc(f.Doors, func(d forward.Listener) bool { return d.Port() == port.Port }) {
+		if port.Protocol == "TCP" && slices.ContainsFunc(f.Listeners, func(d forward.Listener) bool { return d.Port() == port.Port }) {
 			return port, true
 		}
 	}
 	return manifests.HostPort{}, false
 }
 
-// doors is the table for what is live: connections go to the wanted state of a pod if that is ready, else to another one
+// tableFor is the table for what is live: connections go to the wanted state of a pod if that is ready, else to another one
 // that runs, else they wait. What isn't wanted at all has them as long as it runs.
-func doors(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id string) bool) forward.Table {
+func tableFor(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id string) bool) forward.Table {
 	var t forward.Table
 	taken := map[int]bool{}
 	add := func(d forward.Listener) {
-		t.Doors = append(t.Doors, d)
+		t.Listeners = append(t.Listeners, d)
 		taken[d.Port()] = true
 	}
 	serving := func(l *livePod) *Forwarding {
@@ -130,7 +130,7 @@ func doors(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id s
 	}
 	elsewhere := func(want RenderedPod, at forward.Listener) (to forward.Backend) {
 		for _, l := range others[want.Name] {
-			for _, d := range l.forwarding().Doors {
+			for _, d := range l.forwarding().Listeners {
 				switch {
 				case l.name == want.id():
 				case d.Listen == at.Listen:
@@ -147,7 +147,7 @@ func doors(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id s
 			continue
 		}
 		self := live[want.id()]
-		for _, d := range want.Forwarding.Doors {
+		for _, d := range want.Forwarding.Listeners {
 			if serving(self) == nil || !ready(want.id()) {
 				d.Backend = elsewhere(want, d)
 			}
@@ -161,7 +161,7 @@ func doors(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id s
 	}
 	for _, name := range slices.Sorted(maps.Keys(others)) {
 		for _, l := range others[name] {
-			for _, d := range l.forwarding().Doors {
+			for _, d := range l.forwarding().Listeners {
 				if !taken[d.Port()] {
 					add(d)
 				}

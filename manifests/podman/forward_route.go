@@ -13,8 +13,8 @@ import (
 
 // route tells the forwarder where connections go now. Nothing is said where nothing is forwarded.
 func (p *Podman) route(ctx context.Context, wanted []RenderedPod, live map[string]*livePod, ready, ends func(id string) bool) (forward.Report, error) {
-	t := doors(wanted, live, ready, ends)
-	if len(t.Doors) == 0 && !p.ports.Told() && !p.forwarderRuns() {
+	t := tableFor(wanted, live, ready, ends)
+	if len(t.Listeners) == 0 && !p.ports.Told() && !p.forwarderRuns() {
 		p.ports.Assume(t) // to tell it would start it
 		return forward.Report{}, nil
 	}
@@ -62,8 +62,8 @@ func (p *Podman) unforwarded(pod RenderedPod) string {
 
 // refusedBy says on which port of f the forwarder can't listen.
 func (f *Forwarding) refusedBy(r forward.Report) string {
-	for _, d := range r.Doors {
-		if d.Error == "" || !slices.ContainsFunc(f.Doors, func(own forward.Listener) bool { return own.Listen == d.Listen }) {
+	for _, d := range r.Listeners {
+		if d.Error == "" || !slices.ContainsFunc(f.Listeners, func(own forward.Listener) bool { return own.Listen == d.Listen }) {
 			continue
 		}
 		says := fmt.Sprintf("its port %s can't be listened on: %s", clip(d.Listen), clip(d.Error))
@@ -79,7 +79,7 @@ func (f *Forwarding) refusedBy(r forward.Report) string {
 func (p RenderedPod) takes() []manifests.HostPort {
 	all := slices.Clone(p.HostPorts)
 	if p.Forwarding != nil {
-		for _, d := range p.Forwarding.Doors {
+		for _, d := range p.Forwarding.Listeners {
 			all = append(all, manifests.HostPort{Port: d.Port(), Protocol: "TCP"})
 		}
 	}
@@ -161,5 +161,5 @@ func (s *swap) drain(ctx context.Context, pods []*livePod) error {
 
 // linked tells whether connections to f's backends are open.
 func (f *Forwarding) linked(r forward.Report) bool {
-	return slices.ContainsFunc(f.Doors, func(d forward.Listener) bool { return r.Links[d.Backend.Address] > 0 })
+	return slices.ContainsFunc(f.Listeners, func(d forward.Listener) bool { return r.Links[d.Backend.Address] > 0 })
 }

@@ -35,7 +35,7 @@ func newForwardedWorld(t *testing.T) *world {
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- forward.NewForwarder(slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	go func() { ended <- forward.NewServer(slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		w.must(<-ended)
@@ -45,7 +45,7 @@ func newForwardedWorld(t *testing.T) *world {
 
 // serve answers where the fake says that a pod's ports are published: with the pod's id, and for as long as whoever asks likes.
 func (w *world) serve(pod *RenderedPod) {
-	for _, d := range pod.Forwarding.Doors {
+	for _, d := range pod.Forwarding.Listeners {
 		l, err := net.Listen("tcp4", d.Backend.Address)
 		w.must(err)
 		w.t.Cleanup(func() { l.Close() })
@@ -100,7 +100,7 @@ func TestAForwarderThatIsAwayBlamesNoCommit(t *testing.T) {
 	if w.fake == nil {
 		t.Skip("the real one would be started")
 	}
-	silent := new(forward.ForwarderError)
+	silent := new(forward.Error)
 	if err := w.Switch(t.Context(), w.prepare("r1", newPod("web", forwarded(28081)))); !errors.As(err, &silent) {
 		t.Errorf("%v, want to hear of the forwarder", err)
 	}

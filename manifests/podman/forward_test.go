@@ -40,7 +40,7 @@ func TestForwardedPortsArePublishedOnLoopback(t *testing.T) {
 		if len(r.HostPorts) > 0 {
 			t.Errorf("%s takes %v of the machine", r.id(), r.HostPorts)
 		}
-		if err := (forward.Table{Doors: r.Forwarding.Doors}).Check(); err != nil || r.Forwarding.Grace != 7 {
+		if err := (forward.Table{Listeners: r.Forwarding.Listeners}).Check(); err != nil || r.Forwarding.Grace != 7 {
 			t.Errorf("%v, and a grace of %d s", err, r.Forwarding.Grace)
 		}
 		var list struct {
@@ -68,7 +68,7 @@ func TestForwardedPortsArePublishedOnLoopback(t *testing.T) {
 			}
 		}
 		listens = nil
-		for i, d := range r.Forwarding.Doors {
+		for i, d := range r.Forwarding.Listeners {
 			listens = append(listens, d.Listen)
 			if seen[d.Backend.Address] || published[i] != d.Backend.Address {
 				t.Errorf("%s is published on %s, but reached at %s", r.id(), published[i], d.Backend.Address)
@@ -91,7 +91,7 @@ func TestForwardedPortsArePublishedOnLoopback(t *testing.T) {
 	if plain.Hash == one.Hash || one.Hash == v1.Hash {
 		t.Errorf("hashes %s, %s, %s: Podman gets other pods", plain.Hash, one.Hash, v1.Hash)
 	}
-	if b := v1.Forwarding.Doors[0].Backend; b.Proxy != "v1" {
+	if b := v1.Forwarding.Listeners[0].Backend; b.Proxy != "v1" {
 		t.Errorf("the backend is %+v", b)
 	}
 }
@@ -111,7 +111,7 @@ func TestWhereConnectionsGo(t *testing.T) {
 		name, _, _ := strings.Cut(hash, "-")
 		r := RenderedPod{Name: name, Hash: strings.TrimPrefix(hash, name+"-"), Forwarding: &Forwarding{}}
 		for i, listen := range listens {
-			r.Forwarding.Doors = append(r.Forwarding.Doors, forward.Listener{Listen: listen, Backend: forward.Backend{Address: fmt.Sprintf("127.%d.%d.%d:61000", r.Name[0], r.Hash[0], i)}})
+			r.Forwarding.Listeners = append(r.Forwarding.Listeners, forward.Listener{Listen: listen, Backend: forward.Backend{Address: fmt.Sprintf("127.%d.%d.%d:61000", r.Name[0], r.Hash[0], i)}})
 		}
 		return r
 	}
@@ -145,13 +145,13 @@ func TestWhereConnectionsGo(t *testing.T) {
 			live, by := map[string]*livePod{}, map[forward.Backend]string{{}: ""}
 			for _, l := range tt.live {
 				live[l.name] = l
-				for _, d := range l.forwarding().Doors {
+				for _, d := range l.forwarding().Listeners {
 					by[d.Backend] = l.name
 				}
 			}
 			got := map[string]string{}
-			t1 := doors(tt.wanted, live, func(id string) bool { return !slices.Contains(tt.unready, id) }, func(id string) bool { return slices.Contains(tt.end, id) })
-			for _, d := range t1.Doors {
+			t1 := tableFor(tt.wanted, live, func(id string) bool { return !slices.Contains(tt.unready, id) }, func(id string) bool { return slices.Contains(tt.end, id) })
+			for _, d := range t1.Listeners {
 				got[d.Listen] = by[d.Backend]
 			}
 			var words []string

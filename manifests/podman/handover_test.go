@@ -34,7 +34,7 @@ func TestWhatStopsBeforeAPodStarts(t *testing.T) {
 		{"a volume and a port", RenderedPod{Writes: []string{"/srv"}, HostPorts: port(80)}, livePodWith("web-1", 80, nil), nil, "stopped first: /srv is mounted read-write", []string{"web-1"}},
 		{"the volume of one that leaves", RenderedPod{Writes: []string{"volume data"}}, nil, livePodWith("db-1", 0, map[string]string{labelWrites: "/x,volume data"}), "stopped first: volume data is mounted read-write", []string{"db-1"}},
 		{"another volume than one that leaves", RenderedPod{Writes: []string{"volume data"}}, nil, livePodWith("db-1", 0, map[string]string{labelWrites: "volume datas"}), "no interruption", nil},
-		{"a volume, and its port is forwarded", RenderedPod{Writes: []string{"volume data"}, Forwarding: &Forwarding{Doors: []forward.Listener{{Listen: ":80", Backend: forward.Backend{Address: "127.128.0.1:61000"}}}}}, livePodWith("web-1", 0, nil), nil,
+		{"a volume, and its port is forwarded", RenderedPod{Writes: []string{"volume data"}, Forwarding: &Forwarding{Listeners: []forward.Listener{{Listen: ":80", Backend: forward.Backend{Address: "127.128.0.1:61000"}}}}}, livePodWith("web-1", 0, nil), nil,
 			"stopped first: volume data is mounted read-write; connections wait meanwhile", []string{"web-1"}},
 		{"the machine's network", RenderedPod{HostNetwork: true}, livePodWith("web-1", 0, nil), nil, "the machine's network closed about 0.2 s", []string{"web-1"}},
 		{"a port that one on the machine's network has", RenderedPod{HostPorts: port(80)}, nil, livePodWith("gone-1", 0, map[string]string{labelPorts: "79/UDP,80/TCP"}), "host port 80 closed about 0.2 s", []string{"gone-1"}},

@@ -15,8 +15,8 @@ import (
 	"example.org/collie/manifests/internal/tree"
 )
 
-// ImageRules are what a machine's configuration says of images.
-type ImageRules struct {
+// Rules are what a machine's configuration says of images.
+type Rules struct {
 	RequireDigest bool   // an image has to be named with its digest
 	AuthFile      string // credentials for registries, as `podman login' writes them; empty: those that the pod user has
 	Record        string // file in which Collie keeps what it pulled; empty: no image is ever removed

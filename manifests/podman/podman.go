@@ -45,7 +45,7 @@ const (
 
 // A Podman is one user's Podman, reached by the socket of its API.
 type Podman struct {
-	Rules   ImageRules
+	Rules   Rules
 	Account func() (Account, error) // whose it is; it may come later. nil: that isn't known, so nothing of theirs is watched or repaired
 	Log     *slog.Logger            // what is done beside what was asked for
 

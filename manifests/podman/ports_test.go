@@ -12,7 +12,7 @@ import (
 
 func TestPortsOfRootAreRefusedBeforeAnythingStops(t *testing.T) {
 	pod := RenderedPod{Name: "web", File: "pods/web.yaml", Line: 3, HostPorts: []manifests.HostPort{{Port: 80, Protocol: "TCP"}}}
-	forwarded := RenderedPod{Name: "web", File: "pods/web.yaml", Line: 3, Forwarding: &Forwarding{Doors: []forward.Listener{{Listen: ":443"}}}}
+	forwarded := RenderedPod{Name: "web", File: "pods/web.yaml", Line: 3, Forwarding: &Forwarding{Listeners: []forward.Listener{{Listen: ":443"}}}}
 	for _, c := range []struct {
 		setting, says string
 		step          step

@@ -27,7 +27,7 @@ func TestWhatAPodHoldsBeyondTheNext(t *testing.T) {
 		{"another port", livePodWith("web-1", 80, nil), []RenderedPod{{Name: "web", HostPorts: port(81, "TCP")}}, true},
 		{"the port of another protocol", livePodWith("web-1", 80, nil), []RenderedPod{{Name: "web", HostPorts: port(80, "UDP")}}, true},
 		{"a port that is forwarded from now on", livePodWith("web-1", 80, nil),
-			[]RenderedPod{{Name: "web", Forwarding: &Forwarding{Doors: []forward.Listener{{Listen: ":80", Backend: forward.Backend{Address: "127.128.0.1:61000"}}}}}}, false},
+			[]RenderedPod{{Name: "web", Forwarding: &Forwarding{Listeners: []forward.Listener{{Listen: ":80", Backend: forward.Backend{Address: "127.128.0.1:61000"}}}}}}, false},
 		{"a folder", livePodWith("db-1", 0, map[string]string{labelWrites: "/srv/db"}), nil, true},
 		{"a folder that the next one has", livePodWith("db-1", 0, map[string]string{labelWrites: "/srv/db"}), []RenderedPod{{Name: "db", Writes: []string{"/srv/db"}}}, false},
 		{"a volume, which nobody else sees", livePodWith("db-1", 0, map[string]string{labelWrites: "volume db"}), nil, false},
