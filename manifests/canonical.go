@@ -26,7 +26,7 @@ func newObject(d *document, key []byte) *Object {
 	if d.kind == "Secret" {
 		digest = secretSum(key, content)
 	}
-	return &Object{Kind: d.kind, Name: d.name, File: d.file, Line: d.line, Hash: digest[:8], sum: digest, Doc: Redact(d.body)}
+	return &Object{Kind: d.kind, Name: d.name, File: d.file, Line: d.line, Hash: digest[:8], sum: digest, Doc: redact(d.body)}
 }
 
 // contentOf is what pods see of a ConfigMap or Secret.

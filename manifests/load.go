@@ -86,7 +86,7 @@ type Redacted struct {
 	doc func() map[string]any // a function: where this sits in an unexported field, fmt prints no more than its address
 }
 
-func Redact(doc map[string]any) Redacted { return Redacted{func() map[string]any { return doc }} }
+func redact(doc map[string]any) Redacted { return Redacted{func() map[string]any { return doc }} }
 
 // Reveal returns the document itself, to be handed to Podman and nobody else.
 func (r Redacted) Reveal() map[string]any {
@@ -284,5 +284,3 @@ func (c *checker) mistakes() Errors {
 // not a claim whose volume no pod mounts: that may have been given up long ago.
 //
 // A name in collie.yaml that the revision still has is a mistake: so none waits there for the day on which it does harm.
-
-const PersistentClaim = "PersistentVolumeClaim"

@@ -36,7 +36,7 @@ type option struct {
 
 var (
 	running    = []string{"Pod", "Deployment", "DaemonSet"}
-	everything = []string{"Pod", "Deployment", "DaemonSet", "Job", "CronJob", "ConfigMap", "Secret", PersistentClaim}
+	everything = []string{"Pod", "Deployment", "DaemonSet", "Job", "CronJob", "ConfigMap", "Secret", "PersistentVolumeClaim"}
 )
 
 // options is the table of all.

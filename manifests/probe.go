@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,18 +122,15 @@ func (p *Probe) MaxStartup() time.Duration {
 var probeKinds = []string{"startupProbe", "livenessProbe", "readinessProbe"}
 
 // WithoutLines is what of probes tells one state from another.
-func WithoutLines(all []Probes) []Probes {
-	out := slices.Clone(all)
-	for i := range out {
-		for _, p := range []**Probe{&out[i].Startup, &out[i].Liveness, &out[i].Readiness} {
-			if *p != nil {
-				bare := **p
-				bare.Line = 0
-				*p = &bare
-			}
+func (p Probes) WithoutLines() Probes {
+	for _, one := range []**Probe{&p.Startup, &p.Liveness, &p.Readiness} {
+		if *one != nil {
+			bare := **one
+			bare.Line = 0
+			*one = &bare
 		}
 	}
-	return out
+	return p
 }
 
 // probes takes the probes out of a pod's containers, and checks what the table can't know.

@@ -12,7 +12,7 @@ import (
 // However it is printed, also with a wrong verb and from within an unexported field, a secret stays one.
 func TestSecretsArePrintedByNobody(t *testing.T) {
 	const secret = "hunter2"
-	object := &Object{Kind: "Secret", Name: "key", Doc: Redact(map[string]any{"data": secret})}
+	object := &Object{Kind: "Secret", Name: "key", Doc: redact(map[string]any{"data": secret})}
 	hidden := struct{ inside Redacted }{object.Doc}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "doc", object.Doc, "hidden", hidden, "object", *object)

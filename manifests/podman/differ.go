@@ -123,8 +123,8 @@ func (r RenderedPod) view() (podView, error) {
 // showProbes puts probes back where their author wrote them, for a plan.
 func showProbes(pod any, all []manifests.Probes) error {
 	doc, _ := pod.(map[string]any)
-	for _, probes := range manifests.WithoutLines(all) {
-		raw, err := json.Marshal(probes)
+	for _, probes := range all {
+		raw, err := json.Marshal(probes.WithoutLines())
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"example.org/collie/agent/statefile"
-	"example.org/collie/manifests"
 )
 
 // An inventory is what a revision is compared with before it may remove something, and what can't be read off Podman: it is
@@ -148,7 +147,7 @@ func (p *Podman) stock(ctx context.Context) (inventoryState, error) {
 	state.Pods = live.Pods
 	for _, volume := range volumes {
 		switch {
-		case volume.Labels[labelObject] != manifests.PersistentClaim+"/"+volume.Name:
+		case volume.Labels[labelObject] != persistentClaim+"/"+volume.Name:
 		case mounted[volume.Name]:
 			state.Claims = append(state.Claims, volume.Name)
 		default:
@@ -194,7 +193,7 @@ func (p *Podman) Unused(ctx context.Context) ([]string, error) {
 	}
 	var unused []string
 	for _, volume := range volumes {
-		if volume.Labels[labelObject] == manifests.PersistentClaim+"/"+volume.Name && !slices.Contains(have.Claims, volume.Name) {
+		if volume.Labels[labelObject] == persistentClaim+"/"+volume.Name && !slices.Contains(have.Claims, volume.Name) {
 			unused = append(unused, volume.Name)
 		}
 	}

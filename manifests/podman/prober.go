@@ -84,7 +84,7 @@ func (pr *prober) follow(r Rendered) {
 			continue
 		}
 		old := pr.pods[want.id()]
-		if old != nil && reflect.DeepEqual(manifests.WithoutLines(old.want.Probes), manifests.WithoutLines(want.Probes)) {
+		if old != nil && reflect.DeepEqual(withoutLines(old.want.Probes), withoutLines(want.Probes)) {
 			old.want, old.wanted = want, true
 			continue
 		}
@@ -104,6 +104,14 @@ func (pr *prober) follow(r Rendered) {
 			delete(pr.pods, want.id())
 		}
 	}
+}
+
+func withoutLines(all []manifests.Probes) []manifests.Probes {
+	var bare []manifests.Probes
+	for _, one := range all {
+		bare = append(bare, one.WithoutLines())
+	}
+	return bare
 }
 
 // leave asks a pod nothing any more, as it is being stopped, and come asks again once it is seen to run.

@@ -11,6 +11,8 @@ import (
 	"example.org/collie/manifests"
 )
 
+const persistentClaim = "PersistentVolumeClaim"
+
 // A PruneError refuses a revision for what it would remove, or for what it says of that.
 type PruneError struct{ Says, Hint string }
 
@@ -37,12 +39,12 @@ func (s inventoryState) guard(m *manifests.Manifests, may []string) error {
 		stays[pod.Kind+"/"+pod.Name], names[pod.Name] = fmt.Sprintf("%s:%d", pod.File, pod.Line), true
 	}
 	for _, claim := range m.Claims {
-		stays[manifests.PersistentClaim+"/"+claim.Name] = fmt.Sprintf("%s:%d", claim.File, claim.Line)
+		stays[persistentClaim+"/"+claim.Name] = fmt.Sprintf("%s:%d", claim.File, claim.Line)
 	}
 	for _, object := range may {
 		kind, name, ok := strings.Cut(object, "/")
 		if !ok || name == "" || !manifests.Known(kind) {
-			return &PruneError{fmt.Sprintf("%s: prune: %q names nothing", file, foreign.Cut(object, 60)), "write KIND/NAME, as Pod/web or " + manifests.PersistentClaim + "/data"}
+			return &PruneError{fmt.Sprintf("%s: prune: %q names nothing", file, foreign.Cut(object, 60)), "write KIND/NAME, as Pod/web or " + persistentClaim + "/data"}
 		}
 		if at, there := stays[object]; there {
 			return &PruneError{fmt.Sprintf("%s: prune: %s may go, but it is in %s", file, object, at), "remove the one or the other"}
@@ -63,8 +65,8 @@ func (s inventoryState) guard(m *manifests.Manifests, may []string) error {
 		pods = nil
 	}
 	for _, claim := range s.Claims {
-		if _, there := stays[manifests.PersistentClaim+"/"+claim]; !there {
-			claims = append(claims, manifests.PersistentClaim+"/"+claim)
+		if _, there := stays[persistentClaim+"/"+claim]; !there {
+			claims = append(claims, persistentClaim+"/"+claim)
 		}
 	}
 	unsaid := func(objects []string) bool {

@@ -130,7 +130,7 @@ func (r Rendered) ID() string {
 		if opts, err := json.Marshal(pod.Options); err == nil && string(opts) != "{}" {
 			fmt.Fprintf(sum, "options %s\n", opts)
 		}
-		if probes, err := json.Marshal(manifests.WithoutLines(pod.Probes)); err == nil && len(pod.Probes) > 0 {
+		if probes, err := json.Marshal(withoutLines(pod.Probes)); err == nil && len(pod.Probes) > 0 {
 			fmt.Fprintf(sum, "probes %s\n", probes)
 		}
 		if job, err := json.Marshal([]any{pod.Job, pod.Cron}); err == nil && pod.Job != nil {

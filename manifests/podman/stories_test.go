@@ -219,9 +219,23 @@ func newPod(name string, changes ...change) *manifests.Pod {
 	return p
 }
 
+// object is a ConfigMap or a Secret as a pod that uses it has it.
 func object(kind, name string, data map[string]any) *manifests.Object {
-	doc := map[string]any{"apiVersion": "v1", "kind": kind, "metadata": map[string]any{"name": name}, "data": data}
-	return &manifests.Object{Kind: kind, Name: name, Hash: fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, doc)))[:8], Doc: manifests.Redact(doc)}
+	source := map[string]string{"ConfigMap": "configMapRef", "Secret": "secretRef"}[kind]
+	meta := func(name string) map[string]any { return map[string]any{"name": name} }
+	raw, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
+		map[string]any{"apiVersion": "v1", "kind": kind, "metadata": meta(name), "data": data},
+		map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": meta("user"), "spec": map[string]any{"containers": []any{
+			map[string]any{"name": "c", "image": imageOne, "envFrom": []any{map[string]any{source: meta(name)}}}}}},
+	}})
+	if err != nil {
+		panic(err)
+	}
+	m, err := manifests.Load(fstest.MapFS{"all.yaml": {Data: raw}}, ".")
+	if err != nil {
+		panic(err)
+	}
+	return slices.Concat(m.Pods[0].ConfigMaps, m.Pods[0].Secrets)[0]
 }
 
 func TestAPodIsMadeOnce(t *testing.T) {
