@@ -39,6 +39,7 @@ type conductor struct {
 	seen     map[string]report // the last look at each layer
 	well     time.Time         // soaking: since when all is well
 	soaking  time.Time         // since when it soaks
+	from     time.Time         // when the last soak began: what died before that, and was started again, is no problem
 	blind    bool              // soaking: a layer can't be looked at
 	due      time.Time         // since when the agent is to end for its own service
 	retryAt  time.Time         // returning: when what refused is asked again
@@ -372,11 +373,11 @@ func (c *conductor) keepAll() error {
 }
 
 func (c *conductor) keep(layer string) error {
-	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried}
+	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried, settled: c.from}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
-		if r.Phase == soaking && !c.well.IsZero() {
-			o.since = c.well // what died in the switch, and was started again, shows now whether it stays
+		if r.Phase == soaking && !c.from.IsZero() {
+			o.since = c.from // what died in the switch, and was started again, shows now whether it stays
 		}
 		if r.Phase == returning && !c.revival.round.IsZero() {
 			o.since, o.revival, o.revision = c.revival.round, c.revival.round, r.whose()

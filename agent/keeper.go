@@ -25,10 +25,11 @@ type keeper struct {
 	quiet   func(epoch int, do func() error) error // preparer.quiet
 	advise  adviser                                // of looks that fail; may be nil
 
-	target Target // what it keeps; none: nothing
-	about  Target // to what it may be switched soon
-	since  time.Time
-	every  time.Duration
+	target  Target // what it keeps; none: nothing
+	about   Target // to what it may be switched soon
+	since   time.Time
+	settled time.Time // as order.settled
+	every   time.Duration
 
 	waits   waits.Board // whom it waits for
 	revival time.Time   // the last order to start again what should run
@@ -49,7 +50,8 @@ type order struct {
 	target   Target        // the zero Target: leave the layer alone
 	revision string        // whose rollout it is, also on the way back from it
 	rollout  string        // which; empty: it is on the way back
-	since    time.Time     // from when on problems count; zero: the last minutes
+	since    time.Time     // from when on problems count; zero: the last minutes,
+	settled  time.Time     // though none from before this
 	every    time.Duration // between two looks
 	heal     bool          // switch the layer back, though drift in it is only reported
 	about    Target        // to what a rollout would switch it that waits for the next look; none: nothing
@@ -67,8 +69,9 @@ type report struct {
 	left     Target // what is kept since then
 	revival  time.Time
 	at       time.Time
-	own      Change   // what is due for the agent's own service, if the layer has that
-	changes  []Change // between live and target: before a switch, or the drift that a look saw and didn't heal
+	since    time.Time // from when on problems count in it, as ordered
+	own      Change    // what is due for the agent's own service, if the layer has that
+	changes  []Change  // between live and target: before a switch, or the drift that a look saw and didn't heal
 	problems []Problem
 	about    string // ID of the target that a rollout would switch to, which waits for this look
 	taken    string // who has what that switch needs
@@ -213,7 +216,7 @@ func (k *keeper) lookInTime(life context.Context) report {
 // obey does what an order says, and returns what is to be told of it.
 func (k *keeper) obey(life context.Context, o order) (done []report) {
 	ctx := context.WithoutCancel(life)
-	k.since, k.every, k.heals, k.about = o.since, o.every, o.heal, o.about
+	k.since, k.settled, k.every, k.heals, k.about = o.since, o.settled, o.every, o.heal, o.about
 	if o.only != nil {
 		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
@@ -288,7 +291,7 @@ func (k *keeper) look(ctx context.Context) report {
 func (k *keeper) see(ctx context.Context) report {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %v", lookLimit))
 	defer cancel()
-	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), revival: k.revival, about: k.about.ID}
+	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), since: k.since, revival: k.revival, about: k.about.ID}
 	if l, has := k.Layer.(selfKeeper); has {
 		var unseen error
 		if r.own, unseen = l.Own(ctx, k.target); unseen != nil {
@@ -324,6 +327,9 @@ func (k *keeper) see(ctx context.Context) report {
 	since := k.since
 	if since.IsZero() {
 		since = time.Now().Add(-restless)
+		if k.settled.After(since) {
+			since = k.settled
+		}
 	}
 	if l, is := k.Layer.(sharing); is && k.about.ID != "" {
 		if taken := new(TakenError); errors.As(l.Vacant(ctx, k.about), &taken) {

@@ -253,29 +253,63 @@ func (l secretsLayer) write(d delivery, text []byte) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-func (l secretsLayer) Diff(_ context.Context, t Target) ([]Change, error) {
-	all, err := l.corrections(t)
-	var changes []Change
-	for _, c := range all {
-		changes = append(changes, c.Change)
-	}
+func (l secretsLayer) Diff(ctx context.Context, t Target) (changes []Change, err error) {
+	err = l.locked(ctx, unix.LOCK_SH, func() error {
+		all, err := l.corrections(t)
+		for _, c := range all {
+			changes = append(changes, c.Change)
+		}
+		return err
+	})
 	return changes, err
 }
 
-func (l secretsLayer) Switch(_ context.Context, t Target) error {
+func (l secretsLayer) Switch(ctx context.Context, t Target) error {
 	if err := l.own(l.dir); err != nil {
 		return err
 	}
-	all, err := l.corrections(t)
+	return l.locked(ctx, unix.LOCK_EX, func() error {
+		all, err := l.corrections(t)
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			if err := c.do(); err != nil {
+				return fmt.Errorf("%s: %w", c.Subject, err)
+			}
+		}
+		return nil
+	})
+}
+
+// locked does something while no other process changes the folder: Shepherd runs `collie deliver` for a service that it starts in
+// the middle of a switch, and the agent looks at the folder then. Only root can open the folder, and so lock it.
+func (l secretsLayer) locked(ctx context.Context, how int, do func() error) error {
+	const limit, again = 10 * time.Second, 20 * time.Millisecond
+	dir, err := os.Open(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return do()
+	}
 	if err != nil {
 		return err
 	}
-	for _, c := range all {
-		if err := c.do(); err != nil {
-			return fmt.Errorf("%s: %w", c.Subject, err)
+	defer dir.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("another process has it locked for %v", limit))
+	defer cancel()
+	for {
+		err := unix.Flock(int(dir.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return do()
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("locking %s: %w", l.dir, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("locking %s: %w", l.dir, context.Cause(ctx))
+		case <-time.After(again):
 		}
 	}
-	return nil
 }
 
 // Problems tells of owners that don't exist: those that the system was to bring are there once that was switched.

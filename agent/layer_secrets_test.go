@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,4 +168,36 @@ func TestWhatCanBeSaidOfSecretsOfServices(t *testing.T) {
 	if files, _ := v.secretFiles(); len(files) != 1 || files["tls"] != "hosts/web/secrets/files/tls.age" {
 		t.Errorf("a host's in its place: %v", files)
 	}
+}
+
+// Shepherd runs `collie deliver` for a service that it starts, while the agent puts the folder right.
+func TestTwoDeliverAtOnce(t *testing.T) {
+	keys, own := machineKeys(t)
+	l := deliverer(t, keys)
+	files := map[string]string{"secrets/recipients": own, "secrets/files/token.age": "hunter2"}
+	target, err := l.Prepare(t.Context(), Revision{Revision: source.Revision{ID: "a"}, Files: viewOn(t, encrypted(t, own, files))}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			for range 200 {
+				if err := errors.Join(os.RemoveAll(filepath.Join(l.dir, "token")), l.Switch(t.Context(), target)); err != nil {
+					t.Error(err)
+					return
+				}
+				changes, err := l.Diff(t.Context(), target)
+				for _, c := range changes {
+					if c.Subject != "secret token" {
+						t.Errorf("a look sees %v", c)
+					}
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	both.Wait()
 }

@@ -44,7 +44,7 @@ func (c *conductor) soakNow(now time.Time) error {
 		return err
 	}
 	r.Phase = soaking
-	c.well, c.soaking, c.dark = now, now, time.Time{}
+	c.beginSoak(now)
 	crash.At("soaking.begun")
 	if err := c.save(); err != nil {
 		return err
@@ -52,11 +52,15 @@ func (c *conductor) soakNow(now time.Time) error {
 	return c.keepAll()
 }
 
+func (c *conductor) beginSoak(now time.Time) {
+	c.from, c.well, c.soaking, c.dark = now, now, now, time.Time{}
+}
+
 // verdict looks whether all was well for the soak: then the revision is good. A problem that counts ends it.
 func (c *conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
 	if c.well.IsZero() { // a restart: the soak begins anew
-		c.well, c.soaking, c.dark = now, now, time.Time{}
+		c.beginSoak(now)
 		return c.keepAll()
 	}
 	last, unseen, passing := now, false, false
@@ -80,6 +84,10 @@ func (c *conductor) verdict(now time.Time) error {
 				return c.failFor(p.Name, err.Error(), &TransientError{err})
 			}
 			unseen = true
+			continue
+		}
+		if !seen.since.Equal(c.from) {
+			last = time.Time{} // a look that was made for the switch
 			continue
 		}
 		_, drifted := c.state.Drift[p.Name]
