@@ -118,6 +118,7 @@ func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking the Podman bindings for their connection: %w", err)
 	}
+	waitForSocket(conn.Client)
 	conn.Client.Transport = once{conn.Client.Transport}
 	p.conn = conn
 	return conn, nil
