@@ -17,8 +17,8 @@ const (
 	dialAgain = 50 * time.Millisecond
 )
 
-// A patient dialler waits for a socket that is about to come back. What stays away is waited for once, not with each request.
-type patient struct {
+// A lingering dialler waits for a socket that is about to come back. What stays away is waited for once, not with each request.
+type lingering struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu   sync.Mutex
@@ -28,12 +28,12 @@ type patient struct {
 // waitForSocket has a client of the bindings wait for a moment until somebody listens.
 func waitForSocket(client *http.Client) {
 	if t, is := client.Transport.(*http.Transport); is && t.DialContext != nil {
-		d := &patient{dial: t.DialContext}
+		d := &lingering{dial: t.DialContext}
 		t.DialContext = d.connect
 	}
 }
 
-func (d *patient) connect(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *lingering) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	for {
 		conn, err := d.dial(ctx, network, address)
 		if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ENOENT) {
@@ -51,7 +51,7 @@ func (d *patient) connect(ctx context.Context, network, address string) (net.Con
 	}
 }
 
-func (d *patient) came(err error) {
+func (d *lingering) came(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
@@ -60,7 +60,7 @@ func (d *patient) came(err error) {
 }
 
 // returns reports whether nobody listens for so short a time that somebody may again.
-func (d *patient) returns() bool {
+func (d *lingering) returns() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.gone.IsZero() {

@@ -27,7 +27,7 @@ func TestDialWaitsForASocketThatComesBack(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				d := &patient{dial: func(context.Context, string, string) (net.Conn, error) {
+				d := &lingering{dial: func(context.Context, string, string) (net.Conn, error) {
 					if time.Since(began) < row.back {
 						return nil, &net.OpError{Op: "dial", Err: row.fails}
 					}
