@@ -48,7 +48,9 @@ const (
 // A process of Podman's, of one account.
 type process struct {
 	pid, parent int
+	owner       int
 	own         bool // is it the account's
+	inside      bool // a user namespace that isn't ours: what runs in a container has the rights of none of the machine's users
 	age         time.Duration
 	args        []string
 }
@@ -141,7 +143,7 @@ func findStrays(all []process, containers []container, runtime string, listens f
 			if stray = !running[p.container()]; stray {
 				s.containers = append(s.containers, p.container())
 				for _, child := range all { // first what it minds: it tells Podman of the end
-					if child.parent == p.pid && child.role(runtime) == "" {
+					if child.parent == p.pid && (child.own || child.inside) && child.role(runtime) == "" {
 						s.processes = append(s.processes, child)
 					}
 				}
@@ -292,7 +294,9 @@ func readProcess(pid, uid int) (process, bool) {
 	if err != nil || unix.Stat(dir, &info) != nil {
 		return p, false
 	}
-	p.own = int(info.Uid) == uid
+	p.owner = int(info.Uid)
+	p.own = p.owner == uid
+	p.inside = elsewhere(dir)
 	_, after, _ := strings.Cut(string(stat[max(0, bytes.LastIndexByte(stat, ')')):]), " ") // a name may hold anything
 	fields := strings.Fields(after)
 	var now unix.Timespec
@@ -306,6 +310,13 @@ func readProcess(pid, uid int) (process, bool) {
 		p.args = arguments(dir)
 	}
 	return p, true
+}
+
+// elsewhere reports whether a process is in a user namespace that isn't ours.
+func elsewhere(dir string) bool {
+	ours, err := os.Readlink("/proc/self/ns/user")
+	theirs, unknown := os.Readlink(dir + "ns/user")
+	return err == nil && unknown == nil && theirs != ours
 }
 
 // arguments reads a command line, or its beginning: Podman's longest has some 3 kB.
@@ -324,7 +335,7 @@ func (p process) end(ctx context.Context, grace time.Duration) error {
 		return fmt.Errorf("process %d: %w", p.pid, err)
 	}
 	defer held.Release()
-	if now, there := readProcess(p.pid, 0); !there || now.age < p.age { // another can only be younger
+	if now, there := readProcess(p.pid, 0); !there || now.age < p.age || now.owner != p.owner { // another can only be younger
 		return nil
 	}
 	const look = 20 * time.Millisecond
