@@ -36,8 +36,9 @@ const (
 
 // A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
 // log file, never to a pipe that would die with the agent. Only a build as a user has a pipe: the log is root's, and what that
-// user runs could keep it open and go on writing; a build ends with the agent in any case. Beside the log lies a note of the process (LOG.running),
-// from which the agent's next life knows it.
+// user runs could keep it open and go on writing; a build ends with the agent in any case. After a switch as a user, a copy takes
+// the place of the log: the user's Shepherd may have it open, and must not die of a pipe that nobody reads. Beside the log lies a
+// note of the process (LOG.running), from which the agent's next life knows it.
 type Runner struct {
 	Command       string        // the guix to run: "guix", or a file
 	Logs          string        // directory with a log for each attempt; the newest 50 are kept
@@ -107,6 +108,9 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	answered := waits.For(ctx, "guix, for "+a.what+" (see "+log.Name()+")")
 	err = r.watch(ctx, cancel, a, log)
 	answered()
+	if a.as != nil && !a.build {
+		withdraw(log)
+	}
 	if err != nil {
 		var exit *exec.ExitError
 		cause := context.Cause(ctx)
@@ -225,6 +229,30 @@ func transcribe(log io.Writer, says io.Reader) error {
 		return nil
 	}
 	return err
+}
+
+// withdraw puts a copy in the place of a log that a user's switch wrote to: what it started, as the user's Shepherd, may keep the
+// file open, and goes on with one that nobody reads. Where that fails, as on a full disk, the log stays as it is.
+func withdraw(log *os.File) {
+	said, err := os.Open(log.Name())
+	if err != nil {
+		return
+	}
+	defer said.Close()
+	copied := log.Name() + ".copy"
+	f, err := os.OpenFile(copied, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	_, err = io.Copy(f, io.LimitReader(said, longestLog))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(copied, log.Name())
+	}
+	if err != nil {
+		_ = os.Remove(copied)
+		return
+	}
+	_ = log.Truncate(0) // it lives on, nameless, while it is open
 }
 
 // newLog makes the log of an attempt, and removes the oldest.

@@ -239,29 +239,17 @@ func TestAUsersBuildHasNoLogOfRoots(t *testing.T) {
 	m := newMachine(t)
 	me := &User{Name: "me", UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me")}
 	m.now("early", `readlink /proc/$$/fd/1 >"$me/stdout"; (trap "" PIPE; while :; do echo more; sleep 0.01; done) & echo $! >"$me/child"; seq 100000`)
-	begun := time.Now()
 	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me, build: true})
 	child := readPID(m.path("fake/child"))
 	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) })
 	if err != nil || out.code != 0 || !strings.Contains(out.text, "\n100000\n") {
 		t.Errorf("%d bytes, code %d, %v", len(out.text), out.code, err)
 	}
-	if took := time.Since(begun); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
 	if stdout, _ := os.ReadFile(m.path("fake/stdout")); !strings.HasPrefix(string(stdout), "pipe:") {
 		t.Errorf("its stdout is %s", stdout)
 	}
-	before, err := os.Stat(out.log)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !identify(child).alive() {
 		t.Error("what it left running has ended")
-	}
-	time.Sleep(50 * time.Millisecond) // in which the child writes five more lines, to a pipe that nobody reads
-	if after, err := os.Stat(out.log); err != nil || after.Size() != before.Size() {
-		t.Errorf("the log grew from %d bytes to %d, %v", before.Size(), after.Size(), err)
 	}
 
 	m.now("early", `exec yes`)
@@ -270,6 +258,33 @@ func TestAUsersBuildHasNoLogOfRoots(t *testing.T) {
 	}
 	if info, err := os.Stat(out.log); err != nil || info.Size() != longestLog+1 {
 		t.Errorf("%d bytes are kept, %v", info.Size(), err)
+	}
+}
+
+// What a user's switch leaves running has a file open, and that isn't the log any more. It has all that was said.
+func TestAUsersSwitchLosesTheLogOfRoots(t *testing.T) {
+	m := newMachine(t)
+	me := &User{Name: "me", UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me")}
+	m.now("early", `(exec sleep 1000) & echo $! >"$me/child"; seq 1000`)
+	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me})
+	child := readPID(m.path("fake/child"))
+	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) })
+	if err != nil || out.code != 0 || !strings.Contains(out.text, "\n1000\n") {
+		t.Errorf("%d bytes, code %d, %v", len(out.text), out.code, err)
+	}
+	log, err := os.Stat(out.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.Stat(fmt.Sprintf("/proc/%d/fd/1", child))
+	if err != nil {
+		t.Fatal("what it left running:", err)
+	}
+	if os.SameFile(log, held) || held.Size() != 0 || log.Mode().Perm() != 0o600 {
+		t.Errorf("the log of %d bytes, mode %v, is held: %v; what is held has %d bytes", log.Size(), log.Mode(), os.SameFile(log, held), held.Size())
+	}
+	if logs, _ := os.ReadDir(filepath.Dir(out.log)); len(logs) != 1 {
+		t.Errorf("beside the log: %v", logs)
 	}
 }
 
