@@ -12,7 +12,7 @@
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
 # make vm-test    the guest as a virtual machine: push, reboot, power cut, WireGuard; in QEMU, with KVM=1 if /dev/kvm works
 # make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one, MISCHIEF chooses some
-# make fuzz       each fuzz target for FUZZTIME (5s)
+# make fuzz       each fuzz target for FUZZTIME (5s); `make test` does so for 2s
 # make clean      remove bin/
 .DEFAULT_GOAL := help
 .PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test torture fuzz clean
@@ -67,15 +67,16 @@ lab: build
 	guix/lab/lab build
 
 # The log has everything, the screen all but what passes.
-logged = go test -v $(1) 2>&1 | tee -a $(log) | grep -a --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
+logged = $(1) 2>&1 | tee -a $(log) | grep -a --line-buffered -Ev '^ *(=== |--- PASS)|^PASS$$'
 
 # It promises that everything ran, so a skipped test fails it. As root nothing needs to be skipped.
 test: lint build
 	@rm -f $(log)
 	@$(gcc)
-	@$(call logged,$(race) $(units))
+	@$(call logged,go test -v $(race) $(units))
+	@$(call logged,$(MAKE) --no-print-directory fuzz FUZZTIME=2s)
 	guix/lab/lab build
-	@COLLIE_LAB=1 $(call logged,-count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
+	@COLLIE_LAB=1 $(call logged,go test -v -count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -aq '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep -a '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ace '--- PASS' $(log)) passed, none skipped"
 
@@ -116,11 +117,15 @@ vm-test: lab
 torture: lab
 	COLLIE_TORTURE=$(TORTURE) go test -v -count=1 -timeout 24h -run '^TestTorture$$' ./guix/lab
 
+# Each package is built once for it, and the targets run side by side, with a processor each.
 fuzz:
-	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file target; do \
-	    echo "$$target in $$(dirname "$$file")"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
-	done
+	@mkdir -p bin/fuzz
+	@for dir in $$(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs dirname | sort -u); do \
+	    program=$(CURDIR)/bin/fuzz/$${dir//\//-} && go test -c -fuzz . -o $$program ./$$dir && \
+	    (cd $$dir && $$program -test.list '^Fuzz' | sed "s|^|$$dir $$program |"); \
+	done | xargs -P $$(nproc) -L 1 bash -c 'cd $$0 && said=$$($$1 -test.v -test.run "^$$" -test.fuzz "^$$2$$" -test.parallel 1 \
+	    -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 10x -test.fuzzcachedir $$(go env GOCACHE)/fuzz/example.org/collie/$$0 2>&1); \
+	    ended=$$?; echo "$$said"; exit $$ended'
 
 clean:
 	rm -rf bin

@@ -11,6 +11,7 @@ import (
 func FuzzPlain(f *testing.F) {
 	f.Add("a \x1b[31mred\x1b[0m\tword\r\nnext")
 	f.Add("\u202etxt.exe \u2066\u200f \u009b1m \x9b1m \x7f\x00")
+	f.Add("x" + strings.Repeat("€", 13) + "+€€") // as long as a commit, with letters where an abbreviation ends
 	f.Fuzz(func(t *testing.T, text string) {
 		var b strings.Builder
 		n, err := PlainWriter{&b}.Write([]byte(text))

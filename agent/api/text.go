@@ -249,9 +249,9 @@ func Short(revision string) string {
 	case revision == "":
 		return "none"
 	case len(commit) == 40 && moved: // another one only by its images
-		return commit[:12] + "+" + images[:min(4, len(images))]
+		return fmt.Sprintf("%.12s+%.4s", commit, images)
 	case len(commit) == 40:
-		return commit[:12]
+		return fmt.Sprintf("%.12s", commit)
 	}
 	return revision
 }
