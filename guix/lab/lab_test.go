@@ -136,7 +136,7 @@ func (t scriptT) Log(args ...any) {
 }
 
 // longestFirst are the scripts of a folder, by the number of their commands: what takes minutes mustn't begin when the others
-// are done, and leave a processor idle.
+// are done, and leave a processor idle. Two commands take as long as many: a build of the package, and hundreds of tests.
 func longestFirst(folder string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.txt"))
 	if err == nil && len(files) == 0 {
@@ -151,6 +151,9 @@ func longestFirst(folder string) ([]string, error) {
 		for line := range strings.Lines(string(script.Comment)) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 				commands[file]++
+			}
+			if command, _, _ := strings.Cut(line, " "); command == "vendored" || command == "stories" {
+				commands[file] += 100
 			}
 		}
 	}

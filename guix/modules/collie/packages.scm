@@ -118,6 +118,8 @@ default the one that was built."
         #:unpack-path "example.org/collie"
         #:build-flags
         #~(list (string-append "-ldflags=-s -w -X main.version=" #$version))
+        ;; As the build phase, whose objects it takes then.
+        #:test-flags #~(list "-trimpath")
         #:phases
         #~(modify-phases %standard-phases
             (add-before 'build 'disable-cgo
