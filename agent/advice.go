@@ -16,14 +16,6 @@ import (
 // called without an error, when the layer is well.
 type adviser func(ctx context.Context, layer string, err error) error
 
-// advised has looks and preparations that fail say what the adviser knows.
-func (c *conductor) advised(by adviser) {
-	c.preparer.advise = by
-	for _, k := range c.keepers {
-		k.advise = by
-	}
-}
-
 // What may be why a layer can't be looked at or prepared, by the names of the doctor's checks.
 var causes = []struct {
 	layer  string // or what its name begins with

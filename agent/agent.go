@@ -100,43 +100,38 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	if err != nil {
 		return nil, err
 	}
-	a.conductor = newConductor(parts, time.Duration(cfg.Soak), a.store, journal, state, log)
-	a.conductor.writing.unsaved, a.conductor.closed = true, a.closed()
-	a.conductor.present = a.present
-	a.conductor.preparer.files = a.source.Tree
-	a.conductor.preparer.export = a.export
+	conducted := conductorConfig{
+		parts: parts, soak: time.Duration(cfg.Soak), yields: time.Duration(cfg.OthersTimeout), images: time.Duration(cfg.Images.Interval),
+		windows: cfg.Windows, reboots: cfg.Reboots, rule: cfg.Keep, removal: cfg.forgets(), closed: a.closed(),
+		log: log, store: a.store, journal: journal,
+		files: a.source.Tree, export: a.export, drop: a.dropTrees, others: a.clashing, present: a.present,
+	}
 	if !cfg.alone { // the doctor is for a machine's Collie
-		a.conductor.advised((&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of)
+		conducted.advise = (&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of
 	}
-	a.conductor.drop = a.dropTrees
-	a.conductor.others = a.clashing
-	a.conductor.rule = cfg.Keep
-	a.conductor.removal = cfg.forgets()
-	a.conductor.windows, a.conductor.reboots = cfg.Windows, cfg.Reboots
-	a.conductor.yields = time.Duration(cfg.OthersTimeout)
-	a.conductor.images = time.Duration(cfg.Images.Interval)
-	a.conductor.asksAt = time.Now().Add(a.conductor.images)
 	if cfg.System || len(cfg.Homes) > 0 {
-		a.conductor.garbage.collector = a.runner
+		conducted.collector = a.runner
 	}
+	a.conductor = newConductor(conducted, state)
+	a.conductor.writing.unsaved = true
 	return a, nil
 }
 
-func newConductor(parts []Part, soak time.Duration, st store, j *journal, state State, log *slog.Logger) *conductor {
+func newConductor(cfg conductorConfig, state State) *conductor {
 	c := &conductor{
-		parts: parts, soak: soak, yields: guix.DefaultPatience, removal: "collie forget", log: log, store: st, journal: j, state: state,
+		conductorConfig: cfg, state: state, asksAt: time.Now().Add(cfg.images),
 		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, unrecorded: map[string]time.Time{}, aside: map[string]bool{},
-		preparer: &preparer{parts: parts, host: state.Host, results: make(chan prepared), mayBuild: state.MayBuild},
-		drop:     func([]Target) {},
-		garbage:  garbage{results: make(chan error, 1)},
+		preparer: &preparer{
+			parts: cfg.parts, host: state.Host, files: cfg.files, export: cfg.export, advise: cfg.advise, results: make(chan prepared), mayBuild: state.MayBuild,
+		},
+		garbage: garbage{collector: cfg.collector, results: make(chan error, 1)},
 	}
-	for _, p := range parts {
+	for _, p := range cfg.parts {
 		c.keepers[p.Name] = &keeper{
-			Part: p, log: log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, every: restless,
+			Part: p, log: cfg.log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, advise: cfg.advise, every: restless,
 		}
 	}
-	c.others = func() []other { return nil }
 	c.publish()
 	return c
 }

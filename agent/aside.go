@@ -1,17 +1,5 @@
 package agent
 
-import "context"
-
-// A displacing layer's switch moves files of a user's own out of the way of what a revision has in their place.
-type displacing interface {
-	// PutBack is for the way back from a revision, after each Switch.
-	PutBack(ctx context.Context) error
-	// MovedAside says what was moved since the last verdict, and where it is now.
-	MovedAside() []string
-	// Settle forgets that, once a verdict has told it.
-	Settle() error
-}
-
 // movedAside is what layers moved since the last verdict, in one line each.
 func movedAside(parts []Part) []string {
 	var all []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,17 +14,35 @@ import (
 	"example.org/collie/agent/source"
 )
 
-// A conductor decides what the machine should be and the next step there. It is the only writer of state and journal,
-// and never waits for the work it hands out.
-type conductor struct {
+// A conductorConfig is what a conductor is told and whom it asks: all of it at once, so that nothing is forgotten.
+type conductorConfig struct {
 	parts   []Part
 	soak    time.Duration
+	yields  time.Duration // for so long guixes of others are waited for
+	images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
 	windows []Window
-	reboots bool      // the machine, where a good system takes one
-	boots   time.Time // since when that is due
+	reboots bool   // the machine, where a good system takes one
+	rule    Keep   // of former good revisions
+	removal string // the command that removes what Collie kept, once it left
+	closed  error  // why no call is taken; nil: calls are
+
 	log     *slog.Logger
 	store   store
 	journal *journal
+
+	files     func(ctx context.Context, revision string) (fs.FS, error)
+	export    func(files view) (tree string, err error)
+	drop      func(ts []Target)              // removes the files of all revisions but these
+	others    func() []other                 // the guixes that others run
+	present   func() (again bool, err error) // makes the state folder again, if somebody removed it; nil: nobody does
+	advise    adviser                        // of what can't be prepared or looked at; nil: nobody knows more
+	collector collector                      // of the store; nil: it isn't collected
+}
+
+// A conductor decides what the machine should be and the next step there. It is the only writer of state and journal,
+// and never waits for the work it hands out.
+type conductor struct {
+	conductorConfig
 
 	source   chan source.Revision // a mailbox of one: the latest wins
 	preparer *preparer
@@ -32,7 +51,6 @@ type conductor struct {
 	calls    chan func()   // of the control socket, run here
 	answers  []func()      // to calls, given once status tells what they did
 	gone     chan struct{} // closed when no call is taken any more
-	closed   error         // why it takes none at all; nil: it does
 
 	state    State
 	busy     string            // the layer that is being switched
@@ -42,6 +60,7 @@ type conductor struct {
 	from     time.Time         // when the last soak began: what died before that, and was started again, is no problem
 	blind    bool              // soaking: a layer can't be looked at
 	due      time.Time         // since when the agent is to end for its own service
+	boots    time.Time         // since when the machine is to be booted
 	retryAt  time.Time         // returning: when what refused is asked again
 	next     time.Time         // when to look again, though nothing was heard
 	untidy   bool              // something may be there that no set needs
@@ -49,22 +68,15 @@ type conductor struct {
 	asked    time.Time         // before a rollout: since when each layer is to be looked at
 	about    Set               // then: to what
 	waiting  time.Time         // since when a rollout waits for others
-	others   func() []other    // the guixes that others run
-	yields   time.Duration     // for how long they are waited for
-	drop     func(ts []Target) // removes the files of all revisions but these
-	rule     Keep              // of former good revisions
-	removal  string            // the command that removes what Collie kept, once it left
 	garbage  garbage
-	inputs   []func() error                 // what came and isn't written down yet
-	writing  writing                        // whether state and journal can be written
-	held     map[string]Target              // by ID: of current and good, should their files be lost
-	checked  time.Time                      // when those were last looked for
-	absent   map[string]bool                // layers of which there was nothing to take as it is
-	aside    map[string]bool                // files of the state that were set aside, as the log says
-	recordAt time.Time                      // when it is tried again to take the machine as it is
-	present  func() (again bool, err error) // makes the state folder again, if somebody removed it
-	images   time.Duration                  // between two questions whether a tag has moved; 0: that isn't asked
-	asksAt   time.Time                      // when the next is due
+	inputs   []func() error    // what came and isn't written down yet
+	writing  writing           // whether state and journal can be written
+	held     map[string]Target // by ID: of current and good, should their files be lost
+	checked  time.Time         // when those were last looked for
+	absent   map[string]bool   // layers of which there was nothing to take as it is
+	aside    map[string]bool   // files of the state that were set aside, as the log says
+	recordAt time.Time         // when it is tried again to take the machine as it is
+	asksAt   time.Time         // when it is asked next whether a tag has moved
 
 	revival revival              // returning, and all layers did: of what should run
 	unseen  map[string]time.Time // since when a layer can't be looked at

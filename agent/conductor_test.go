@@ -275,20 +275,7 @@ func (w *world) start() {
 		}
 		parts = append(parts, p)
 	}
-	w.c = newConductor(parts, testSoak, st, j, state, slog.New(slog.DiscardHandler))
-	w.c.rule, w.c.garbage.collector = w.rule, w.garbage
-	w.c.images, w.c.windows, w.c.reboots = w.images, w.windows, w.reboots
-	w.c.others = func() []other {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.others
-	}
-	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.commits[id], nil
-	}
-	w.c.preparer.export = func(view) (string, error) { return "", nil }
+	w.c = newConductor(w.config(parts, st, j), state)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.c.run(ctx) }()
@@ -298,6 +285,25 @@ func (w *world) start() {
 			w.t.Errorf("run: %v", err)
 		}
 		j.close()
+	}
+}
+
+func (w *world) config(parts []Part, st store, j *journal) conductorConfig {
+	return conductorConfig{
+		parts: parts, soak: testSoak, yields: guix.DefaultPatience, images: w.images, windows: w.windows, reboots: w.reboots, rule: w.rule, removal: "collie forget",
+		log: slog.New(slog.DiscardHandler), store: st, journal: j, collector: w.garbage,
+		files: func(_ context.Context, id string) (fs.FS, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.commits[id], nil
+		},
+		export: func(view) (string, error) { return "", nil },
+		drop:   func([]Target) {},
+		others: func() []other {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.others
+		},
 	}
 }
 

@@ -31,12 +31,6 @@ type Drift struct {
 	Retried bool `json:"retried,omitempty"` // somebody asked to take it back, though no revision is to be switched to
 }
 
-// A movable layer can be switched by others, who leave it so.
-type movable interface {
-	// Moved says what is live in place of t, and since when.
-	Moved(t Target) (Drift, bool)
-}
-
 func (l systemLayer) Moved(t Target) (Drift, bool) { return moved(t, l.System.Moved) }
 
 func (l homeLayer) Moved(t Target) (Drift, bool) { return moved(t, l.Home.Moved) }

@@ -6,13 +6,7 @@ import (
 	"strings"
 
 	"example.org/collie/agent/api"
-	"example.org/collie/guix"
 )
-
-// A numbered is a layer whose targets Guix numbers.
-type numbered interface {
-	All() ([]guix.Numbered, error)
-}
 
 // generations are those of Guix that there are, with what is known of the commit that made each:
 //

@@ -52,7 +52,7 @@ func TestVerdictOnAGeneration(t *testing.T) {
 
 // A commit that describes what another was good with didn't make that.
 func TestWhoMadeATarget(t *testing.T) {
-	c := &conductor{store: newStore(t)}
+	c := &conductor{conductorConfig: conductorConfig{store: newStore(t)}}
 	for _, target := range []Target{
 		{Layer: "system", ID: "system-good", Revision: "a"}, {Layer: "system", ID: "system-former", Revision: "b"},
 		{Layer: "system", ID: "system-bad", Revision: "c"}, {Layer: "system", ID: "system-first", Revision: baseline},

@@ -30,11 +30,6 @@ func (i Images) mistakes(wrong func(key, format string, args ...any)) {
 	}
 }
 
-// A mover is a layer of which a revision has another target by now, perhaps, though nobody committed.
-type mover interface {
-	Moves(t Target) bool
-}
-
 // Moves tells whether the tag of an image may lead elsewhere by now.
 func (l podsLayer) Moves(t Target) bool {
 	var r podman.Rendered

@@ -100,16 +100,11 @@ func (c *conductor) items(set Set) map[string]string {
 	return items
 }
 
-// A numbering is a layer that knows which generation names an item of the store.
-type numbering interface {
-	Generations() (map[string]int, error)
-}
-
 // numbers are the generations there are, by layer and item.
 func numbers(parts []Part) (map[string]map[string]int, error) {
 	all := map[string]map[string]int{}
 	for _, p := range parts {
-		if layer, is := p.Layer.(numbering); is {
+		if layer, is := p.Layer.(numbered); is {
 			generations, err := layer.Generations()
 			if err != nil {
 				return nil, err

@@ -91,19 +91,6 @@ const (
 // calm is the pace of looks at a layer that is well and tells at once what happens to it.
 const calm = time.Minute
 
-// A busyLayer has work of its own between two looks, and knows when one is due before its time.
-type busyLayer interface {
-	Run(ctx context.Context)
-	Woken() <-chan struct{}
-	Sees() error // why not all that happens to it wakes; nil: it does
-}
-
-// A stopping layer has something that runs for it and that a boot, or a death, ends. To start that again takes back what
-// nobody decided, so it is healed in any case.
-type stopping interface {
-	Stopped(changes []Change) bool
-}
-
 // run works until ctx ends; a switch in flight is finished first.
 func (k *keeper) run(ctx context.Context) {
 	look, due := time.NewTimer(0), time.Now()

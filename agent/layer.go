@@ -70,23 +70,6 @@ type Part struct {
 // evaluates reports whether Guix makes the layer, of all files that it finds.
 func (p Part) evaluates() bool { return p.Name == "system" || strings.HasPrefix(p.Name, "home:") }
 
-// A healer is a layer that is healed otherwise than by a switch to where it is.
-type healer interface {
-	Heal(ctx context.Context, t Target) error
-}
-
-// A repairer is a layer that stands on something that is in no commit, and that may break though nothing differs.
-type repairer interface {
-	Broken() string // as the last Diff saw it; nothing, if it isn't, or can't be repaired now
-	Repair(ctx context.Context) error
-}
-
-// A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand. now is the
-// target that it was last switched to, if there is one.
-type planner interface {
-	Plan(ctx context.Context, now, t Target) ([]Change, error)
-}
-
 // plan is what a switch from now to t would change, with what it costs.
 func (p Part) plan(ctx context.Context, now, t Target) ([]Change, error) {
 	if planner, ok := p.Layer.(planner); ok {
@@ -97,22 +80,6 @@ func (p Part) plan(ctx context.Context, now, t Target) ([]Change, error) {
 		changes[i].Cost = api.CostRunning
 	}
 	return changes, err
-}
-
-// A hooked layer has work of the commit's own to do around a rollout. rollout names that: another to the same target does the
-// work again.
-type hooked interface {
-	// Before is done before Switch, and After when that succeeded. The agent may end meanwhile; its next life calls again.
-	Before(ctx context.Context, t Target, rollout string) error
-	After(ctx context.Context, t Target, rollout string) error
-	// Failed begins what is to be done once all layers returned from t, and doesn't wait for it.
-	Failed(t Target, rollout string) error
-}
-
-// A sharing layer needs what programs may hold that Collie doesn't know. Vacant says who does, in a *TakenError, so that a
-// revision waits before anything of it is switched to.
-type sharing interface {
-	Vacant(ctx context.Context, t Target) error
 }
 
 // A TakenError says that somebody has what a target needs. It is as transient as a [TransientError].

@@ -28,12 +28,6 @@ const (
 	farewell           = 3 * time.Second  // in which whoever follows the last rollout hears of its end
 )
 
-// A selfKeeper is the layer that has the agent's own service. Own says what is due for it, where t is wanted; nothing if
-// Does is empty.
-type selfKeeper interface {
-	Own(ctx context.Context, t Target) (Change, error)
-}
-
 // quiet ends the agent, or with it the machine, if that is due. It is called where nothing is underway: idle, suspended, stuck, or before the
 // first revision.
 func (c *conductor) quiet(now time.Time) error {
@@ -85,11 +79,6 @@ func (c *conductor) leave() error {
 		c.log.Info("leaving: " + line)
 	}
 	return errLeft
-}
-
-// A describer says in a few words what a target is, and what becomes of it without Collie.
-type describer interface {
-	Describe(t Target) string
 }
 
 // account is how Collie leaves the machine.

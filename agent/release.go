@@ -24,13 +24,6 @@ import (
 // What no next pod holds is known of a pod; of services it is not known what they hold, so only those that leave let go. None
 // stops early where no other layer starts or restarts something.
 
-// A releasing layer can let go of what others may take.
-type releasing interface {
-	// Release stops what isn't in t, and may hold what another layer takes. now is what is kept so far, if that is known;
-	// left is what is to be kept of it until the switch to t, if anything. A switch to now starts again what was stopped.
-	Release(ctx context.Context, now, t Target) (left Target, err error)
-}
-
 // A taker is a layer that is switched before another one is.
 type taker struct {
 	Part

@@ -13,11 +13,6 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// A restarter is a layer that has services.
-type restarter interface {
-	Restart(ctx context.Context, service string) (guix.Restarted, error)
-}
-
 // restart restarts one service on a person's word, USER/SERVICE for one of a home. The layer's keeper does it, between
 // its switches and looks.
 func (a *Agent) restart(ctx context.Context, name string) (api.Restarted, error) {

@@ -13,12 +13,6 @@ import (
 // supervisor gave it up, also in a layer that had nothing to return from: so all of good is looked at, what should run and
 // doesn't is started again, and what isn't well after that makes the return incomplete.
 
-// A reviving layer can start again what was given up.
-type reviving interface {
-	// Revive starts what t has run and doesn't, as if it had never failed.
-	Revive(ctx context.Context, t Target) error
-}
-
 const (
 	reviveWatch = 5 * time.Second // what was started again is watched so long, or for the soak: a service may die after it started
 	reviveAgain = 5 * time.Second // and after this long what is still not well is started once more

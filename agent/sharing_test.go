@@ -149,7 +149,7 @@ func TestALookThatDoesNotKnowTheSwitchDoesNotCount(t *testing.T) {
 		{"it was asked for", report{target: "pods-1", at: asked.Add(time.Second), about: "pods-2"}, next, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := &conductor{asked: asked, about: row.about, seen: map[string]report{"pods": row.seen}, others: func() []other { return nil }}
+			c := &conductor{asked: asked, about: row.about, seen: map[string]report{"pods": row.seen}, conductorConfig: conductorConfig{others: func() []other { return nil }}}
 			c.state.Current.Targets = map[string]string{"pods": "pods-1"}
 			c.parts = []Part{{Name: "pods"}}
 			c.keepers = map[string]*keeper{"pods": {orders: make(chan order, 1)}}

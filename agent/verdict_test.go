@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,14 +46,7 @@ func (w *world) startWith(system Layer) (ended chan error) {
 		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
 	}
 	parts[0].Layer = system
-	w.c = newConductor(parts, testSoak, store{dir: w.dir}, j, state, slog.New(slog.DiscardHandler))
-	w.c.windows, w.c.reboots = w.windows, w.reboots
-	w.c.preparer.files = func(_ context.Context, id string) (fs.FS, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.commits[id], nil
-	}
-	w.c.preparer.export = func(view) (string, error) { return "", nil }
+	w.c = newConductor(w.config(parts, store{dir: w.dir}, j), state)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended = make(chan error, 1)
 	gone := make(chan struct{})
