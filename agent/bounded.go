@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"example.org/collie/agent/foreign"
 )
 
 // What layers say of the machine comes from Podman, from Shepherds and from what users run, and all of these can say as much as
@@ -24,8 +26,8 @@ const (
 func bounded(r report) report {
 	r.changes = boundedChanges(r.changes, mostSaid, mostBytes)
 	r.problems = boundedProblems(r.layer, r.problems)
-	r.own.Subject, r.own.Says = cut(r.own.Subject, mostText), cut(r.own.Says, mostText)
-	r.taken, r.healing = cut(r.taken, mostText), cut(r.healing, mostText)
+	r.own.Subject, r.own.Says = foreign.Bound(r.own.Subject, mostText), foreign.Bound(r.own.Says, mostText)
+	r.taken, r.healing = foreign.Bound(r.taken, mostText), foreign.Bound(r.healing, mostText)
 	r.err = boundedError(r.err)
 	return r
 }
@@ -34,8 +36,8 @@ func bounded(r report) report {
 func boundedChanges(all []Change, number, bytes int) []Change {
 	kept := all[:0:0]
 	for i, c := range all {
-		c.Does, c.Subject, c.Says = cut(c.Does, mostText), cut(c.Subject, mostText), cut(c.Says, mostText)
-		c.Old, c.New, c.Diff = cut(c.Old, mostText), cut(c.New, mostText), cut(c.Diff, bytes/4)
+		c.Does, c.Subject, c.Says = foreign.Bound(c.Does, mostText), foreign.Bound(c.Subject, mostText), foreign.Bound(c.Says, mostText)
+		c.Old, c.New, c.Diff = foreign.Bound(c.Old, mostText), foreign.Bound(c.New, mostText), foreign.Bound(c.Diff, bytes/4)
 		bytes -= len(c.Does) + len(c.Subject) + len(c.Says) + len(c.Old) + len(c.New) + len(c.Diff)
 		if i == number || bytes < 0 {
 			waits := !slices.ContainsFunc(all[i:], func(c Change) bool { return !c.Waits })
@@ -50,7 +52,7 @@ func boundedChanges(all []Change, number, bytes int) []Change {
 func boundedProblems(layer string, all []Problem) []Problem {
 	kept, bytes := all[:0:0], mostBytes
 	for i, p := range all {
-		p.Subject, p.Says = cut(p.Subject, mostText), cut(p.Says, mostText)
+		p.Subject, p.Says = foreign.Bound(p.Subject, mostText), foreign.Bound(p.Says, mostText)
 		p.Details = boundedLines(p.Details)
 		bytes -= len(p.Subject) + len(p.Says) + len(strings.Join(p.Details, ""))
 		if i == mostSaid || bytes < 0 {
@@ -66,7 +68,7 @@ func boundedLines(all []string) []string {
 	const most = 40
 	kept := slices.Clone(all[:min(len(all), most)])
 	for i := range kept {
-		kept[i] = cut(kept[i], mostText)
+		kept[i] = foreign.Bound(kept[i], mostText)
 	}
 	if more := len(all) - most; more > 0 {
 		kept = append(kept, fmt.Sprintf("and %d more", more))
@@ -88,15 +90,7 @@ func boundedError(err error) error {
 		return err
 	}
 	if blamed := new(BadError); errors.As(err, &blamed) { // only its own words are shown
-		return &BadError{Err: &cutError{blamed.Err, cut(err.Error(), mostError)}, Waits: blamed.Waits}
+		return &BadError{Err: &cutError{blamed.Err, foreign.Bound(err.Error(), mostError)}, Waits: blamed.Waits}
 	}
-	return &cutError{err, cut(err.Error(), mostError)}
-}
-
-// cut is the beginning of a text.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return fmt.Sprintf("%s … and %d more bytes", strings.ToValidUTF8(text[:most], ""), len(text)-most)
+	return &cutError{err, foreign.Bound(err.Error(), mostError)}
 }

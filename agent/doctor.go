@@ -12,11 +12,11 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 	"example.org/collie/guix"
 )
 
@@ -182,11 +182,6 @@ func (m *machine) find(name, says string, err error) Finding {
 	default:
 		f.Level, f.Says = levelFail, err.Error()
 	}
-	f.Says = strings.Map(func(r rune) rune { // what servers say is in it
-		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, f.Says)
+	f.Says = foreign.Text(f.Says) // what servers say is in it
 	return f
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 	"example.org/collie/agent/statefile"
 )
 
@@ -174,8 +175,8 @@ func tail(name string, most int64) ([]byte, error) {
 func (j *journal) write(e Entry) error {
 	text, err := json.Marshal(e)
 	if err == nil && len(text) > mostEntry {
-		text, err = json.Marshal(Entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: cut(e.Author, mostText), Subject: cut(e.Subject, mostText),
-			Because: strings.TrimSpace(cut(e.Because, mostError) + fmt.Sprintf(" (this entry had %d bytes: only its beginning is kept)", len(text)))})
+		text, err = json.Marshal(Entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: foreign.Bound(e.Author, mostText), Subject: foreign.Bound(e.Subject, mostText),
+			Because: strings.TrimSpace(foreign.Bound(e.Because, mostError) + fmt.Sprintf(" (this entry had %d bytes: only its beginning is kept)", len(text)))})
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)

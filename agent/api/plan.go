@@ -3,6 +3,8 @@ package api
 import (
 	"fmt"
 	"strings"
+
+	"example.org/collie/agent/foreign"
 )
 
 // costs are the groups of a plan, the dearest first.
@@ -79,7 +81,7 @@ func changesText(changes []Change, cost string) string {
 		if c.Diff != "" {
 			lines := strings.Split(strings.TrimSuffix(c.Diff, "\n"), "\n")
 			for _, line := range lines {
-				fmt.Fprintf(&b, "%s%s\n", indent, clean(line))
+				fmt.Fprintf(&b, "%s%s\n", indent, foreign.Text(line))
 			}
 		}
 	}

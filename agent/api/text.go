@@ -2,13 +2,13 @@ package api
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"example.org/collie/agent/foreign"
 )
 
 // Text is the status as a person reads it.
@@ -127,32 +127,8 @@ func (r Restarted) Text() string {
 	return b.String()
 }
 
-// plain takes the control characters out of what commits, services and pods say: a terminal obeys them.
-func plain(text string) string { return clean(strings.TrimSpace(text)) }
-
-// A PlainWriter takes out of what goes through it what a terminal would obey, but for the ends of lines: control characters,
-// and marks that turn around the direction of what follows. A character has to come whole.
-type PlainWriter struct{ io.Writer }
-
-func (w PlainWriter) Write(text []byte) (int, error) {
-	if _, err := io.WriteString(w.Writer, clean(string(text))); err != nil {
-		return 0, err
-	}
-	return len(text), nil
-}
-
-// clean is plain, and leaves the space around a text.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r != '\n' && unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r): // the latter turn around what follows
-			return -1
-		}
-		return r
-	}, text)
-}
+// plain is what a person is shown of what commits, services and pods say.
+func plain(text string) string { return foreign.Text(strings.TrimSpace(text)) }
 
 func colon(why string) string {
 	if why == "" {

@@ -4,6 +4,7 @@
 package foreign
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -22,12 +23,12 @@ func Text(text string) string {
 	}, text)
 }
 
-// Line makes one line of a text, and cuts it. It leaves out each character that can't be seen.
+// Line makes one line of a text, and cuts it. White space becomes a space; other characters that can't be seen are left out.
 func Line(text string, most int) string {
 	var kept strings.Builder
 	length := 0
 	for _, r := range strings.TrimSpace(text) {
-		if unicode.IsSpace(r) {
+		if unicode.IsSpace(r) && r != '\r' {
 			r = ' '
 		}
 		if !unicode.IsPrint(r) {
@@ -52,6 +53,14 @@ func Cut(text string, most int) string {
 		length++
 	}
 	return strings.ToValidUTF8(text, "\ufffd")
+}
+
+// Bound returns at most most bytes of a text, and says how many more there were. It is for what is kept.
+func Bound(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return fmt.Sprintf("%s … and %d more bytes", strings.ToValidUTF8(text[:most], ""), len(text)-most)
 }
 
 // A Writer passes on what Text leaves. Each write has to end with a whole character.

@@ -13,7 +13,7 @@ func TestLine(t *testing.T) {
 		most int
 		want string
 	}{
-		{"  a\tb\r\nc  ", 10, "a b  c"},
+		{"  a\tb\r\nc  ", 10, "a b c"},
 		{"\x1b[31mred\x1b[0m", 20, "[31mred[0m"},
 		{"\u202etxt.exe\u200f", 20, "txt.exe"},
 		{"änderung", 8, "änderung"},
@@ -45,6 +45,22 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		most int
+		want string
+	}{
+		{"as it is", 8, "as it is"},
+		{"abcdé", 5, "abcd … and 1 more bytes"},
+		{"longer than that", 6, "longer … and 10 more bytes"},
+	} {
+		if got := Bound(test.text, test.most); got != test.want {
+			t.Errorf("Bound(%q, %d) is %q, want %q", test.text, test.most, got, test.want)
+		}
+	}
+}
+
 // FuzzForeign: a terminal obeys nothing of what is shown, and what is bounded is short.
 func FuzzForeign(f *testing.F) {
 	f.Add("a \x1b[31mred\x1b[0m\tword\r\nnext")
@@ -66,6 +82,9 @@ func FuzzForeign(f *testing.F) {
 		}
 		if cut := Cut(text, 40); utf8.RuneCountInString(cut) > 41 || !utf8.ValidString(cut) {
 			t.Errorf("%q is cut to %q", text, cut)
+		}
+		if kept := Bound(text, 40); len(kept) > 80 {
+			t.Errorf("%q is bounded to %q", text, kept)
 		}
 	})
 }

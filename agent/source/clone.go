@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"unicode"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -20,6 +19,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 
+	"example.org/collie/agent/foreign"
 	"example.org/collie/agent/statefile"
 )
 
@@ -305,21 +305,5 @@ func walkTree(sto *filesystem.Storage, root plumbing.Hash, visit func(path strin
 	return walk(root, "", 0)
 }
 
-// plain makes foreign text fit for a line in a terminal or a log: one line, no control or invisible characters, at
-// most 200 characters.
-func plain(s string) string {
-	var kept []rune
-	for _, r := range strings.TrimSpace(s) {
-		if r == '\n' || r == '\t' {
-			r = ' '
-		}
-		if !unicode.IsPrint(r) {
-			continue
-		}
-		if len(kept) == 200 {
-			return string(kept[:199]) + "…"
-		}
-		kept = append(kept, r)
-	}
-	return string(kept)
-}
+// plain is a foreign text as one line of at most 200 characters, for a terminal or a log.
+func plain(s string) string { return foreign.Line(s, 199) }

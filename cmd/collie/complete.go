@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 // completionLimit is as long as a shell waits for what could follow.
@@ -27,10 +26,12 @@ func (c *cli) completeRevisions(cmd *cobra.Command, args []string, _ string) ([]
 	}
 	var all []cobra.Completion
 	for _, d := range past {
-		all = append(all, cobra.CompletionWithDesc(api.Short(d.Revision), printable(d.Subject)))
+		all = append(all, cobra.CompletionWithDesc(api.Short(d.Revision), foreign.Line(d.Subject, mostDescribed)))
 	}
 	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
+
+const mostDescribed = 200 // characters of what is said beside a word
 
 // completePlans offers the plans, with what their commits say.
 func (c *cli) completePlans(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -45,17 +46,7 @@ func (c *cli) completePlans(cmd *cobra.Command, args []string, _ string) ([]cobr
 	}
 	var all []cobra.Completion
 	for _, p := range plan.Plans {
-		all = append(all, cobra.CompletionWithDesc(p.Name, printable(p.Subject)))
+		all = append(all, cobra.CompletionWithDesc(p.Name, foreign.Line(p.Subject, mostDescribed)))
 	}
 	return all, cobra.ShellCompDirectiveNoFileComp
-}
-
-// printable leaves out what a terminal would obey.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, text)
 }

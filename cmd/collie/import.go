@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 func importCmd(c *cli) *cobra.Command {
@@ -22,7 +22,7 @@ func importCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(api.PlainWriter{Writer: c.out}, is.Text())
+			_, err = fmt.Fprint(foreign.Writer{Writer: c.out}, is.Text())
 			return err
 		},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"example.org/collie/agent"
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 func logsCmd(c *cli) *cobra.Command {
@@ -29,7 +30,7 @@ func logsCmd(c *cli) *cobra.Command {
 			if cmd.Flags().Changed("lines") && q.Lines < 1 {
 				return &exitError{exitUsage, errors.New("--lines: at least 1")}
 			}
-			out := api.PlainWriter{Writer: c.out} // what is built may write anything
+			out := foreign.Writer{Writer: c.out} // what is built may write anything
 			err := c.agent.Logs(cmd.Context(), q, out)
 			if !api.Away(err) {
 				return err

@@ -19,6 +19,7 @@ import (
 
 	"example.org/collie/agent"
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 // version is set by the build.
@@ -106,7 +107,7 @@ func (c *cli) complain(err error) {
 	if text == "" {
 		return
 	}
-	plain := api.PlainWriter{Writer: c.err} // what servers, services and files say is in it
+	plain := foreign.Writer{Writer: c.err} // what servers, services and files say is in it
 	fmt.Fprintf(plain, "collie: %s\n", text)
 	if !c.verbose {
 		return

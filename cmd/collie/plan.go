@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 func planCmd(c *cli) *cobra.Command {
@@ -74,7 +75,7 @@ func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duratio
 		}
 		if line := p.Preparing.Text(); line != told {
 			told = line
-			fmt.Fprintln(api.PlainWriter{Writer: c.err}, line)
+			fmt.Fprintln(foreign.Writer{Writer: c.err}, line)
 		}
 		return false
 	})

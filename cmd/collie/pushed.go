@@ -14,6 +14,7 @@ import (
 
 	"example.org/collie/agent"
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 const (
@@ -63,7 +64,7 @@ func pushedRefs(in io.Reader) (all []pushedRef) {
 // follow shows what the agent has to say of a ref.
 func (c *cli) follow(ctx context.Context, client api.Client, p pushedRef) {
 	told := ""
-	out := api.PlainWriter{Writer: c.out}
+	out := foreign.Writer{Writer: c.out}
 	for {
 		answer, err := client.Pushed(ctx, p.ref, p.commit)
 		switch {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 func statusCmd(c *cli) *cobra.Command {
@@ -35,7 +35,7 @@ func jsonFlag(cmd *cobra.Command, asJSON *bool) {
 // show prints an answer, for a person or for a program.
 func (c *cli) show(v any, text string, asJSON bool) error {
 	if !asJSON {
-		_, err := fmt.Fprint(api.PlainWriter{Writer: c.out}, text)
+		_, err := fmt.Fprint(foreign.Writer{Writer: c.out}, text)
 		return err
 	}
 	enc := json.NewEncoder(c.out)

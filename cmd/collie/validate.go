@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent"
-	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
 )
 
 func validateCmd(c *cli) *cobra.Command {
@@ -26,7 +26,7 @@ func validateCmd(c *cli) *cobra.Command {
 			}
 			defer root.Close()
 			notes, mistakes := agent.Validate(root.FS(), host)
-			plain := api.PlainWriter{Writer: c.err}
+			plain := foreign.Writer{Writer: c.err}
 			for _, n := range notes {
 				fmt.Fprintf(plain, "note: %s\n", n)
 			}
