@@ -306,8 +306,17 @@ func (l *lab) guest(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	*ts.Value(exitKey{}).(*int) = code
 	if neg == (code == 0) {
-		ts.Fatalf("%s: exit code %d", strings.Join(args, " "), code)
+		ts.Fatalf("%s: exit code %d%s", strings.Join(args, " "), code, why(ts.ReadFile("stderr")))
 	}
+}
+
+// why is the last that a command said, so that the line of the failure says what there was.
+func why(said string) string {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return ": " + last[:min(len(last), 600)]
+	}
+	return ""
 }
 
 func (l *lab) inGuest(command string) func(*testscript.TestScript, bool, []string) {
