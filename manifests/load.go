@@ -96,11 +96,9 @@ func (r Redacted) Reveal() map[string]any {
 	return r.doc()
 }
 
-func (Redacted) String() string { return "[redacted]" }
-
+func (Redacted) String() string                { return "[redacted]" }
 func (Redacted) Format(f fmt.State, verb rune) { fmt.Fprint(f, "[redacted]") }
-
-func (Redacted) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+func (Redacted) LogValue() slog.Value          { return slog.StringValue("[redacted]") }
 
 func (Redacted) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("a redacted document isn't written down: name it by its hash")

@@ -110,8 +110,7 @@ func portOn(host string, port int) string {
 }
 
 func (p *Probe) InitialDelay() time.Duration { return time.Duration(p.Delay) * time.Second }
-
-func (p *Probe) Interval() time.Duration { return time.Duration(p.Period) * time.Second }
+func (p *Probe) Interval() time.Duration     { return time.Duration(p.Period) * time.Second }
 
 // mostStartup is how long a container may be about its start before a startupProbe has failed for good.
 func (p *Probe) MaxStartup() time.Duration {

@@ -68,11 +68,9 @@ func (f *form) field(name string) *fieldRow {
 // Building blocks of the table.
 
 func must(name string, f *form) fieldRow { return fieldRow{name: name, form: f, must: true} }
-
-func may(name string, f *form) fieldRow { return fieldRow{name: name, form: f} }
+func may(name string, f *form) fieldRow  { return fieldRow{name: name, form: f} }
 
 func pass(name, says string) fieldRow { return fieldRow{name: name, class: noted, says: says} }
-
 func refuse(name, says, hint string) fieldRow {
 	return fieldRow{name: name, class: unsupported, says: says, hint: hint}
 }
@@ -83,10 +81,8 @@ func passChecked(name string, f *form, says string) fieldRow {
 }
 
 func objectOf(fields ...fieldRow) *form { return &form{fields: fields} }
-
-func listOf(items *form) *form { return &form{items: items} }
-
-func someOf(items *form) *form { return &form{items: items, some: true} }
+func listOf(items *form) *form          { return &form{items: items} }
+func someOf(items *form) *form          { return &form{items: items, some: true} }
 
 func oneOf(f *form, names ...string) *form {
 	f.one = names

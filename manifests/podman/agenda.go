@@ -109,8 +109,7 @@ func (a *agenda) done() {
 // entries are a heap, by time.
 type entries []*entry
 
-func (q entries) Len() int { return len(q) }
-
+func (q entries) Len() int           { return len(q) }
 func (q entries) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
 
 func (q entries) Swap(i, j int) {

@@ -17,8 +17,7 @@ import (
 // A login is what a registry asks for. It is never shown.
 type login struct{ user, password, token string }
 
-func (login) String() string { return "[redacted]" }
-
+func (login) String() string   { return "[redacted]" }
 func (login) GoString() string { return "[redacted]" }
 
 const maxAuthFile = 1 << 20

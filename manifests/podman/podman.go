@@ -141,7 +141,6 @@ func (e *SilentError) Unwrap() error { return e.Err }
 type EngineError struct{ Err error }
 
 func (e *EngineError) Error() string { return e.Err.Error() }
-
 func (e *EngineError) Unwrap() error { return e.Err }
 
 // withLimit is a context with a deadline that a person can read.
