@@ -4,23 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"example.org/collie/agent/crash"
-	"example.org/collie/manifests"
 )
 
 const (
 	workers = 2 // how many pods are made, started or pulled for at a time: Podman gains nothing from more (facts/podman.md, 4)
 	waiters = 8 // how many are stopped at a time, which is waiting for their grace
 )
-
-// undoTime is what is left to put things back when a switch failed, be it because its own time was over.
-const undoTime = 2 * time.Minute
 
 // each calls do for all items, n at a time, and begins no more once one failed.
 func each[T any](n int, items []T, do func(T) error) error {
@@ -424,54 +419,6 @@ func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error
 	return nil
 }
 
-// undo puts back what this swap changed: the next pods end at once, without grace, and those that were stopped run again.
-func (s *swap) undo(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-	defer cancel()
-	errs := []error{s.p.restoreCrons(ctx, s.crons)}
-	for _, id := range s.created {
-		if err := s.p.dropJob(ctx, id); err != nil {
-			errs = append(errs, err)
-		}
-		if err := s.p.removePod(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("removing %s again: %w", id, err))
-		}
-	}
-	for _, id := range s.started {
-		if slices.Contains(s.created, id) {
-			continue
-		}
-		if err := s.p.killPod(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("ending %s again: %w", id, err))
-		}
-	}
-	for _, l := range s.mute {
-		if slices.Contains(s.stopped, l) {
-			continue
-		}
-		s.stopped = append(s.stopped, l)
-		if err := s.p.killPod(ctx, l.name); err != nil {
-			errs = append(errs, fmt.Errorf("ending %s: %w", l.name, err))
-		}
-		if err := s.p.settle(ctx, l.name); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	for _, l := range s.stopped {
-		if isJob, err := s.p.unhaltJob(l.name); isJob {
-			errs = append(errs, err)
-			continue
-		}
-		if err := s.p.startPod(ctx, l.name, nil); err != nil {
-			errs = append(errs, fmt.Errorf("starting %s again: %w", l.name, err))
-		}
-	}
-	if live, err := s.p.observe(ctx); err == nil { // to what runs again; the next look does it if this can't
-		_, _ = s.p.route(ctx, nil, live, nil, func(id string) bool { return false })
-	}
-	return errors.Join(errs...)
-}
-
 // stopPod stops a pod with its grace, and leaves it there.
 func (p *Podman) stopPod(ctx context.Context, name string) error {
 	p.prober.leave(name)
@@ -495,116 +442,6 @@ func (p *Podman) stopPod(ctx context.Context, name string) error {
 		}
 		if err := p.containerVerb(ctx, c.ID, "stop", longStop); err != nil {
 			return fmt.Errorf("stopping container %s of pod %s: %w", c.name(name), name, err)
-		}
-	}
-	return nil
-}
-
-// Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
-// with its grace first. The volume of a claim is never removed.
-func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
-	ctx, cancel := withLimit(ctx, wholeKeep)
-	defer cancel()
-	pods, secrets, alone := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	for _, r := range rs {
-		for _, pod := range r.Pods {
-			pods[pod.id()] = true
-			if pod.Options.Alone {
-				alone[pod.Name] = true
-			}
-			for _, s := range pod.Secrets {
-				secrets[s] = true
-			}
-		}
-	}
-	all, err := p.listPods(ctx)
-	if err != nil {
-		return err
-	}
-	live, err := p.observe(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range p.jobs.runs() {
-		if r.Pod.Options.Hook == manifests.HookFailure && !r.over() {
-			pods[r.Pod.id()] = true
-			for _, s := range r.Pod.Secrets {
-				secrets[s] = true
-			}
-		}
-	}
-	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
-		pods[run.id()] = true
-		for _, s := range run.Secrets {
-			secrets[s] = true
-		}
-	}
-	for _, i := range all {
-		if _, name, _ := strings.Cut(i.Labels[labelObject], "/"); alone[name] {
-			pods[i.Name] = true
-		}
-	}
-	if err := p.keepAdopted(ctx, rs); err != nil {
-		return err
-	}
-	if err := p.inventory.keep(rs); err != nil {
-		return err
-	}
-	all = slices.DeleteFunc(all, func(i podInfo) bool { return pods[i.Name] })
-	err = each(waiters, all, func(i podInfo) error {
-		if l := live[i.Name]; l != nil && l.runs() {
-			if err := p.stopPod(ctx, l.name); err != nil {
-				return err
-			}
-		}
-		if err := p.removePod(ctx, i.Name); err != nil {
-			return fmt.Errorf("removing pod %s: %w", i.Name, err)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	volumes, err := p.listVolumes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, run := range p.runsOf(rs) {
-		pods[run.id()] = true
-		run.Run = "" // what it shares with others
-		pods[run.id()] = true
-	}
-	for _, v := range volumes {
-		if pod := v.Labels[labelPod]; pod == "" || pods[pod] {
-			continue
-		}
-		if err := p.removeVolume(ctx, v.Name); err != nil {
-			return err
-		}
-	}
-	if err := p.keepJobs(pods, time.Now()); err != nil {
-		return err
-	}
-	if err := p.keepSecrets(ctx, secrets); err != nil {
-		return err
-	}
-	return p.keepImages(ctx, rs)
-}
-
-// keepSecrets removes Collie's secrets, but for those in keep and those that the newest Prepare wants.
-func (p *Podman) keepSecrets(ctx context.Context, keep map[string]bool) error {
-	p.secrets.Lock()
-	defer p.secrets.Unlock()
-	all, err := p.listSecrets(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if all[name][labelOwner] != owner || keep[name] || p.fresh[name] {
-			continue
-		}
-		if err := p.removeSecret(ctx, name); err != nil {
-			return err
 		}
 	}
 	return nil
