@@ -118,15 +118,17 @@ torture: lab
 	COLLIE_TORTURE=$(TORTURE) go test -v -count=1 -timeout 24h -run '^TestTorture$$' ./guix/lab
 
 # Each package is built once for it, and the targets run side by side, with a processor each. What ends one is a signal: where
-# -fuzztime does, Go sometimes takes its own deadline for a failure.
+# -fuzztime does, Go sometimes takes its own deadline for a failure. One that the signal met before it began has more time.
 fuzz:
 	@mkdir -p bin/fuzz
 	@for dir in $$(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs dirname | sort -u); do \
 	    program=$(CURDIR)/bin/fuzz/$${dir//\//-} && go test -c -fuzz . -o $$program ./$$dir && \
 	    (cd $$dir && $$program -test.list '^Fuzz' | sed "s|^|$$dir $$program |"); \
-	done | xargs -P $$(nproc) -L 1 bash -c 'cd $$0 && said=$$(timeout --foreground --preserve-status -s INT -k 1m $(FUZZTIME) \
+	done | xargs -P $$(nproc) -L 1 bash -c 'cd $$0 && for limit in $(FUZZTIME) 30s; do \
+	    said=$$(timeout --foreground --preserve-status -s INT -k 1m $$limit \
 	    $$1 -test.v -test.run "^$$" -test.fuzz "^$$2$$" -test.parallel 1 -test.fuzzminimizetime 10x \
-	    -test.fuzzcachedir $$(go env GOCACHE)/fuzz/example.org/collie/$$0 2>&1); ended=$$?; echo "$$said"; exit $$ended'
+	    -test.fuzzcachedir $$(go env GOCACHE)/fuzz/example.org/collie/$$0 2>&1); ended=$$?; [ $$ended = 130 ] || break; done; \
+	    echo "$$said"; exit $$ended'
 
 clean:
 	rm -rf bin
