@@ -88,8 +88,9 @@ const (
 	besideLook = 2 * time.Second // between two looks while hooks run
 )
 
-// calm is the pace of looks at a layer that is well and tells at once what happens to it.
-const calm = time.Minute
+// calm is the pace of looks at a layer that is well and tells at once what happens to it. Of what its user broke nobody tells, and it
+// is to be in the status within a minute: Podman takes some seconds to fail, and what is silent is told after five.
+const calm = 50 * time.Second
 
 // run works until ctx ends; a switch in flight is finished first.
 func (k *keeper) run(ctx context.Context) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.org/collie/agent/waits"
 )
 
 // A tellingLayer tells what happens to it.
@@ -82,6 +84,17 @@ func TestLooksAreRareWhileALayerIsWellAndTells(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What nobody tells of, as a Podman that its user broke, is looked at soon enough to be in the status within a minute.
+func TestWhatNobodyTellsIsShownWithinAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := keeping(t, tellingLayer{fakeLayer: &fakeLayer{live: "a"}})
+		time.Sleep(time.Minute)
+		if all := looks(); len(all) != 2 || all[1] > time.Minute-waits.Long-time.Second {
+			t.Errorf("looks at %v", all)
+		}
+	})
 }
 
 func TestAStormCostsALookEachBounce(t *testing.T) {
