@@ -126,10 +126,12 @@ func (c *conductor) moving() []Part {
 // for again: the next ones may do better.
 func (c *conductor) blame(set Set, reason string) {
 	c.markBad(set.Revision, reason)
+	bad := c.state.Bad[set.Revision]
+	bad.Switched = true
+	c.state.Bad[set.Revision] = bad
 	if commitOf(set.Revision) != c.state.Newest.ID || c.images == 0 || len(c.moving()) == 0 {
 		return
 	}
-	bad := c.state.Bad[set.Revision]
 	bad.Targets, bad.Next = c.state.Prepared.clone().Targets, time.Now().Add(c.images)
 	c.state.Bad[set.Revision] = bad
 }

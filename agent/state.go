@@ -136,6 +136,8 @@ type Bad struct {
 	Next   time.Time `json:"next,omitzero"`   // when that is asked for again; zero: never
 
 	Targets map[string]string `json:"targets,omitempty"` // that failed, where others are possible without a commit
+
+	Switched bool `json:"switched,omitempty"` // to it, before it failed
 }
 
 // Later is a revision that failed through no fault of its own.

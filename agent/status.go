@@ -108,7 +108,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if commitOf(id) != s.Newest.ID {
 			continue
 		}
-		status.Bad = append(status.Bad, api.Bad{Revision: id, Reason: b.Reason, At: b.At})
+		status.Bad = append(status.Bad, api.Bad{Revision: id, Reason: b.Reason, At: b.At, RolledBack: b.Switched})
 	}
 	slices.SortFunc(status.Bad, func(x, y api.Bad) int { return y.At.Compare(x.At) })
 	pods, err := a.listPods(ctx, s)

@@ -11,9 +11,11 @@ import (
 	"example.org/collie/agent/foreign"
 )
 
-// Text is the status as a person reads it.
+// Text is the status as a person reads it: first the verdict, in a line of its own.
 func (s Status) Text() string {
 	var b strings.Builder
+	verdict, why := s.Verdict()
+	fmt.Fprintf(&b, "%s%s\n", verdict, colon(plain(why)))
 	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		text := strings.ReplaceAll(plain(fmt.Sprintf(format, args...)), "\n", "\n\t") // what goes on stays in its column

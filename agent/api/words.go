@@ -312,6 +312,8 @@ type Bad struct {
 	Revision string    `json:"revision"`
 	Reason   string    `json:"reason"`
 	At       time.Time `json:"at"`
+
+	RolledBack bool `json:"rolledBack,omitempty"` // it was switched to; otherwise it was refused before
 }
 
 // Plan is what a switch would change: to the revision that waits, or to that of a branch plan/NAME.

@@ -3,9 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"example.org/collie/agent/api"
 	"example.org/collie/agent/foreign"
 )
 
@@ -14,6 +18,17 @@ func statusCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Show what the machine is at, and whether all is well",
+		Long: `Show what the machine is at. The first line is the verdict, and why:
+
+    STUCK        the last good revision couldn't be restored
+    DEPLOYING    a revision is prepared, switched to, or has to show that it is well
+    ROLLED BACK  the newest revision failed, and the last good one runs
+    REJECTED     the newest revision has a mistake, and was never switched to
+    DEGRADED     something isn't well, though no revision is to blame for it
+    SUSPENDED    all is well, and nothing new is deployed
+    OK           all is well
+
+On a terminal it is coloured, unless the environment has NO_COLOR.`,
 		Example: "  collie status\n  collie status --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -21,11 +36,32 @@ func statusCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.show(s, s.Text(), asJSON)
+			if asJSON {
+				return c.show(s, "", asJSON)
+			}
+			verdict, _ := s.Verdict()
+			rest := strings.TrimPrefix(s.Text(), string(verdict))
+			fmt.Fprint(c.out, coloured(c.out, verdict))
+			return c.show(s, rest, asJSON)
 		},
 	}
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// coloured is a verdict as a terminal shows it: green, yellow or red. NO_COLOR, if it isn't empty, keeps it plain: no-color.org.
+func coloured(out io.Writer, v api.Verdict) string {
+	if _, terminal := width(out); !terminal || os.Getenv("NO_COLOR") != "" {
+		return string(v)
+	}
+	colour := 33 // yellow
+	switch v {
+	case api.OK:
+		colour = 32
+	case api.Stuck, api.RolledBack, api.Rejected:
+		colour = 31
+	}
+	return fmt.Sprintf("\x1b[1;%dm%s\x1b[0m", colour, v)
 }
 
 func jsonFlag(cmd *cobra.Command, asJSON *bool) {
