@@ -133,6 +133,65 @@ func TestManifestsIsPure(t *testing.T) {
 	}
 }
 
+// What others use of a package fits on a page, and so does what a file holds. It is held where it is so already.
+func TestManifestsStaySmall(t *testing.T) {
+	const mostNames, mostLines = 35, 500
+	checked := 0
+	for _, p := range packages(t) {
+		if !strings.HasPrefix(p.ImportPath, module+"/manifests") {
+			continue
+		}
+		checked++
+		var names []string
+		for _, name := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := fset.File(f.Pos()).LineCount(); lines > mostLines {
+				t.Errorf("%s/%s has %d lines, want at most %d", p.ImportPath, name, lines, mostLines)
+			}
+			names = append(names, exported(f)...)
+		}
+		if len(names) > mostNames {
+			t.Errorf("%s exports %d names, want at most %d: %q", p.ImportPath, len(names), mostNames, names)
+		}
+	}
+	if checked < 3 {
+		t.Errorf("%d packages were checked", checked)
+	}
+}
+
+// exported are the names of a file that others can use, without methods and fields.
+func exported(f *ast.File) (names []string) {
+	add := func(id *ast.Ident) {
+		if id.IsExported() {
+			names = append(names, id.Name)
+		}
+	}
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if d.Recv == nil {
+				add(d.Name)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					add(spec.Name)
+				case *ast.ValueSpec:
+					for _, id := range spec.Names {
+						add(id)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
 func TestEachPackageHasOneDoc(t *testing.T) {
 	for _, p := range packages(t) {
 		var docs []string
