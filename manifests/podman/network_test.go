@@ -22,6 +22,12 @@ func helperProcess(t *testing.T, script string, files []*os.File, args ...string
 	cmd.Args = append([]string{args[0], "-c", script}, args[1:]...)
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	said, quiet, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { said.Close(); quiet.Close() })
+	cmd.Stdin = said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +45,8 @@ func helperProcess(t *testing.T, script string, files []*os.File, args ...string
 	return 0, nil
 }
 
-const endless = "sleep 1000; :"
+// endless waits for a line that never comes. It forks nothing, as a child would have these arguments, too, until it is another program.
+const endless = "read line; :"
 
 // network is a run-time directory whose API has one pod, with these networks.
 func newNetwork(t *testing.T, networks ...string) (*runtimeDir, map[string]*livePod) {
