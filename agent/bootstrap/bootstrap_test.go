@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
+
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/source"
 )
@@ -452,11 +454,8 @@ func TestAccessByToken(t *testing.T) {
 	}
 }
 
-// For ssh a key is made, once, and the host's keys are those that root trusts; what is missing is said.
+// For ssh a key is made without OpenSSH, once, and the host's keys are those that root trusts; what is missing is said.
 func TestAccessByKey(t *testing.T) {
-	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		t.Skip("there is no ssh-keygen here")
-	}
 	w := newWorld(t, plainSystem)
 	w.Repository = source.Repository{URL: "ssh://git@git.example.org:2222/ops.git", KeyFile: filepath.Join(w.root, "keys/ssh"), KnownHosts: filepath.Join(w.root, "keys/known_hosts")}
 	w.probe = func(context.Context) (source.Checked, error) {
@@ -468,6 +467,21 @@ func TestAccessByKey(t *testing.T) {
 	w.fails("access: doesn't take the key")
 	if again, err2 := os.ReadFile(w.Repository.KeyFile); err != nil || err2 != nil || !bytes.Equal(again, key) {
 		t.Errorf("the key was made again: %v %v", err, err2)
+	}
+	public, err := os.ReadFile(w.Repository.KeyFile + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, comment, _, rest, err := ssh.ParseAuthorizedKey(public)
+	if err != nil || !bytes.Equal(given.Marshal(), signer.PublicKey().Marshal()) || !strings.HasPrefix(comment, "collie@") || len(rest) > 0 {
+		t.Errorf("the public half is %q, %v", public, err)
+	}
+	if info, err := os.Stat(w.Repository.KeyFile); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
 	}
 	line, err := w.line()
 	has(t, line, `(key-file "`, `(known-hosts "`)

@@ -1,6 +1,6 @@
 // Package bootstrap brings a running Guix System to where Collie follows a repository that describes it.
 //
-// It knows git's, Guix's and ssh-keygen's commands, and where a machine has its configuration. It doesn't know how the agent
+// It knows the commands of git, Guix and OpenSSH, and where a machine has its configuration. It doesn't know how the agent
 // decides: it asks one for its status. Each step looks first whether it is done, so all of it can be repeated, and
 // nothing is overwritten.
 //

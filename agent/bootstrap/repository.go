@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"example.org/collie/agent/source"
 )
@@ -130,18 +134,15 @@ func (m *Machine) makeToken() (string, error) {
 func (m *Machine) makeKey(ctx context.Context) (string, error) {
 	key, hosts := m.Repository.KeyFile, m.Repository.KnownHosts
 	if !exists(key) {
-		if err := os.MkdirAll(filepath.Dir(key), 0o700); err != nil {
-			return "", err
-		}
 		host, err := os.Hostname()
 		if err != nil {
 			return "", err
 		}
-		if _, err := m.command(ctx, "/", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "collie@"+host, "-f", key); err != nil {
+		private, public, err := newKey("collie@" + host)
+		if err != nil {
 			return "", err
 		}
-		public, err := os.ReadFile(key + ".pub")
-		if err != nil {
+		if err := errors.Join(writeNew(key, private, 0o600), writeNew(key+".pub", public, 0o644)); err != nil {
 			return "", err
 		}
 		fmt.Fprintf(m.Out, "       made the key %s: give its public half the right to read and write there:\n%s", key, public)
@@ -160,6 +161,24 @@ func (m *Machine) makeKey(ctx context.Context) (string, error) {
 		}
 	}
 	return "the key is " + key + ", the host keys are " + hosts, nil
+}
+
+// newKey is a pair as `ssh-keygen -t ed25519` makes it, without a passphrase: a machine may have no OpenSSH.
+func newKey(comment string) (private, public string, err error) {
+	half, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return "", "", err
+	}
+	block, err := ssh.MarshalPrivateKey(key, comment)
+	if err != nil {
+		return "", "", err
+	}
+	given, err := ssh.NewPublicKey(half)
+	if err != nil {
+		return "", "", err
+	}
+	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(given)))
+	return string(pem.EncodeToMemory(block)), line + " " + comment + "\n", nil
 }
 
 // sshHost is the server's name, as known hosts have it.
