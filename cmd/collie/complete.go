@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,4 +51,23 @@ func (c *cli) completePlans(cmd *cobra.Command, args []string, _ string) ([]cobr
 		all = append(all, cobra.CompletionWithDesc(p.Name, foreign.Line(p.Subject, mostDescribed)))
 	}
 	return all, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeLayers offers the layers of this machine that a list of them doesn't name yet.
+func (c *cli) completeLayers(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace // a comma may follow
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionLimit)
+	defer cancel()
+	status, err := c.agent.Status(ctx)
+	if err != nil {
+		return nil, directive
+	}
+	named := begun[:strings.LastIndexByte(begun, ',')+1]
+	var all []cobra.Completion
+	for _, l := range status.Layers {
+		if !slices.Contains(strings.Split(named, ","), l.Name) {
+			all = append(all, named+l.Name)
+		}
+	}
+	return all, directive
 }

@@ -75,7 +75,7 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 		p("| `%s` | %s |\n", a[0], cell(a[1]))
 	}
 	p("\n## Completions, manual\n\nThe Guix package has completions for Bash, Zsh and fish, and the manual page `collie(1)`. Revisions are completed too, from\n")
-	p("the history. Elsewhere `collie completion SHELL` prints what a shell needs.\n")
+	p("the history, and so are layers, from the status. Elsewhere `collie completion SHELL` prints what a shell needs.\n")
 	return b.String()
 }
 

@@ -67,6 +67,7 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&now, "now", false, "switch to it though none of the configuration's windows is open")
 	cmd.Flags().BoolVar(&evaluate, "evaluate", false, "have Guix evaluate system and homes, though nothing changed that it read of the repository")
 	cmd.Flags().StringSliceVar(&only, "only", nil, "deploy it to these `LAYERS` at once, whatever those of users wait for; they follow")
+	_ = cmd.RegisterFlagCompletionFunc("only", c.completeLayers) // it fails for what isn't a flag
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
