@@ -60,13 +60,14 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/bootstrap":           {"agent/api", "agent/source", "guix"},
 		"agent/cmdline":             nil,
 		"agent/crash":               nil,
+		"agent/limits":              nil,
 		"agent/foreign":             nil,
 		"agent/secrets":             {"agent/statefile"},
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
-		"agent/source":              {"agent/crash", "agent/foreign", "agent/statefile"},
-		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
-		"guix":                      {"agent/cmdline", "agent/crash", "agent/statefile", "agent/waits", "shepherd"},
+		"agent/source":              {"agent/crash", "agent/foreign", "agent/limits", "agent/statefile"},
+		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
+		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,
 		"manifests":                 {"agent/foreign", "manifests/internal/tree"},
 		"manifests/forward":         {"agent/foreign", "agent/waits"},
@@ -190,6 +191,34 @@ func exported(f *ast.File) (names []string) {
 		}
 	}
 	return names
+}
+
+// What is started otherwise would be spared when memory runs out, as the agent is, and have the agent's limit.
+func TestWhatTheAgentStartsHasNoneOfItsLimits(t *testing.T) {
+	starts := 0
+	for _, p := range packages(t) {
+		switch name := strings.TrimPrefix(p.ImportPath, module+"/"); name {
+		case "cmd/collie", "agent/bootstrap", "guix/lab": // no agent
+			continue
+		}
+		for _, name := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := bytes.Count(text, []byte("exec.Command"))
+			if made == 0 || name == "network.go" { // that runs in a child of the agent
+				continue
+			}
+			if bytes.Count(text, []byte("limits.Start("))+bytes.Count(text, []byte("limits.Run(")) < made {
+				t.Errorf("%s of %s starts something without limits.Start", name, p.ImportPath)
+			}
+			starts += made
+		}
+	}
+	if starts < 4 {
+		t.Errorf("only %d starts were found", starts)
+	}
 }
 
 func TestEachPackageHasOneDoc(t *testing.T) {

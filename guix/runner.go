@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/limits"
 	"example.org/collie/agent/statefile"
 	"example.org/collie/agent/waits"
 )
@@ -164,7 +165,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 		defer into.Close()
 		cmd.Stdout, cmd.Stderr = into, into
 	}
-	if err := cmd.Start(); err != nil {
+	if err := limits.Start(cmd); err != nil {
 		return fmt.Errorf("starting guix: %w", err)
 	}
 	if says != nil {

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.org/collie/agent/limits"
 	"example.org/collie/agent/waits"
 	"example.org/collie/shepherd"
 )
@@ -123,7 +124,7 @@ func (u *User) askWithin(ctx context.Context, limit time.Duration, helper []stri
 	cmd := u.command(ctx, helper, args...)
 	cmd.Stdout, cmd.Stderr = &out, &fault
 	answered := waits.For(ctx, "a child that runs as "+u.Name+", for "+args[0])
-	err := cmd.Run()
+	err := limits.Run(cmd)
 	answered()
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("%s as the user %s: %w", args[0], u.Name, context.Cause(ctx))
@@ -169,7 +170,7 @@ func DialAs(u User, helper []string, socket string) func(context.Context) (io.Re
 		child := u.command(context.WithoutCancel(ctx), helper, "connect", socket)
 		c := &childConn{Conn: conn, child: child}
 		child.Stdin, child.Stdout, child.Stderr = theirs, theirs, &c.fault
-		if err := child.Start(); err != nil {
+		if err := limits.Start(child); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("connecting to %s as %s: %w", socket, u.Name, err)
 		}

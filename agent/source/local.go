@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.org/collie/agent/limits"
 )
 
 // local is a repository on this machine.
@@ -130,7 +132,7 @@ func (l *local) dial(ctx context.Context) (session, error) {
 		return nil, err
 	}
 	u.out = &bounded{ReadCloser: out, left: maxRefs}
-	if err := cmd.Start(); err != nil {
+	if err := limits.Start(cmd); err != nil {
 		return nil, fmt.Errorf("starting git upload-pack as %s: %w", as.name, err)
 	}
 	return u, nil

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.org/collie/agent/limits"
 )
 
 // A pack is what a server likes it to be: 32 bytes may promise four thousand million objects, and a megabyte may hold a
@@ -103,7 +105,7 @@ func indexPack(ctx context.Context, git, dir string, pack io.Reader) (string, er
 	if err != nil {
 		return "", err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := limits.Start(cmd); err != nil {
 		return "", fmt.Errorf("starting git index-pack: %w", err)
 	}
 	sent, err := io.Copy(in, pack)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"example.org/collie/agent/limits"
 	"example.org/collie/manifests/forward"
 )
 
@@ -27,7 +28,9 @@ func forwardCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return forward.NewServer(slog.New(slog.NewTextHandler(c.err, nil))).Serve(cmd.Context(), l)
+			log := slog.New(slog.NewTextHandler(c.err, nil))
+			limits.Yield(log)
+			return forward.NewServer(log).Serve(cmd.Context(), l)
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket, instead of on the one that Shepherd passes")

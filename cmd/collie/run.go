@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent"
+	"example.org/collie/agent/limits"
 )
 
 func runCmd(c *cli) *cobra.Command {
@@ -47,6 +48,7 @@ func runCmd(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			limits.Protect(log)
 			a, err := agent.New(cfg, runtime, version, log)
 			if err != nil {
 				return err

@@ -14,11 +14,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of the forwarder.
 const (
-	mostControls = 16 // conversations at a time: an agent has two
+	mostControls    = 16    // conversations at a time: an agent has two
+	mostOfAListener = 4_096 // connections
+	filesOfALink    = 6     // files that a connection takes: two ends, and two pipes while bytes go each way
+	otherFiles      = 256   // for listeners and conversations
 
 	dialTime = 5 * time.Second
 	dialLook = 50 * time.Millisecond // between two tries to reach a backend that doesn't answer
@@ -33,6 +38,7 @@ type Server struct {
 	last time.Duration // for which a client may say nothing after its backend is done
 	idle time.Duration // after which it ends, if there is nothing to forward
 	most int           // connections of a listener, those that wait too; more stay in the kernel's queue
+	all  chan struct{} // room for those of all listeners
 
 	work sync.WaitGroup // listeners and connections
 
@@ -55,9 +61,21 @@ type openListener struct {
 	taken, lost atomic.Uint64
 }
 
+// mostLinks is how many connections the process has files for. One listener doesn't take those of all others, and none those of the
+// agent's conversation.
+func mostLinks() int {
+	const least = 64
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return least
+	}
+	return max(least, (int(min(files.Cur, 1<<20))-otherFiles)/filesOfALink)
+}
+
 // NewServer returns one that forwards nothing yet.
 func NewServer(log *slog.Logger) *Server {
-	return &Server{log: log, hold: 30 * time.Second, last: time.Minute, idle: 10 * time.Second, most: 4_096,
+	all := mostLinks()
+	return &Server{log: log, hold: 30 * time.Second, last: time.Minute, idle: 10 * time.Second, most: min(mostOfAListener, all/2), all: make(chan struct{}, all),
 		listeners: map[string]*openListener{}, links: map[string]int{}}
 }
 
@@ -210,8 +228,15 @@ func (f *Server) open(ctx context.Context, d *openListener) {
 	f.log.Info("listening", "on", d.Listen)
 	f.work.Go(func() {
 		_ = acceptAll(waits, l, d.room, func(conn net.Conn) { // it was shut
+			select {
+			case f.all <- struct{}{}:
+			case <-waits.Done():
+				conn.Close()
+				<-d.room
+				return
+			}
 			f.work.Go(func() {
-				defer func() { <-d.room }()
+				defer func() { <-f.all; <-d.room }()
 				f.serve(ctx, waits, d, conn.(*net.TCPConn))
 			})
 		})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -345,38 +346,74 @@ func TestASilentClientIsLeft(t *testing.T) {
 	}
 }
 
-// More connections than there is room for are neither refused nor lost.
+// More connections than there is room for are neither refused nor lost, be it the room of a door or that of all.
 func TestTooManyConnectionsQueue(t *testing.T) {
 	const room, clients = 4, 20
-	socket, listen := startForwarder(t, func(f *Server) { f.most = room }), freePort(t)
-	release, let := context.WithCancel(context.Background())
-	var open, most atomic.Int64
-	pod := serverSide(t, func(conn *net.TCPConn) {
-		most.Store(max(most.Load(), open.Add(1)))
-		defer open.Add(-1)
-		<-release.Done()
-		answering("pod")(conn)
-	})
-	opened(t, socket, Listener{listen, to(pod)})
-	answers := make(chan error, clients)
-	for range clients {
-		go func() {
-			_, err := askOnce(listen)
-			answers <- err
-		}()
+	for name, set := range map[string]func(*Server){
+		"of a listener": func(f *Server) { f.most = room / 2 },
+		"of all":        func(f *Server) { f.all = make(chan struct{}, room) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			socket, listen := startForwarder(t, set), []string{freePort(t), freePort(t)}
+			release, let := context.WithCancel(context.Background())
+			defer let()
+			var open, most atomic.Int64
+			pod := serverSide(t, func(conn *net.TCPConn) {
+				most.Store(max(most.Load(), open.Add(1)))
+				defer open.Add(-1)
+				<-release.Done()
+				answering("pod")(conn)
+			})
+			opened(t, socket, Listener{listen[0], to(pod)}, Listener{listen[1], to(pod)})
+			answers := make(chan error, clients)
+			for i := range clients {
+				go func() {
+					_, err := askOnce(listen[i%2])
+					answers <- err
+				}()
+			}
+			for open.Load() < room {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(50 * time.Millisecond) // in which no more may come
+			let()
+			for range clients {
+				if err := <-answers; err != nil {
+					t.Error(err)
+				}
+			}
+			if most.Load() > room {
+				t.Errorf("%d connections were open at a time, want %d", most.Load(), room)
+			}
+		})
 	}
-	for open.Load() < room {
-		time.Sleep(time.Millisecond)
+}
+
+// A listener that is shut while its next connection waits for room lets go of it.
+func TestAListenerIsShutWhileAllRoomIsTaken(t *testing.T) {
+	socket, first, second := startForwarder(t, func(f *Server) { f.all = make(chan struct{}, 1) }), freePort(t), freePort(t)
+	pod := to(serverSide(t, func(conn *net.TCPConn) {
+		_, _ = conn.Write([]byte("x"))
+		_, _ = conn.Read(make([]byte, 1))
+	}))
+	opened(t, socket, Listener{first, pod}, Listener{second, pod})
+	busy, err := net.Dial("tcp", first)
+	if err != nil {
+		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond) // in which no more may come
-	let()
-	for range clients {
-		if err := <-answers; err != nil {
-			t.Error(err)
-		}
+	defer busy.Close()
+	if _, err := busy.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
 	}
-	if most.Load() > room {
-		t.Errorf("%d connections were open at a time, want %d", most.Load(), room)
+	waits, err := net.Dial("tcp", second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waits.Close()
+	opened(t, socket, Listener{first, pod})
+	_ = waits.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := waits.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the one that waited: %v", err)
 	}
 }
 

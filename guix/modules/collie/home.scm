@@ -75,6 +75,7 @@ describes.")
               (list
                ;; Of two of a name, Go takes the first.
                #$@(collie-configuration-environment-variables config)
+               #$%agent-memory
                (string-append "PATH="
                               (or (getenv "PATH")
                                   "/run/current-system/profile/bin")
@@ -112,6 +113,8 @@ describes.")
                                     "/podman/forward.sock"))
                     #:name "forward"
                     #:socket-directory-permissions #o700))
+             #:environment-variables
+             (cons #$%forwarder-memory (default-environment-variables))
              #:log-file (string-append %user-log-dir
                                        "/collie-forward.log")))
    (stop #~(make-systemd-destructor))

@@ -114,7 +114,9 @@
             collie-extension-fields
 
             collie.yaml
+            %agent-memory
             %collie-containers.conf
+            %forwarder-memory
 
             collie-service-type
             collie-system-service-type))
@@ -491,7 +493,8 @@ before it is killed."
    (environment-variables '())
    "More of the agent's environment, as @code{\"NAME=VALUE\"} strings, for
 instance @code{\"https_proxy=http://proxy.example.org:3128\"}.  They win over
-the agent's usual ones."
+the agent's usual ones, as @code{GOMEMLIMIT=512MiB}, to which it keeps its
+memory."
    (sanitizer sanitize-environment))
   (home-service?
    (boolean for-home?)
@@ -715,6 +718,21 @@ are none there, and any are that of whoever runs the agent."
         (plain-file "collie.yaml" (string-concatenate text))
         (apply mixed-text-file "collie.yaml" text))))
 
+;; What Go's garbage collector keeps to.  Where the kernel controls memory,
+;; the agent has a control group with a limit of twice that.
+(define %agent-memory "GOMEMLIMIT=512MiB")
+(define %forwarder-memory "GOMEMLIMIT=256MiB")
+
+;; Files that the forwarder may have open: a connection takes six at most.
+(define %forwarder-files 65536)
+
+;; In a container root may not raise that limit, and the start would fail.
+(define %may-raise-files
+  #~(zero? (spawn-command
+            (list #$(file-append bash-minimal "/bin/sh") "-c"
+                  #$(format #f "ulimit -n ~a 2>/dev/null"
+                            %forwarder-files)))))
+
 ;; /etc/containers is a link into the store that
 ;; `rootless-podman-service-type' makes, and nothing fits beside its files.
 ;; Podman reads this one last, by CONTAINERS_CONF_OVERRIDE.
@@ -813,10 +831,10 @@ directory of CONFIG's user."
   #~(string-append "/run/user/"
                    (number->string (passwd:uid (getpwnam #$user)))))
 
-(define (as-user user)
+(define* (as-user user #:optional (variables '()))
   "Return a gexp of the keyword arguments with which Shepherd's procedures run
-a program of Podman as USER.  Its supplementary groups aren't among them:
-'spawn-command' takes none."
+a program as USER with the environment VARIABLES beside those of Podman.  Its
+supplementary groups aren't among them: 'spawn-command' takes none."
   #~(let ((account (getpwnam #$user)))
       (list #:user #$user
             ;; Without it the program keeps root's.
@@ -825,7 +843,8 @@ a program of Podman as USER.  Its supplementary groups aren't among them:
             #:environment-variables
             (user-environment-variables
              #$user
-             (list (string-append "XDG_RUNTIME_DIR="
+             (list #$@variables
+                   (string-append "XDG_RUNTIME_DIR="
                                   #$(runtime-directory user))
                    (string-append "CONTAINERS_CONF_OVERRIDE="
                                   #$%collie-containers.conf)
@@ -912,7 +931,12 @@ a program of Podman as USER.  Its supplementary groups aren't among them:
                                    #:socket-directory-permissions #o700))
                             #:log-file "/var/log/collie-forward.log"
                             #:supplementary-groups '("cgroup")
-                            #$(as-user user))
+                            #:resource-limits
+                            (if #$%may-raise-files
+                                '((nofile #$%forwarder-files
+                                          #$%forwarder-files))
+                                '())
+                            #$(as-user user (list %forwarder-memory)))
                      args)))
    (stop #~(make-systemd-destructor))
    ;; Each start needs somebody who asks, so it can't be in a loop.
@@ -1025,6 +1049,7 @@ the pods to what it describes.")
              (list
               ;; Of two of a name, Go takes the first.
               #$@(collie-configuration-environment-variables config)
+              #$%agent-memory
               "HOME=/root" "USER=root" "LOGNAME=root" "LANG=C.UTF-8"
               (string-append "PATH=/run/privileged/bin"
                              ":/run/current-system/profile/bin"
