@@ -22,6 +22,24 @@ type builder struct {
 	maxBuilds int
 	refused   *refused
 	evaluated *evaluations
+
+	build, plan *guix.Evaluator
+}
+
+// evaluator is who evaluates a revision.
+func (b *builder) evaluator(rev Revision) *guix.Evaluator {
+	if rev.Plan {
+		return b.plan
+	}
+	return b.build
+}
+
+// planner is who makes the guix of a plan; that of the branch the agent makes.
+func (b *builder) planner(rev Revision) *guix.Evaluator {
+	if rev.Plan {
+		return b.plan
+	}
+	return nil
 }
 
 // watch follows a build of rev for tell, and notes in work what there is to do for it.
@@ -52,7 +70,7 @@ func workOf(t Target) api.Work {
 // make is what an evaluation comes to: what build makes, which notes what it read, unless it is there already, or was
 // refused before.
 func (b *builder) make(e evaluation, build func(root string, reads *guix.Reads) (string, error)) (string, error) {
-	root, files := e.root(), rootName("tree", e.rev.Tree, e.profile)
+	root, files := e.root(), e.refusal()
 	if !e.rev.Evaluate {
 		if item, known := seen(b.roots, root); known {
 			return item, nil
@@ -73,7 +91,7 @@ func (b *builder) make(e evaluation, build func(root string, reads *guix.Reads) 
 }
 
 // refused remembers which files Guix refused to make something of, and why: another commit with the same, under the same
-// guix, is refused without a try. `collie retry' forgets all.
+// guix, is refused without a try. What a plan was refused for, the branch may have the rights to. `collie retry' forgets all.
 type refused struct {
 	file string
 	mu   sync.Mutex

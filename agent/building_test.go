@@ -111,10 +111,10 @@ func TestRefusedFilesNeedNoGuix(t *testing.T) {
 		text, _ := os.ReadFile(w.asked())
 		return strings.Count(string(text), "\n")
 	}
-	prepare := func(l Layer, tree string, calls int) {
+	prepareFor := func(l Layer, rev Revision, calls int) {
 		t.Helper()
 		before := asked()
-		_, err := l.Prepare(t.Context(), revisionOf(tree, "system.scm", "home.scm"), quiet)
+		_, err := l.Prepare(t.Context(), rev, quiet)
 		if blamed := new(BadError); !errors.As(err, &blamed) || !strings.HasPrefix(err.Error(), "system.scm:7:2: error: foo") {
 			t.Errorf("%v, want what guix said, as the commit's fault", err)
 		}
@@ -122,9 +122,23 @@ func TestRefusedFilesNeedNoGuix(t *testing.T) {
 			t.Errorf("guix was asked %d times, want %d", asked()-before, calls)
 		}
 	}
+	prepare := func(l Layer, tree string, calls int) {
+		t.Helper()
+		prepareFor(l, revisionOf(tree, "system.scm", "home.scm"), calls)
+	}
+	plan := func(l Layer, calls int) { // it has other rights
+		t.Helper()
+		rev := revisionOf(tree, "system.scm", "home.scm")
+		rev.Plan = true
+		prepareFor(l, rev, calls)
+	}
+	plan(system, 1)
+	plan(system, 0)
+	plan(home, 0)
 	prepare(system, tree, 1)
 	prepare(system, tree, 0)
 	prepare(home, tree, 0)
+	plan(system, 0)
 	prepare(home, w.folder("trees/t2"), 1)
 	w.guix("new")
 	prepare(system, tree, 1)

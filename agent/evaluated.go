@@ -44,6 +44,14 @@ type evaluation struct {
 // root is the name of the GC root of what is made.
 func (e evaluation) root() string { return rootName(e.layer, e.rev.Tree, e.profile) }
 
+// refusal is the name of these files where they are refused.
+func (e evaluation) refusal() string {
+	if e.rev.Plan {
+		return rootName("plan", e.rev.Tree, e.profile)
+	}
+	return rootName("tree", e.rev.Tree, e.profile)
+}
+
 // same is what an evaluation would come to, if it is known from another tree. It is kept for this one as well.
 func (es *evaluations) same(e evaluation, roots guix.Roots) (string, error) {
 	es.mu.Lock()

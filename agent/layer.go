@@ -32,6 +32,7 @@ type Revision struct {
 	Good     []string // systems in the store that were good: the channels that built them are known
 	MayBuild bool     // here, however many substitutes it lacks
 	Evaluate bool     // though it is known what comes of it
+	Plan     bool     // it is a proposal's
 }
 
 // A Target is one layer of one revision, fully made. It is saved; so it names secrets by hash, and never holds one.

@@ -167,11 +167,12 @@ func (l systemLayer) Prepare(ctx context.Context, rev Revision, tell func(Progre
 	}
 	var work guix.Work
 	watch := l.watch(rev, tell, &work)
-	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, watch)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.planner(rev), l.Roots, watch)
 	if err != nil {
 		return Target{}, blame(err)
 	}
 	system := l.by(profile)
+	system.As, system.Fetcher = l.evaluator(rev), l.planner(rev)
 	if err := system.CheckForward(ctx, rev.Tree, rev.Good, watch); err != nil {
 		return Target{}, blame(err)
 	}
@@ -299,7 +300,7 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 	}
 	var work guix.Work
 	watch := l.watch(rev, tell, &work)
-	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.Roots, watch)
+	profile, err := l.Runner.Pin(ctx, rev.Tree, currentSystem, l.planner(rev), l.Roots, watch)
 	if err != nil {
 		return Target{}, blame(err)
 	}
@@ -308,6 +309,7 @@ func (l homeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return Target{}, err
 	}
 	home := l.by(profile, file)
+	home.As = l.evaluator(rev)
 	e := evaluation{layer: l.name, rev: rev, tree: tree, profile: profile, under: home.Circumstances()}
 	item, err := l.make(e, func(root string, reads *guix.Reads) (string, error) {
 		watch.Reads = reads

@@ -38,6 +38,10 @@ func (a *Agent) parts() ([]Part, error) {
 	settler := &settler{runner: runner}
 	roots := guix.Roots(a.cfg.guixRoots())
 	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused, evaluated: &evaluations{file: in("evaluated.json")}}
+	if !a.cfg.alone {
+		builder.build = &guix.Evaluator{Account: "collie-build", Home: in("build/system")}
+		builder.plan = &guix.Evaluator{Account: "collie-plan", Home: in("build/plan"), Channels: in("build/channels"), Plans: true}
+	}
 	var parts []Part
 	if a.cfg.System {
 		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})

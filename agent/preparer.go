@@ -235,7 +235,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 		parts = j.parts
 	}
 	parts = slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return result.without[part.Name] != nil })
-	result.targets, err = p.targets(ctx, parts, result.without, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate})
+	result.targets, err = p.targets(ctx, parts, result.without, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate, Plan: j.plan != ""})
 	if err != nil {
 		result.err = inRepository(err, files.names())
 		return result

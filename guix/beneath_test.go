@@ -229,9 +229,10 @@ var readers = map[string]string{
 	"links of a user's profile, which are read and not followed, and its folder, opened as a folder without following a link": "generation.live generation.read generation.numbers generation.madeAt",
 	"looked up and watched, never opened: names in a home's configuration that begin at the home":                             "reads.outsider",
 	"an exact item, looked up": "progress.whole root.Keep started.keepFiles",
-	"the kernel's":             "orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace runner.identify silence.processDoes started.life",
-	"root's: the state, logs, trees, GC roots, caches": "channels.readChannels channels.travel clues.lacks clues.readTree definitions.readBounded failure.inRepository log.Logs log.Open others.sessions progress.measure progress.smallest " +
-		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean space.settleStore started.saveIfNew switch.remember switch.isDir",
+	"the home of the account that evaluates, looked up, and emptied without following a link out of it": "evaluator.clear evaluator.discard evaluator.makeHome",
+	"the kernel's": "evaluator.processes orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace runner.identify silence.processDoes started.life",
+	"root's: the state, logs, trees, GC roots, caches": "channels.readChannels channels.travel clues.closed clues.lacks clues.readTree definitions.readBounded evaluator.mayEnter failure.inRepository log.Logs log.Open others.sessions progress.measure progress.smallest " +
+		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean runner.withdraw space.settleStore started.saveIfNew switch.remember switch.isDir",
 	"the system's: items, the profile, /etc, /run, the boot menu, logs of its services": "made.Forget menu.KeepMenu menu.install menu.leads menu.readMenu plan.files problems.tail reboot.atBoot reboot.bootOf " +
 		"system.Build system.Live system.differs system.etc system.failedActivation system.services system.stale",
 }
@@ -313,11 +314,11 @@ func TestABuiltHomeIsAnItemOfTheStore(t *testing.T) {
 
 	whole := "/" + inItem("a", "home")
 	speaks(t, daemonMagic, map[string]stored{whole: {1, nil}})
-	h := &Home{}
-	if err := h.known(context.Background(), whole); err != nil {
+	r := &Runner{}
+	if err := r.known(context.Background(), whole); err != nil {
 		t.Error(err)
 	}
-	if err := h.known(context.Background(), "/"+inItem("b", "home")); err == nil || !strings.Contains(err.Error(), "guix-daemon has no such item: path isn't valid") {
+	if err := r.known(context.Background(), "/"+inItem("b", "home")); err == nil || !strings.Contains(err.Error(), "guix-daemon has no such item: path isn't valid") {
 		t.Errorf("an item that guix-daemon doesn't know: %v", err)
 	}
 }

@@ -22,6 +22,10 @@ import (
 //	channels.scm in the tree             by `guix time-machine', which builds it, or has it in its cache
 //	channels.scm of the running system   likewise: the machine stays at the Guix that it is at
 //	none of them                         the guix on the agent's PATH: "unpinned"
+//
+// A channel brings code that runs while the guix is made of it. The channels of a plan are made by the plan's Evaluator,
+// and what comes of that is used for plans alone. All others are made by the agent itself, with its clones of them, which
+// `guix system reconfigure` uses as well.
 
 const channelsFile = "channels.scm"
 
@@ -30,7 +34,8 @@ const unpinnedHint = "\nhint: pin the Guix you have with `guix describe -f chann
 
 // Pin finds the guix that builds tree: its profile in the store, kept by a GC root, or nothing where no channels are
 // named. current is the running system. What was found once for a list of channels needs no guix again.
-func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, watch Watch) (string, error) {
+// It is made by as, for a plan, or by the agent, for nil.
+func (r *Runner) Pin(ctx context.Context, tree, current string, as *Evaluator, roots Roots, watch Watch) (string, error) {
 	file := filepath.Join(tree, channelsFile)
 	text, err := readChannels(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,7 +47,7 @@ func (r *Runner) Pin(ctx context.Context, tree, current string, roots Roots, wat
 	if err != nil {
 		return "", err
 	}
-	profile, out, err := r.travel(ctx, file, text, roots, watch)
+	profile, out, err := r.travel(ctx, file, text, as, roots, watch)
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, channelsFile)
 	}
@@ -57,7 +62,7 @@ func (r *Runner) stay(ctx context.Context, current string, roots Roots, watch Wa
 	if err != nil || len(channelsOf(text)) == 0 {
 		return "", nil
 	}
-	profile, out, err := r.travel(ctx, file, text, roots, watch)
+	profile, out, err := r.travel(ctx, file, text, nil, roots, watch)
 	if err == nil {
 		err = out.fault()
 	}
@@ -68,7 +73,7 @@ func (r *Runner) stay(ctx context.Context, current string, roots Roots, watch Wa
 }
 
 // travel makes the guix of the channels in file.
-func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, watch Watch) (string, outcome, error) {
+func (r *Runner) travel(ctx context.Context, file, text string, as *Evaluator, roots Roots, watch Watch) (string, outcome, error) {
 	r.pinning.Lock()
 	defer r.pinning.Unlock()
 	sum := sha256.Sum256([]byte(text))
@@ -80,11 +85,26 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, wat
 	if profile := kept[root]; profile != "" && isDir(profile) {
 		return profile, outcome{}, nil
 	}
+	u, err := as.who()
+	if err != nil {
+		return "", outcome{}, err
+	}
+	if u != nil {
+		root = planRoot + strings.TrimPrefix(root, pinRoot)
+		if profile := kept[root]; profile != "" && isDir(profile) {
+			return profile, outcome{}, nil
+		}
+	}
 	if err := r.giveWay(ctx, Other.fetches, watch); err != nil {
 		return "", outcome{}, err
 	}
 	// Without a command it prints the profile (guix 1.5.0). With all commits cached it is offline.
-	out, err := r.run(ctx, attempt{what: "time-machine", args: []string{"time-machine", "-C", file}, build: true, watch: watch})
+	u, end, err := as.fetches()
+	if err != nil {
+		return "", outcome{}, err
+	}
+	defer end()
+	out, err := r.run(ctx, attempt{what: "time-machine", args: []string{"time-machine", "-C", file}, as: u, build: true, watch: watch})
 	if err != nil || out.code != 0 {
 		return "", out, err
 	}
@@ -99,10 +119,18 @@ func (r *Runner) travel(ctx context.Context, file, text string, roots Roots, wat
 	if !Store(r.dir).holds(profile) {
 		return "", out, fmt.Errorf("guix time-machine made %s, which isn't in the store (see %s)", profile, out.log)
 	}
+	if u != nil {
+		if err := r.known(ctx, profile); err != nil {
+			return "", out, fmt.Errorf("guix time-machine made %s: %w (see %s)", profile, err, out.log)
+		}
+	}
 	return profile, out, roots.Keep(root, profile)
 }
 
-const pinRoot = "guix:"
+const (
+	pinRoot  = "guix:"
+	planRoot = pinRoot + "plan-"
+)
 
 var (
 	cacheEntry = regexp.MustCompile(`(?m)^/\S+/inferiors/[a-z0-9]{52}$|^/\S*gnu/store/[a-z0-9]{32}-\S+$`)
@@ -278,17 +306,21 @@ func (s *System) CheckForward(ctx context.Context, tree string, good []string, w
 	moves := movesOf(builtFrom(live), next, known)
 	if slices.ContainsFunc(moves, func(m move) bool { return m.is == changed }) {
 		// It compares the commits in its clones of the channels, and fetches what it lacks now rather than in the switch.
-		out, err := s.Runner.run(ctx, attempt{what: "system-check", command: guixOf(s.Guix), build: true, watch: watch,
-			args: slices.Concat([]string{"system", "reconfigure", "--dry-run", "--allow-downgrades"}, s.Options, load(tree, "system.scm"))})
-		if err == nil && out.code != 0 {
-			err = out.failure(tree, "system.scm")
-		}
+		as, end, err := s.Fetcher.fetches()
 		if err != nil {
 			return err
 		}
-		moves = s.learn(known, moves, out.text)
-		if err := statefile.WriteJSON(s.Channels, known); err != nil {
+		out, err := s.Runner.run(ctx, attempt{what: "system-check", command: guixOf(s.Guix), as: as, build: true, watch: watch,
+			args: []string{"system", "reconfigure", "--dry-run", "-e", asksRelations}})
+		end()
+		if err = errors.Join(err, out.fault()); err != nil {
 			return err
+		}
+		moves = s.learn(known, moves, out.text)
+		if as == nil { // what a plan's guix says goes for the plan alone
+			if err := statefile.WriteJSON(s.Channels, known); err != nil {
+				return err
+			}
 		}
 	}
 	if s.Downgrades {
@@ -306,6 +338,22 @@ func (s *System) CheckForward(ctx context.Context, tree string, good []string, w
 	}
 	return nil
 }
+
+// asksRelations has guix say how its channels lie to those of the running system, as a reconfigure does (guix 1.5.0), and evaluate
+// nothing else. What Git refuses it says as Guix does; `-e` alone can't print that.
+const asksRelations = `(catch #t
+  (lambda ()
+    ((@ (guix scripts system reconfigure) check-forward-update)
+     (@ (guix scripts system reconfigure) warn-about-backward-reconfigure))
+    (flush-all-ports)
+    (primitive-exit 0))
+  (lambda (key . args)
+    (format (current-error-port) "guix system: error: ~a~%"
+            (if (eq? key 'git-error)
+                (string-append "Git error: " ((@ (git) git-error-message) (car args)))
+                (call-with-output-string (lambda (port) (print-exception port #f key args)))))
+    (flush-all-ports)
+    (primitive-exit 1)))`
 
 func (s *System) lineOf(tree, commit string) int {
 	text, _ := readChannels(filepath.Join(tree, channelsFile))

@@ -107,7 +107,7 @@ func TestPin(t *testing.T) {
 	tree := m.tree(a)
 	pin := func() string {
 		t.Helper()
-		profile, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, Watch{})
+		profile, err := s.Runner.Pin(t.Context(), tree, s.current(), nil, s.Roots, Watch{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestPinThatFails(t *testing.T) {
 				m.now("says", test.says)
 				m.now("code", "1")
 			}
-			_, err := s.Runner.Pin(t.Context(), tree, s.current(), s.Roots, Watch{})
+			_, err := s.Runner.Pin(t.Context(), tree, s.current(), nil, s.Roots, Watch{})
 			if err == nil {
 				t.Fatal("no error")
 			}

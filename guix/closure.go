@@ -39,9 +39,12 @@ const (
 	daemonTimeout = 10 * time.Second
 )
 
-// openDaemon connects to guix-daemon. GUIX_DAEMON_SOCKET may name another socket, as for guix.
+// daemonAt is where guix-daemon is asked. GUIX_DAEMON_SOCKET may name another socket, as for guix.
+func daemonAt() string { return cmp.Or(os.Getenv("GUIX_DAEMON_SOCKET"), daemonSocket) }
+
+// openDaemon connects to guix-daemon.
 func openDaemon(ctx context.Context) (*daemon, error) {
-	socket := strings.TrimPrefix(cmp.Or(os.Getenv("GUIX_DAEMON_SOCKET"), daemonSocket), "file://")
+	socket := strings.TrimPrefix(daemonAt(), "file://")
 	if !filepath.IsAbs(socket) {
 		return nil, fmt.Errorf("guix-daemon is at %s, which is no socket on this machine", socket)
 	}

@@ -33,6 +33,8 @@ func (f finding) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.lin
 //	guix says                                  named is
 //	that a file isn't there                    each literal name that leads to no file: (load "x"), (local-file "x"), …
 //	that a module isn't there                  who asks for it, and the channel that has it, or where the repository has it
+//	that something isn't permitted             each literal name of what only root may read: (local-file "/root/x"), …
+//	                                           and each call that changes a file of that name: (delete-file "/etc/x"), …
 //	that a variable is unbound, and not where  each module of the repository's own that can't be read, or asks for one that
 //	                                           can't be there: guix doesn't say so of a module that it tried twice
 func clues(tree, says string) []finding {
@@ -46,6 +48,8 @@ func clues(tree, says string) []finding {
 		all = askers(readTree(tree), module[1])
 	case strings.Contains(says, "No such file or directory"), strings.Contains(says, "Unable to find file"):
 		all = missing(readTree(tree), quotedPath.FindStringSubmatch(says))
+	case strings.Contains(says, "Permission denied"):
+		all = forbidden(readTree(tree))
 	case strings.Contains(says, "nbound variable") && !place.MatchString(says):
 		all = unreadable(readTree(tree))
 	}
@@ -120,6 +124,55 @@ var fromHere = []string{"load", "include", "include-ci", "local-file", "primitiv
 
 // fromLoadPath look in modules/, and where Guix has its own.
 var fromLoadPath = []string{"load-from-path", "primitive-load-path", "include-from-path"}
+
+// changing are the procedures that change a file, or a folder, that their first argument names.
+var changing = strings.Fields(`delete-file delete-file-recursively rmdir mkdir mkdir-p rename-file copy-file copy-recursively symlink link chmod chown
+	truncate-file utime open-output-file call-with-output-file with-output-to-file`)
+
+// forbidden are the literal names that take root's rights, which nothing has that is only prepared.
+func forbidden(t sourceTree) (all []finding) {
+	for _, f := range t.files {
+		f.each(func(list, _ form, _ int) {
+			if len(list.list) < 2 || !list.list[1].str || list.head() == "" || !path.IsAbs(list.list[1].atom) {
+				return
+			}
+			name, says := list.list[1].atom, ""
+			if shut := closed(name); shut != "" {
+				says = "not everybody may read " + shut + ", and this runs without root's rights"
+			} else if slices.Contains(changing, list.head()) {
+				says = "it changes the machine, and this runs without root's rights"
+			}
+			if says != "" {
+				all = append(all, finding{f.name, list.line, fmt.Sprintf("(%s %q): %s", list.head(), shorten(name), says)})
+			}
+		})
+	}
+	return all
+}
+
+// closed is the first on the way to a file that isn't open to everybody. What is below that isn't looked at: who wrote the
+// name mustn't learn whether it is there.
+func closed(name string) string {
+	for i, at := range slices.Backward(ancestors(path.Clean(name))) {
+		info, err := os.Lstat(at)
+		if err != nil || info.Mode().Type() == fs.ModeSymlink {
+			return ""
+		}
+		if needs := map[bool]os.FileMode{true: 0o001, false: 0o004}[info.IsDir() && i > 0]; info.Mode()&needs == 0 {
+			return at
+		}
+	}
+	return ""
+}
+
+// ancestors are a file's name, and those of the folders above it.
+func ancestors(name string) []string {
+	all := []string{name}
+	for ; name != "/"; name = path.Dir(name) {
+		all = append(all, path.Dir(name))
+	}
+	return all
+}
 
 // missing are the literal names of files that aren't there; named is what guix misses, if it says so.
 func missing(t sourceTree, named []string) (all []finding) {

@@ -174,11 +174,41 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// What only root may read is named by what closes it, whether there is something below or not.
+func TestClosed(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if at := closed(dir); at != "" {
+		t.Skip("the tests run below a folder that isn't open to all: ", at)
+	}
+	for name, mode := range map[string]os.FileMode{"shut": 0o700, "entered": 0o711, "open": 0o755} {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, name), 0o755), os.WriteFile(filepath.Join(dir, name, "own"), nil, 0o600),
+			os.WriteFile(filepath.Join(dir, name, "file"), nil, 0o644), os.Symlink(filepath.Join(dir, "shut"), filepath.Join(dir, name, "link")),
+			os.Chmod(filepath.Join(dir, name), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"shut": "shut", "shut/file": "shut", "shut/none": "shut", "shut/../shut/none": "shut", "entered": "entered", "entered/file": "",
+		"entered/own": "entered/own", "entered/none": "", "open": "", "open/own": "open/own", "open/file": "", "open/link/file": ""} {
+		if want != "" {
+			want = filepath.Join(dir, want)
+		}
+		if got := closed(dir + "/" + name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Whatever is in a tree's files, and whatever guix says, a few places in it are named.
 func FuzzClues(f *testing.F) {
 	f.Add(`(load "x") (include "../../y") (local-file "/etc/none")`, "No such file or directory")
 	f.Add(`(define-module (site) #:use-module ((rde a) #:select (b)))`, "error: x: unbound variable")
 	f.Add(`(use-modules (nongnu packages linux) (a (b)) ())`, "no code for module (nongnu packages linux)")
+	f.Add(`(delete-file "/etc/x") (local-file "/root/x/../..") (mkdir "/")`, "Permission denied")
 	f.Add(`((((`, "Unable to find file \"x\"")
 	f.Fuzz(func(t *testing.T, text, says string) {
 		tree := t.TempDir()

@@ -147,7 +147,8 @@ func (m *machine) tree(item string) string {
 }
 
 func (m *machine) runner() *Runner {
-	return &Runner{Command: filepath.Join(m.bin, "guix"), Logs: m.path("var/lib/collie/logs"), dir: m.root}
+	return &Runner{Command: filepath.Join(m.bin, "guix"), Logs: m.path("var/lib/collie/logs"), dir: m.root,
+		valid: func(_ context.Context, item string) error { return Store(m.root).there(item) }}
 }
 
 // system is one that was booted into item, its generation 1.
@@ -170,7 +171,7 @@ func (m *machine) system(item string) *System {
 func (m *machine) home() *Home {
 	return &Home{Runner: m.runner(), User: "me", File: "home.scm", Helper: helper(), Profiles: m.path("var/guix/profiles"),
 		Roots: Roots(m.path("var/guix/gcroots/collie")), Started: m.path("var/lib/collie/started-me.json"), Begun: m.path("var/lib/collie/begun-me.json"),
-		dir: m.root, valid: func(_ context.Context, item string) error { return Store(m.root).there(item) },
+		dir: m.root,
 		find: func(name string) (User, error) {
 			return User{Name: name, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me"), Runtime: m.path("runtime")}, nil
 		}}

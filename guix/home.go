@@ -16,7 +16,7 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// A Home is the home environment of one user. The user may not exist yet: then it can be built, as root, and no more.
+// A Home is the home environment of one user. The user may not exist yet: then it can be built, and no more.
 type Home struct {
 	Runner   *Runner
 	User     string            // by name
@@ -35,10 +35,10 @@ type Home struct {
 	Policies map[string]Policy // of services, where they aren't the usual ones
 	Vigil    *Vigil            // over the user's Shepherd; nil: none
 	Guix     string            // the profile whose guix evaluates, as Pin found it; empty: the Runner's
+	As       *Evaluator        // with whose rights, for a plan, or where the user doesn't exist yet; nil: the user's, or the agent's
 
-	find  func(string) (User, error)          // nil: Find
-	valid func(context.Context, string) error // nil: guix-daemon is asked
-	dir   string                              // where a test has its /gnu
+	find func(string) (User, error) // nil: Find
+	dir  string                     // where a test has its /gnu
 }
 
 // empty is a home with nothing in it but what each has.
@@ -57,6 +57,14 @@ func (h *Home) BuildEmpty(ctx context.Context, root string, watch Watch) (string
 func (h *Home) build(ctx context.Context, tree, root string, what []string, watch Watch) (string, error) {
 	a := attempt{what: "home-" + h.User + "-build", command: guixOf(h.Guix), args: append([]string{"home", "build"}, what...), build: true, watch: watch}
 	a.as, a.env = h.evaluator()
+	if a.as == nil || h.As.forPlans() {
+		by, end, err := h.As.evaluates()
+		if err != nil {
+			return "", err
+		}
+		defer end()
+		a.by = by
+	}
 	out, err := h.Runner.evaluate(ctx, a, tree, h.File)
 	if err != nil {
 		return "", err
@@ -68,7 +76,7 @@ func (h *Home) build(ctx context.Context, tree, root string, what []string, watc
 	if item == "" {
 		return "", fmt.Errorf("guix home build named no home (see %s)", out.log)
 	}
-	if err := h.known(ctx, item); err != nil { // the user may have had anything printed
+	if err := h.Runner.known(ctx, item); err != nil { // the user may have had anything printed
 		return "", fmt.Errorf("guix home build named %s: %w (see %s)", item, err, out.log)
 	}
 	return item, errors.Join(h.Roots.Keep(root, item), settleStore())
@@ -82,14 +90,6 @@ func (h *Home) named(says string) string {
 		}
 	}
 	return ""
-}
-
-// known says what keeps an item from being one that guix-daemon has in the store, whole.
-func (h *Home) known(ctx context.Context, item string) error {
-	if h.valid != nil {
-		return h.valid(ctx, item)
-	}
-	return known(ctx, item)
 }
 
 // evaluator is who evaluates the home, and with what more in the environment. As root, the path is the same.

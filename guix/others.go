@@ -108,7 +108,7 @@ func (r *Runner) Others() []Other {
 		if err != nil {
 			continue
 		}
-		if namespace(proc, e.Name()) != namespace(proc, "self") {
+		if namespace("pid", proc, e.Name()) != namespace("pid", proc, "self") {
 			continue // it is at work in a container, which is another machine
 		}
 		session, ticks, ok := readStat(string(stat))
@@ -149,8 +149,8 @@ func (d *deploys) bridge(found []Other, now time.Time) []Other {
 
 const longestCommand = 16 << 10 // of a command line as much is read; it can be megabytes
 
-func namespace(proc, process string) string {
-	name, _ := os.Readlink(filepath.Join(proc, process, "ns/pid"))
+func namespace(kind, proc, process string) string {
+	name, _ := os.Readlink(filepath.Join(proc, process, "ns", kind))
 	return name
 }
 

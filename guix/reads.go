@@ -151,11 +151,7 @@ func (r *Runner) evaluate(ctx context.Context, a attempt, tree, file string) (ou
 		return r.run(ctx, a)
 	}
 	*a.watch.Reads = Reads{}
-	dir := "/"
-	if a.as != nil {
-		dir = a.as.Home
-	}
-	seen, err := watchOpens(tree, dir)
+	seen, err := watchOpens(tree, a.dir())
 	if err != nil { // the next tree is evaluated whatever changed, that is all
 		return r.run(ctx, a)
 	}

@@ -53,6 +53,8 @@ type Runner struct {
 	pinning   sync.Mutex // the guix that one layer looks for is that of the others
 	seats     seats
 	deploys   deploys // to this machine, by others
+
+	valid func(context.Context, string) error // nil: guix-daemon is asked
 }
 
 // An attempt is one run of guix.
@@ -61,10 +63,37 @@ type attempt struct {
 	args    []string
 	command string // instead of guix: what guix would run
 	as      *User  // nil: as the agent itself
+	by      *User  // whose rights it has instead, in the environment of as: what comes of it is the same; nil: it has those of as
 	env     []string
 	build   bool // may be ended at any time: it changes nothing
 	frees   bool // and needs neither a seat nor room
 	watch   Watch
+}
+
+// who is whose rights it has.
+func (a attempt) who() *User {
+	if a.by != nil {
+		return a.by
+	}
+	return a.as
+}
+
+// environment is that of as; only what guix keeps for itself is elsewhere for by, which can't write there (guix 1.5.0).
+func (a attempt) environment() []string {
+	env := append(environment(a.as), a.env...)
+	if a.by != nil {
+		env = append(env, "XDG_CACHE_HOME="+filepath.Join(a.by.Home, ".cache"), "GUIX_STATE_DIRECTORY="+filepath.Join(a.by.Home, "guix"),
+			"GUIX_DAEMON_SOCKET="+daemonAt())
+	}
+	return env
+}
+
+// dir is the folder that it runs in.
+func (a attempt) dir() string {
+	if a.as == nil || a.by != nil {
+		return "/"
+	}
+	return a.as.Home
 }
 
 // An outcome is what a guix that ended by itself said.
@@ -147,16 +176,13 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	args := append([]string{"-c", `read -r go <&3 && exec "$@" 3<&-`, "sh", a.command}, a.args...)
 	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{gate}
-	cmd.Env, cmd.Dir = append(environment(a.as), a.env...), "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: a.as.credential()}
-	if a.as != nil {
-		cmd.Dir = a.as.Home
-	}
+	cmd.Env, cmd.Dir = a.environment(), a.dir()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: a.who().credential()}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 	var copied sync.WaitGroup
 	var says *os.File // what a user's build says; nil: it writes the log by itself
-	if a.build && a.as != nil {
+	if a.build && a.who() != nil {
 		var into *os.File
 		if says, into, err = os.Pipe(); err != nil {
 			return fmt.Errorf("starting guix: %w", err)
@@ -432,6 +458,14 @@ func (r *Runner) said(what string, like *regexp.Regexp) bool {
 		}
 	}
 	return false
+}
+
+// known says what keeps an item from being one that guix-daemon has in the store, whole.
+func (r *Runner) known(ctx context.Context, item string) error {
+	if r.valid != nil {
+		return r.valid(ctx, item)
+	}
+	return known(ctx, item)
 }
 
 func readClean(log string) (string, error) {

@@ -37,9 +37,11 @@ type System struct {
 	Policies map[string]Policy // of services, where they aren't the usual ones
 	Options  []string          // more options of `guix system reconfigure`, as --no-bootloader
 
-	Guix       string // the profile whose guix evaluates, as Pin found it; empty: the Runner's
-	Channels   string // file: how commits of channels lie to each other
-	Downgrades bool   // whether channels may go back
+	Guix       string     // the profile whose guix evaluates, as Pin found it; empty: the Runner's
+	As         *Evaluator // with whose rights what is only prepared is evaluated; nil: the agent's
+	Fetcher    *Evaluator // who compares channels for that; nil: the agent itself
+	Channels   string     // file: how commits of channels lie to each other
+	Downgrades bool       // whether channels may go back
 
 	Store Store // empty, but in a test
 
@@ -51,13 +53,21 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 	if err := os.MkdirAll(string(s.Roots), 0o755); err != nil {
 		return "", fmt.Errorf("making the folder of GC roots: %w", err)
 	}
+	by, end, err := s.As.evaluates()
+	if err != nil {
+		return "", err
+	}
+	defer end()
 	link := filepath.Join(string(s.Roots), filepath.Base(root)+".build") // Guix makes it in time; it must not be there before
+	if by != nil {
+		link = filepath.Join(by.Home, ".build") // the daemon makes a root of it, too
+	}
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("building the system: %w", err)
 	}
 	// Without --save-provenance the path isn't the one that reconfigure makes.
 	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, load(tree, "system.scm")...)
-	out, err := s.Runner.evaluate(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, build: true, watch: watch}, tree, "system.scm")
+	out, err := s.Runner.evaluate(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, by: by, build: true, watch: watch}, tree, "system.scm")
 	if err != nil {
 		return "", err
 	}
@@ -68,6 +78,11 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 	item, err := os.Readlink(link)
 	if err != nil || !s.store().holdsA("system")(item) {
 		return "", fmt.Errorf("guix system build named no system, but %q (see %s)", item, out.log)
+	}
+	if by != nil { // who made the link itself
+		if err := s.Runner.known(ctx, item); err != nil {
+			return "", fmt.Errorf("guix system build named %s: %w (see %s)", item, err, out.log)
+		}
 	}
 	return item, errors.Join(s.Roots.Keep(root, item), settleStore())
 }

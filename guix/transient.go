@@ -28,6 +28,7 @@ type transient struct {
 
 // Seen with guix 1.5.0 (testdata), where no other source is given.
 var transients = []transient{
+	{regexp.MustCompile("failed to connect to [`'].*': Permission denied"), "the account that evaluates may not reach guix-daemon: widen socket-directory-permissions of its guix-configuration", false},
 	{regexp.MustCompile("failed to connect to [`'].*daemon-socket|failed to connect to [`']/"), "guix-daemon can't be reached: start it with `herd start guix-daemon`", false},
 	{regexp.MustCompile(`No space left on device|database or disk is full`), "", true},
 	{regexp.MustCompile(`Disk quota exceeded`), "the disk quota is used up", true},

@@ -15,6 +15,7 @@
 
 (define-module (collie services)
   #:use-module (collie packages)
+  #:use-module (gnu packages admin)
   #:use-module (gnu packages base)
   #:use-module (gnu packages bash)
   #:use-module (gnu packages containers)
@@ -752,13 +753,28 @@ events_logger = \"file\"
 ;;; Accounts and activation.
 ;;;
 
+(define (evaluation-account name comment)
+  "Return the account NAME, for which the agent makes a home as it needs one."
+  (user-account
+   (name name)
+   (group "collie-build")
+   (system? #t)
+   (comment comment)
+   (home-directory "/var/empty")
+   (create-home-directory? #f)
+   (shell (file-append shadow "/sbin/nologin"))))
+
 (define (collie-accounts config)
   "Return the group that may talk to the agent, and the account of the pod
 user if CONFIG has one and wants it."
   (let ((user (collie-configuration-user config)))
     ;; Who is in the group can do about as much as root.
-    (cons (user-group (name "collie") (system? #t))
-          (if (and user (collie-configuration-create-user? config))
+    (cons* (user-group (name "collie") (system? #t))
+           ;; Scheme that is only prepared runs as these, not as root.
+           (user-group (name "collie-build") (system? #t))
+           (evaluation-account "collie-build" "Collie evaluates the branch")
+           (evaluation-account "collie-plan" "Collie evaluates plans")
+           (if (and user (collie-configuration-create-user? config))
               (list (user-group (name user))
                     (user-account
                      (name user)
