@@ -17,6 +17,19 @@
 (channel-news
  (version 0)
  (entry
+  (commit "7de893ad4fb9881fa8477af9eb71153e5d2848d9")
+  (title (en "Scheme is evaluated without root's rights"))
+  (body (en "The service makes two accounts, @code{collie-build} and
+@code{collie-plan}, without a shell, and the group @code{collie-build}.
+@command{guix system build} runs as the first while a commit of the followed
+branch is prepared, and all of a branch @code{plan/NAME} is evaluated as the
+second.  So who may push only plans isn't root, and a mistake in Scheme changes
+nothing before it is deployed.  @command{guix system reconfigure} still runs as
+root.  A @file{system.scm} that reads what only root may read, such as
+@code{(local-file \"/root/key\")}, is refused, with file and line.  What
+is in the store all can read: let all read that file, or encrypt what is
+secret in @file{secrets/}.")))
+ (entry
   (commit "778a51ec2c9da11c65da06fc54d855e1ac92517b")
   (title (en "A state that can't be read stops deployments"))
   (body (en "While @file{state.json}, @file{jobs.json} or
