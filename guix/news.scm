@@ -30,6 +30,18 @@ root.  A @file{system.scm} that reads what only root may read, such as
 is in the store all can read: let all read that file, or encrypt what is
 secret in @file{secrets/}.")))
  (entry
+  (commit "ecadce31e6d02fa12de0be28af38473657838104")
+  (title (en "The agent has limits of memory"))
+  (body (en "When memory runs out, the kernel ends pods and other programs
+before the agent.  The agent keeps to 512 MiB, by @code{GOMEMLIMIT}, and where
+the kernel controls memory, it has a control group with a limit of twice that;
+what it starts, as Guix, hasn't.  @code{environment-variables} of
+@code{collie-configuration} may have another @code{GOMEMLIMIT}.  The forwarder
+has one of 256 MiB, and no more connections than it may have files open.
+
+What a user makes fail of Podman's API or the forwarder is a problem of the
+pods, and blames no commit that didn't change them.")))
+ (entry
   (commit "778a51ec2c9da11c65da06fc54d855e1ac92517b")
   (title (en "A state that can't be read stops deployments"))
   (body (en "While @file{state.json}, @file{jobs.json} or
