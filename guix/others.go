@@ -191,7 +191,8 @@ func recognize(line []string) (does, runs string) {
 		}
 		if guixScript.MatchString(filepath.Base(word)) && (i == 0 || line[i-1] != "-c") {
 			if does := deed(line[i+1:]); does != "" {
-				return does, oneLine("guix " + strings.Join(line[i+1:], " "))
+				args := strings.ReplaceAll(strings.Join(line[i+1:], " "), "\r", " ") // of a log, what a return writes over is dropped
+				return does, oneLine("guix " + args)
 			}
 		}
 	}

@@ -210,6 +210,7 @@ func TestGiveWay(t *testing.T) {
 func FuzzRecognize(f *testing.F) {
 	f.Add("guile\x00\\\x00/usr/bin/guix\x00system\x00reconfigure\x00f")
 	f.Add("guix\x00time-machine\x00--\x00time-machine\x00--")
+	f.Add("guix\x00time-machine\x00\r\x00")
 	f.Fuzz(func(t *testing.T, line string) {
 		does, runs := recognize(strings.Split(line, "\x00"))
 		if (does == "") != (runs == "") || strings.ContainsAny(runs, "\n\x1b") {
