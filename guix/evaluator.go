@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"example.org/collie/agent/limits"
 )
 
 // An Evaluator is an account for Scheme that is only prepared: it runs there without root's rights, and in the environment that
@@ -151,7 +153,7 @@ func discard(dir string) error {
 	left, _ := filepath.Glob(dir + ".left-*")
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := exec.CommandContext(ctx, "rm", slices.Concat([]string{"-rf", "--", dir}, left)...).Run()
+	err := limits.Run(exec.CommandContext(ctx, "rm", slices.Concat([]string{"-rf", "--", dir}, left)...))
 	if _, there := os.Lstat(dir); err == nil || errors.Is(there, fs.ErrNotExist) {
 		return nil
 	}
@@ -170,7 +172,7 @@ func (u *User) endAll() {
 		cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", `kill -s KILL -- "$@"`, "sh"}, left...)...)
 		cmd.Env, cmd.Dir = []string{}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as}
-		_ = cmd.Run() // some may have ended
+		_ = limits.Run(cmd) // some may have ended
 		time.Sleep(orphanLook)
 	}
 }
