@@ -23,11 +23,11 @@
 @code{collie-plan}, without a shell, and the group @code{collie-build}.
 @command{guix system build} runs as the first while a commit of the followed
 branch is prepared, and all of a branch @code{plan/NAME} is evaluated as the
-second.  So who may push only plans isn't root, and a mistake in Scheme changes
-nothing before it is deployed.  @command{guix system reconfigure} still runs as
-root.  A @file{system.scm} that reads what only root may read, such as
-@code{(local-file \"/root/key\")}, is refused, with file and line.  What
-is in the store all can read: let all read that file, or encrypt what is
+second.  So who may push only plans isn't root, and a mistake in Scheme
+changes nothing before it is deployed.  @command{guix system reconfigure}
+still runs as root.  A @file{system.scm} that reads what only root may read,
+such as @code{(local-file \"/root/key\")}, is refused, with file and line.
+What is in the store all can read: let all read that file, or encrypt what is
 secret in @file{secrets/}.")))
  (entry
   (commit "ecadce31e6d02fa12de0be28af38473657838104")
