@@ -542,7 +542,7 @@ func keepTrees(dir string, ts []Target) error {
 	for _, t := range ts {
 		var item guixItem
 		if decode(t, &item) == nil && item.Tree != "" {
-			needed[filepath.Base(item.Tree)] = true
+			needed[filepath.Base(item.Tree)], needed[filepath.Base(guix.LinksOf(item.Tree))] = true, true
 		}
 	}
 	trees, err := os.ReadDir(dir)

@@ -238,10 +238,15 @@ func TestOnlyWhatATargetNeedsIsKept(t *testing.T) {
 		t.Errorf("kept %q after a target that couldn't be read", got)
 	}
 
+	for _, tree := range []string{t1, t2} {
+		if err := os.Mkdir(guix.LinksOf(tree), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := keepTrees(filepath.Dir(t1), []Target{target("system", guixItem{Item: first, Tree: t2}), target("system", guixItem{Item: second}), {ID: "pods-x", Data: []byte(`{"pods":[]}`)}}); err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]bool{t1: false, t2: true, t3: false} {
+	for dir, want := range map[string]bool{t1: false, t2: true, t3: false, guix.LinksOf(t1): false, guix.LinksOf(t2): true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
 		}

@@ -106,3 +106,16 @@ func TestPodsByLinks(t *testing.T) {
 		t.Errorf("%q", mistakes)
 	}
 }
+
+// A placeholder is found in the system, and wherever a module is.
+func TestPlaceholdersAreFound(t *testing.T) {
+	key := func(module string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte("(define-module (" + module + "))\n(define key \"ssh-ed25519 " + Placeholder + "\")\n")}
+	}
+	_, mistakes := Validate(fstest.MapFS{"system.scm": key("system"), "modules/site.scm": key("site"), "mine/keys.scm": key("mine keys"), "notes.scm": key("other")}, "")
+	for i, name := range []string{"system.scm", "mine/keys.scm", "modules/site.scm"} {
+		if i >= len(mistakes) || !strings.HasPrefix(mistakes[i], name+":2: the key ") {
+			t.Errorf("%s isn't found: %q", name, mistakes)
+		}
+	}
+}

@@ -102,15 +102,18 @@ func placeholders(files view) (mistakes []string) {
 	if text, err := files.read("system.scm"); err == nil {
 		look(files.at("system.scm"), text)
 	}
+	modules, _ := guix.TopModules(files.repository) // what can't be read is a mistake already
 	_ = fs.WalkDir(files.repository, "modules", func(at string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || path.Ext(at) != ".scm" {
-			return nil // without modules there are none
-		}
-		if text, err := fs.ReadFile(files.repository, at); err == nil {
-			look(at, text)
+		if err == nil && !e.IsDir() && path.Ext(at) == ".scm" { // without modules there are none
+			modules = append(modules, at)
 		}
 		return nil
 	})
+	for _, at := range modules {
+		if text, err := fs.ReadFile(files.repository, at); err == nil {
+			look(at, text)
+		}
+	}
 	return mistakes
 }
 

@@ -264,11 +264,14 @@ func (t sourceTree) whence(module string) string {
 		return fmt.Sprintf("of the channel %s: add it to %s (%s)", c.name, channelsFile, c.url)
 	}
 	for _, f := range t.files {
-		if strings.HasSuffix(f.name, "/"+file) && f.name != path.Join("modules", file) {
+		switch {
+		case f.name == file && mayBeModule(file):
+			return "not what " + f.name + " defines: begin that with (define-module (" + module + "))"
+		case f.name == file, strings.HasSuffix(f.name, "/"+file) && f.name != path.Join("modules", file):
 			return "at " + f.name + ", where nobody looks for it: move it to " + path.Join("modules", file)
 		}
 	}
-	return "neither in modules/ nor in Guix or a channel of " + channelsFile
+	return "neither in the repository nor in Guix or a channel of " + channelsFile
 }
 
 // unreadable are the modules of a tree's own that can't be read, or ask for one that can't be there.

@@ -283,7 +283,7 @@ func inRepository(line, tree string) string {
 	if tree == "" {
 		return item.ReplaceAllString(line, "")
 	}
-	line = strings.ReplaceAll(line, tree+"/", "")
+	line = strings.NewReplacer(tree+"/", "", LinksOf(tree)+"/", "").Replace(line)
 	if at := place.FindStringSubmatch(line); at != nil { // a module is named as on the load path
 		if _, err := os.Lstat(filepath.Join(tree, "modules", at[1])); err == nil {
 			line = "modules/" + line

@@ -46,7 +46,11 @@ const empty = "(begin (use-modules (gnu home)) (home-environment))"
 
 // Build builds the home that tree describes, and keeps it by a GC root of that name. Nothing live changes.
 func (h *Home) Build(ctx context.Context, tree, root string, watch Watch) (string, error) {
-	return h.build(ctx, tree, root, load(tree, h.File), watch)
+	what, err := load(tree, h.File)
+	if err != nil {
+		return "", err
+	}
+	return h.build(ctx, tree, root, what, watch)
 }
 
 // BuildEmpty builds an empty home, to return to where there was none.
@@ -280,9 +284,13 @@ func (h *Home) activate(ctx context.Context, u User, services *services, live, i
 	crash.At("switch.begun")
 	var out outcome
 	if live == "" && h.profile().astray() == nil && number == 0 && tree != "" { // guix makes the folder of the user's generations, too
+		var what []string
+		if what, err = load(tree, h.File); err != nil {
+			return &untouchedError{err}
+		}
 		out, err = services.heard(ctx, func(ctx context.Context) (outcome, error) {
 			return h.Runner.run(ctx, attempt{what: "home-" + h.User + "-reconfigure", command: guixOf(h.Guix), as: &u,
-				args: append([]string{"home", "reconfigure"}, load(tree, h.File)...)})
+				args: append([]string{"home", "reconfigure"}, what...)})
 		})
 		if err == nil && out.code != 0 {
 			err = out.failure(tree, h.File)

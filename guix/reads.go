@@ -24,6 +24,7 @@ import (
 //	what changed since                              the other tree
 //	a file that was opened; channels.scm            is evaluated
 //	a path: it is new, gone, or executable by now   is evaluated: it may have been looked for, or be found first
+//	a file at the top is a module now, or no more   is evaluated, for the same reason
 //	Collie's program, the environment of guix       is evaluated
 //	a file that nobody opened                       isn't
 //
@@ -65,7 +66,7 @@ func (r Reads) Hold(tree, under string) bool {
 	return true
 }
 
-// sumPaths sums up what there is in a tree, by name and mode.
+// sumPaths sums up what there is in a tree, by name and mode, and which files at the top are modules.
 func sumPaths(tree string) (string, error) {
 	sum := sha256.New()
 	err := filepath.WalkDir(tree, func(at string, e fs.DirEntry, err error) error {
@@ -85,6 +86,13 @@ func sumPaths(tree string) (string, error) {
 		fmt.Fprintf(sum, "%q %v %v %q\n", name, info.Mode().Type(), info.Mode()&0o111, link)
 		return nil
 	})
+	if err != nil {
+		return "", err
+	}
+	modules, err := TopModules(os.DirFS(tree))
+	for _, name := range modules { // another file may have become one
+		fmt.Fprintf(sum, "module %q\n", name)
+	}
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 

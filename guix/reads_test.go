@@ -56,6 +56,8 @@ func TestWhatAnEvaluationReadDecides(t *testing.T) {
 		"modules/homely.scm": `(define-module (homely))`,
 		"files/motd":         "hello\n",
 		"files/other":        "other\n",
+		"files/texts.scm":    "'(texts)",
+		"my/thing.scm":       `(define-module (my thing))`,
 		"keys/a.pub":         "a\n",
 		"keys/b.pub":         "b\n",
 	}
@@ -75,6 +77,10 @@ func TestWhatAnEvaluationReadDecides(t *testing.T) {
 		want         bool
 	}{
 		{"nothing", plain, func(string) error { return nil }, true},
+		{"a module at the top that was loaded", plain + "; cat ../" + "$(basename $PWD)+modules/my/thing.scm >/dev/null", put("my/thing.scm", ";; a comment\n(define-module (my thing))"), false},
+		{"a module at the top that nobody loaded", plain, put("my/thing.scm", ";; a comment\n(define-module (my thing))"), true},
+		{"a file at the top became a module", plain, put("files/texts.scm", "(define-module (files texts))"), false},
+		{"a file at the top ceased to be one", plain, put("my/thing.scm", "'(thing)"), false},
 		{"what nobody read", plain, put("home.scm", "(home-environment (services '()))"), true},
 		{"a module that nobody loaded", plain, put("modules/homely.scm", ";; a comment\n(define-module (homely))"), true},
 		{"the file itself", plain, put("system.scm", "(operating-system)"), false},
@@ -98,6 +104,9 @@ func TestWhatAnEvaluationReadDecides(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			tree := site(t, files)
+			if _, err := load(tree, "system.scm"); err != nil {
+				t.Fatal(err)
+			}
 			reads := evaluation(t, tree, row.script)
 			if !reads.Known() {
 				t.Fatal("it isn't known what was read")

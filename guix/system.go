@@ -66,7 +66,11 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 		return "", fmt.Errorf("building the system: %w", err)
 	}
 	// Without --save-provenance the path isn't the one that reconfigure makes.
-	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, load(tree, "system.scm")...)
+	what, err := load(tree, "system.scm")
+	if err != nil {
+		return "", err
+	}
+	args := append([]string{"system", "build", "--save-provenance", "--root=" + link}, what...)
 	out, err := s.Runner.evaluate(ctx, attempt{what: "system-build", command: guixOf(s.Guix), args: args, by: by, build: true, watch: watch}, tree, "system.scm")
 	if err != nil {
 		return "", err
@@ -85,14 +89,6 @@ func (s *System) Build(ctx context.Context, tree, root string, watch Watch) (str
 		}
 	}
 	return item, errors.Join(s.Roots.Keep(root, item), settleStore())
-}
-
-// load is how Guix finds tree's file, and tree's own modules.
-func load(tree, file string) []string {
-	if modules := filepath.Join(tree, "modules"); isDir(modules) {
-		return []string{"-L", modules, filepath.Join(tree, file)}
-	}
-	return []string{filepath.Join(tree, file)}
 }
 
 // Live is the system that the machine runs.
@@ -290,6 +286,10 @@ func (s *System) forward(ctx context.Context, services *services, live, item, tr
 	if err := s.makeRoom(); err != nil {
 		return outcome{}, err
 	}
+	system, err := load(tree, "system.scm")
+	if err != nil {
+		return outcome{}, err
+	}
 	crash.At("switch.begun")
 	args := []string{"system", "reconfigure"}
 	if len(s.channelChanges(live, item)) > 0 { // CheckForward has judged them, and a return mustn't be refused
@@ -299,7 +299,7 @@ func (s *System) forward(ctx context.Context, services *services, live, item, tr
 	speaks := func() bool { return s.Runner.said(what, shepherdSays) } // by then the boot loader is set up
 	out, err := services.attended(ctx, item, speaks, func(ctx context.Context) (outcome, error) {
 		return s.Runner.run(ctx, attempt{what: what, command: guixOf(s.Guix),
-			args: slices.Concat(args, s.Options, load(tree, "system.scm"))})
+			args: slices.Concat(args, s.Options, system)})
 	})
 	if err == nil && out.code != 0 {
 		err = out.failure(tree, "system.scm")

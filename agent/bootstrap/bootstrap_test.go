@@ -307,7 +307,9 @@ func TestRunBesideOtherHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write(filepath.Join(w.Dir, "hosts/other/system.scm"), "theirs")
+	w.write(filepath.Join(w.Dir, "mine/net.scm"), "(define-module (mine net))") // at the top, where the agent finds it as well
 	w.run(false)
+	has(t, w.asked(), "/collie-modules-")
 	has(t, w.pushed("hosts/"+host+"/system.scm"), "collie-service-type")
 	if w.pushed("system.scm") != "" || w.pushed("hosts/other/system.scm") != "" {
 		t.Error("files of others were committed")

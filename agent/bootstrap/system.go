@@ -391,6 +391,18 @@ func (m *Machine) guix(ctx context.Context, says *os.File, words ...string) (str
 	defer cancel()
 	verb, file := words[:len(words)-1], words[len(words)-1]
 	args := slices.Clone(verb)
+	links, err := os.MkdirTemp("", "collie-modules-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(links)
+	top, err := guix.LinkModules(m.Dir, links)
+	if err != nil {
+		return "", err
+	}
+	if top {
+		args = append(args, "-L", links)
+	}
 	if modules := filepath.Join(m.Dir, "modules"); exists(modules) {
 		args = append(args, "-L", modules)
 	}
