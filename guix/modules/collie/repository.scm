@@ -14,6 +14,7 @@
 ;;; Code:
 
 (define-module (collie repository)
+  #:use-module (collie sanitizers)
   #:use-module (gnu packages version-control)
   #:use-module (gnu services)
   #:use-module (gnu services configuration)
@@ -43,34 +44,24 @@
   "Return whether VALUE is a list of SSH keys."
   (and (list? value) (and-map key? value)))
 
-(define (refuse field value expected)
-  "Raise an error: VALUE isn't what FIELD takes, which is EXPECTED."
-  (raise (formatted-message
-          (G_ "collie-repository-configuration: ~a is ~s; it must be ~a")
-          field value expected)))
+(define (account-name? value)
+  "Return whether VALUE can be the name of an account."
+  (and (string? value) (string-match "^[a-z_][a-z0-9_-]*$" value)))
 
-(define (sanitize-account value)
-  "Return VALUE if it is the name of an account, or raise an error."
-  (if (and (string? value) (string-match "^[a-z_][a-z0-9_-]*$" value))
-      value
-      (refuse 'account value "a name of small letters, like \"ops\"")))
+(define (repository-directory? value)
+  "Return whether a repository can be in the directory VALUE."
+  (and (string? value)
+       (string-prefix? "/" value)
+       (not (member (dirname value) '("/" ".")))))
 
-(define (sanitize-directory value)
-  "Return VALUE if a repository can be there, or raise an error."
-  (if (and (string? value)
-           (string-prefix? "/" value)
-           (not (member (dirname value) '("/" "."))))
-      value
-      (refuse 'directory value
-              "an absolute name, like \"/srv/git/ops.git\", whose folder \
-can be an account's home")))
-
-(define (sanitize-keys value)
-  "Return VALUE if it is a list of SSH keys, or raise an error."
-  (if (list-of-keys? value)
-      value
-      (refuse 'keys value
-              "a list of public SSH keys, each its text or a file")))
+(define-sanitizers
+  (sanitize-account account account-name?
+                    "a name of small letters, like \"ops\"")
+  (sanitize-directory directory repository-directory?
+                      "an absolute name, like \"/srv/git/ops.git\", whose \
+folder can be an account's home")
+  (sanitize-keys keys list-of-keys?
+                 "a list of public SSH keys, each its text or a file"))
 
 (define-configuration/no-serialization collie-repository-configuration
   (account

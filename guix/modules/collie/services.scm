@@ -15,6 +15,7 @@
 
 (define-module (collie services)
   #:use-module (collie packages)
+  #:use-module (collie sanitizers)
   #:use-module (gnu packages admin)
   #:use-module (gnu packages base)
   #:use-module (gnu packages bash)
@@ -174,45 +175,6 @@
 
 (define-maybe/no-serialization string)
 (define-maybe/no-serialization file)
-
-;; Guix's own sanitizers say that a value is invalid, but not what is
-;; expected.
-(define* (check field value properties valid? expected
-                #:optional (convert identity))
-  "Return VALUE, of FIELD, as CONVERT makes it, if that is VALID?.  Otherwise
-raise an error that says what is EXPECTED, and where PROPERTIES has VALUE."
-  (let ((converted (convert value)))
-    (if (valid? converted)
-        converted
-        (raise
-         (apply make-compound-condition
-                (formatted-message
-                 (G_ "invalid value ~s for field '~a': expected ~a")
-                 value field expected)
-                (if properties
-                    (list (condition
-                           (&error-location
-                            (location
-                             (source-properties->location properties)))))
-                    '()))))))
-
-(define-syntax-rule (define-sanitizer name field arguments ...)
-  "Define NAME as the sanitizer of FIELD, by `check' with ARGUMENTS."
-  (define-syntax name
-    (lambda (s)
-      (syntax-case s ()
-        ((_ value)
-         #`(check 'field value
-                  '#,(datum->syntax s (syntax-source #'value))
-                  arguments ...))
-        (_
-         (identifier? s)
-         #'(lambda (value)
-             (check 'field value #f arguments ...)))))))
-
-(define-syntax-rule (define-sanitizers (name field arguments ...) ...)
-  (begin
-    (define-sanitizer name field arguments ...) ...))
 
 (define %seconds "a whole number of seconds, at least 1, as in 30")
 (define %seconds-or-none "a whole number of seconds, or 0")
