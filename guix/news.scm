@@ -17,6 +17,14 @@
 (channel-news
  (version 0)
  (entry
+  (commit "4df73908470d99f1cea458b1f1a2ab46153d6bbd")
+  (title (en "Modules at the top of a repository"))
+  (body (en "A module may lie at the top of the repository, as
+@file{my/thing.scm}, and not only in @file{modules/}: if its first form is
+@code{(define-module (my thing) ...)}, as its name says, it is on the load
+path.  @command{collie bootstrap} makes an SSH key without OpenSSH, and
+shells complete the layers of @command{collie sync --only}.")))
+ (entry
   (commit "7de893ad4fb9881fa8477af9eb71153e5d2848d9")
   (title (en "Scheme is evaluated without root's rights"))
   (body (en "The service makes two accounts, @code{collie-build} and
