@@ -76,7 +76,7 @@ test: lint build
 	@$(call logged,go test -v $(race) $(units))
 	@$(call logged,$(MAKE) --no-print-directory fuzz FUZZTIME=2s)
 	guix/lab/lab build
-	@COLLIE_LAB=1 $(call logged,go test -v -count=1 -timeout 60m -parallel 3 -skip '^Test(Torture|VM)$$' ./guix/lab)
+	@COLLIE_LAB=1 $(call logged,go test -v -count=1 -timeout 60m -parallel 4 -skip '^Test(Torture|VM)$$' ./guix/lab)
 	@if grep -aq '^ *--- SKIP' $(log); then echo "test: these were skipped, and $(log) says why:"; grep -a '^ *--- SKIP' $(log); exit 1; fi
 	@echo "test: ok, $$(grep -ace '--- PASS' $(log)) passed, none skipped"
 
@@ -104,7 +104,7 @@ vm:
 demo: lab
 	guix/lab/demo
 
-# BENCH selects parts: push, evaluations, validate, return, pods, gaps, deaths, probes, fleet, polls, packs.
+# BENCH selects parts: push, evaluations, validate, return, pods, gaps, deaths, probes, fleet, hostile, polls, packs.
 BENCH ?= .
 bench: lab
 	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \

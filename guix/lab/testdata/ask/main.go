@@ -1,5 +1,5 @@
-// ask URL FILE: ask a web server every 5 ms, or as fast as it answers, each time on a connection of its own, until SIGTERM; then write to FILE how
-// often, how many of these requests failed, for how long at most in a row, and what the first failure said.
+// ask URL FILE [EVERY]: ask a web server every 5 ms, or as often as EVERY says, or as fast as it answers, each time on a connection of its own,
+// until SIGTERM; then write to FILE how often, how many of these requests failed, for how long at most in a row, and what the first failure said.
 package main
 
 import (
@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	every  = 5 * time.Millisecond
 	longer = 5 * time.Second // than any request may take
 	most   = 16              // at a time: a machine that can't answer so fast isn't asked so fast
 )
@@ -62,7 +61,14 @@ func ask(client *http.Client, url string) error {
 }
 
 func main() {
-	url, file := os.Args[1], os.Args[2]
+	url, file, every := os.Args[1], os.Args[2], 5*time.Millisecond
+	if len(os.Args) > 3 {
+		var err error
+		if every, err = time.ParseDuration(os.Args[3]); err != nil || every <= 0 {
+			fmt.Fprintf(os.Stderr, "%s is no duration: %v\n", os.Args[3], err)
+			os.Exit(2)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	client := &http.Client{Timeout: longer, Transport: &http.Transport{DisableKeepAlives: true}}
