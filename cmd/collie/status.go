@@ -16,8 +16,8 @@ import (
 func statusCmd(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show what the machine is at, and whether all is well",
+		Use:   "status",
+		Short: "Show what the machine is at, and whether all is well",
 		Long: `Show what the machine is at. The first line is the verdict, and why:
 
     STUCK        the last good revision couldn't be restored
