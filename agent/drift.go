@@ -299,7 +299,7 @@ func (k *keeper) heal(ctx context.Context, r *report) {
 	if heavy && r.at.Before(k.next) {
 		return
 	}
-	k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", r.changes, "woken", k.woken)
+	k.log.Info("healing", "layer", k.Name, "revision", k.target.Revision, "changes", bounded(*r).changes, "woken", k.woken)
 	if heavy {
 		r.healing = reasonOf(*r)
 		k.reports <- bounded(*r)

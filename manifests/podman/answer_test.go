@@ -3,6 +3,7 @@ package podman
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +144,36 @@ func TestOutputsAreCut(t *testing.T) {
 		if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
 			t.Errorf("%s: %d KiB were allocated, want at most 4096", what, used>>10)
 		}
+	}
+}
+
+// Pods that are only in a list can't be stopped: a healing gives up, and doesn't read the list for each of them at a time.
+func TestPodsThatAreOnlyListed(t *testing.T) {
+	f := newFake(t)
+	var now, most, stops atomic.Int64
+	f.answers["GET /containers/json"] = func(w http.ResponseWriter, _ *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer now.Add(-1)
+		fmt.Fprint(w, "[")
+		for i := range 1000 {
+			fmt.Fprintf(w, `{"Id":"%064x","Names":["web-%[1]d-c"],"PodName":"web-%[1]d","State":"running","Labels":{"collie.io/owner":"collie","collie.io/object":"Pod/web-%[1]d"}},`, i)
+		}
+		fmt.Fprint(w, "{}]")
+	}
+	for i := range 1000 {
+		f.answers[fmt.Sprintf("POST /containers/%064x/stop", i)] = func(w http.ResponseWriter, _ *http.Request) {
+			stops.Add(1)
+			answer(w, 500, map[string]string{"message": "no"})
+		}
+	}
+	err := Connect(f.socket).Heal(t.Context(), Rendered{})
+	if !errors.Is(err, errTooManyUnhealed) || stops.Load() > mostUnhealed+waiters+1 {
+		t.Errorf("%d stops, %.200v", stops.Load(), err)
+	}
+	if most.Load() > listsAtOnce {
+		t.Errorf("%d lists at a time", most.Load())
 	}
 }
 

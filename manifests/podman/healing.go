@@ -158,6 +158,11 @@ func (p *Podman) Heal(ctx context.Context, r Rendered) error {
 	return errors.Join(newSwap(p, r, todo).heal(ctx), p.settleJobs(ctx, r))
 }
 
+// mostUnhealed failures end a healing: an API that has tens of thousands of pods, and stops none, is asked again with the next look.
+const mostUnhealed = 100
+
+var errTooManyUnhealed = errors.New("nothing more was tried")
+
 // heal brings pods back, each for itself: only those that others depend on are waited for.
 func (s *swap) heal(ctx context.Context) error {
 	var (
@@ -167,7 +172,12 @@ func (s *swap) heal(ctx context.Context) error {
 	note := func(err error) error {
 		mu.Lock()
 		defer mu.Unlock()
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if len(errs) > mostUnhealed {
+			return errTooManyUnhealed
+		}
 		return nil // the others go on
 	}
 	ranks := byRank(s.plan.steps)
@@ -177,8 +187,11 @@ func (s *swap) heal(ctx context.Context) error {
 			_ = s.await(ctx, steps) // whatever comes of it: what depends on it may do well without
 		}
 	}
-	_ = each(waiters, s.plan.leaving, func(l *livePod) error { return note(s.stop[l.name](ctx)) })
+	cut := each(waiters, s.plan.leaving, func(l *livePod) error { return note(s.stop[l.name](ctx)) })
 	_ = each(workers, s.plan.released, func(l *livePod) error { return note(s.p.startPod(ctx, l.name, nil)) })
+	if cut != nil {
+		errs = append(errs, errTooManyUnhealed)
+	}
 	return errors.Join(errs...)
 }
 

@@ -41,7 +41,16 @@ type portMapping struct {
 	Protocol string `json:"protocol"`
 }
 
+// listsAtOnce is how many lists of all containers are read at a time. One of Podman's own choosing takes 45 MiB to read.
+const listsAtOnce = 2
+
 func (p *Podman) listContainers(ctx context.Context) ([]container, error) {
+	select {
+	case p.lists <- struct{}{}:
+		defer func() { <-p.lists }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("listing containers: %w", p.silent(ctx, ctx.Err()))
+	}
 	var all []container
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/containers/json", query: url.Values{"all": {"true"}}}, &all)
 	if err == nil {

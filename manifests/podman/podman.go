@@ -43,6 +43,7 @@ type Podman struct {
 	alive  func(pid int) bool
 	steady time.Duration // for which a pod has to run before it is ready
 	wake   chan struct{} // a mailbox of one
+	lists  chan struct{} // holds a token for each list of containers that is being read
 	ports  *forward.Client
 	jobs   *ledger
 
@@ -74,7 +75,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), jobs: newLedger(), blind: errors.New("not watched yet"),
+	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), lists: make(chan struct{}, listsAtOnce), jobs: newLedger(), blind: errors.New("not watched yet"),
 		ports: forward.NewClient(filepath.Join(filepath.Dir(socket), "forward.sock"))}
 	p.prober.ask, p.prober.end, p.prober.wake = p.askContainer, p.endContainer, p.woken
 	p.prober.tell = func(says string, attributes ...any) { p.Log.Warn(says, attributes...) }
