@@ -105,14 +105,16 @@ func openTempDir(t *testing.T) string {
 }
 
 // What a server sends as a pack never costs the agent its memory, and leaves nothing behind. The first of these ended it, at
-// each start again.
+// each start again. `make bench` sends the packs, and one more that takes long to make, to a whole agent: it names a folder
+// for them in COLLIE_TEST_PACKS.
 func TestHostilePacks(t *testing.T) {
 	large := newPack(1)
 	large.object(3, 300<<20, nil, zeros(300<<20))
-	for name, row := range map[string]struct {
+	type row struct {
 		pack []byte
 		says string
-	}{
+	}
+	rows := map[string]row{
 		"four thousand million objects": {append([]byte("PACK\x00\x00\x00\x02\xe2\x00\x00\x04"), make([]byte, 20)...), "unpacking what the server sends"},
 		"a large blob":                  {large.end(), "it has an object of 300 MiB"},
 		"a large delta":                 {deltas(1, 3<<30), "unpacking what the server sends"},
@@ -120,9 +122,19 @@ func TestHostilePacks(t *testing.T) {
 		"nothing":                       {nil, "the server ends before the pack begins"},
 		"a part":                        {deltas(1, 100)[:100], "unpacking what the server sends"},
 		"another checksum":              {append(deltas(1, 100), 1), "unpacking what the server sends"},
-	} {
+	}
+	into := os.Getenv("COLLIE_TEST_PACKS")
+	if into != "" {
+		huge := newPack(1)
+		huge.object(3, 1<<30, nil, zeros(1<<30))
+		rows["a blob of 1 GiB"] = row{huge.end(), "it has an object of 1024 MiB"}
+	}
+	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if into != "" {
+				must(t, os.WriteFile(filepath.Join(into, name), row.pack, 0o644))
+			}
 			c := newClone(t)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
