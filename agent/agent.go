@@ -55,6 +55,9 @@ type podLister interface {
 
 const treesDir = "trees"
 
+// buildDir has the homes of the accounts that evaluate.
+const buildDir = "build"
+
 // New takes the state folder, alone, and prepares to run; nothing on the machine changes yet. A folder that can't be written
 // is no reason not to run: the conductor says so, and tries again.
 func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {

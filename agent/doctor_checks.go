@@ -118,8 +118,8 @@ func checkState(_ context.Context, m *machine) (string, error) {
 	}
 	for _, e := range inside {
 		never := fs.FileMode(0o077)
-		if e.Name() == treesDir {
-			never = 0o022 // Guix reads there for users, too
+		if e.Name() == treesDir || e.Name() == buildDir {
+			never = 0o022 // Guix reads there for users, too, and who evaluates has a folder there
 		}
 		if _, err := m.owned(filepath.Join(dir, e.Name()), never); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err

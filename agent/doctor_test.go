@@ -78,6 +78,7 @@ func newPatient(t *testing.T) *patient {
 	p.folder("/run/collie/podman", 0o700)
 	p.folder("/var/lib/collie/logs", 0o700)
 	p.folder("/var/lib/collie/trees", 0o755)
+	p.folder("/var/lib/collie/build", 0o711)
 	_, err = secrets.Open(p.at("/var/lib/collie/keys"))
 	p.must(err)
 	p.write("/var/lib/collie/state.json", `{"newest": {"time": "2020-01-01T00:00:00Z"}}`, 0o600)
@@ -256,6 +257,7 @@ func TestEachCheckSeesItsIllness(t *testing.T) {
 		{"state folder", func(p *patient) { p.remove("/var/lib/collie") }, levelFail, "there is no ", "start the agent"},
 		{"state folder", func(p *patient) { p.mode("/var/lib/collie/state.json", 0o644) }, levelFail, "has mode 644", "chmod 600 "},
 		{"state folder", func(p *patient) { p.mode("/var/lib/collie/trees", 0o777) }, levelFail, "has mode 777", "chmod 755 "},
+		{"state folder", func(p *patient) { p.mode("/var/lib/collie/build", 0o731) }, levelFail, "has mode 731", "chmod 711 "},
 		{"state folder", func(p *patient) { p.remove("/var/lib/collie/keys"); p.link("/etc", "/var/lib/collie/keys") }, levelFail, "keys is a link", "remove it"},
 		{"repository", func(p *patient) { p.cfg.Source.URL += ".none" }, levelFail, "doesn't exist: create it with git init --bare ", ""},
 		{"repository", func(p *patient) { p.mode("/ops.git/refs", 0o777) }, levelFail, "writable by everyone; chmod -R go-w ", ""},

@@ -39,8 +39,8 @@ func (a *Agent) parts() ([]Part, error) {
 	roots := guix.Roots(a.cfg.guixRoots())
 	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused, evaluated: &evaluations{file: in("evaluated.json")}}
 	if !a.cfg.alone {
-		builder.build = &guix.Evaluator{Account: "collie-build", Home: in("build/system")}
-		builder.plan = &guix.Evaluator{Account: "collie-plan", Home: in("build/plan"), Channels: in("build/channels"), Plans: true}
+		builder.build = &guix.Evaluator{Account: "collie-build", Home: in(buildDir + "/system")}
+		builder.plan = &guix.Evaluator{Account: "collie-plan", Home: in(buildDir + "/plan"), Channels: in(buildDir + "/channels"), Plans: true}
 	}
 	var parts []Part
 	if a.cfg.System {
