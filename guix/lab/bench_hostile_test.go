@@ -67,8 +67,8 @@ var listed = "/containers/json"
 var hostileAnswers = []hostile{
 	{"3 million containers", listed, 3, around("[", repeated("{},", 3_000_000), "{}]")},
 	{"200,000 containers with names", listed, 3, around("[", numbered(`{"Id":"%064x","Names":["web"],"Pod":"x","State":"running"},`, 200_000), "{}]")},
-	{"19,000 pods of Collie's", listed, 3, around("[", numbered(`{"Id":"%064x","Names":["web-%[1]d-c"],"PodName":"web-%[1]d","State":"running",`+
-		`"Labels":{"collie.io/owner":"collie","collie.io/object":"Pod/web-%[1]d","collie.io/hash":"%08[1]x","collie.io/file":"pods/web.yaml:1"}},`, 19_000), "{}]")},
+	{"4,900 pods of Collie's", listed, 3, around("[", numbered(`{"Id":"%064x","Names":["web-%[1]d-c"],"PodName":"web-%[1]d","State":"running",`+
+		`"Labels":{"collie.io/owner":"collie","collie.io/object":"Pod/web-%[1]d","collie.io/hash":"%08[1]x","collie.io/file":"pods/web.yaml:1"}},`, 4_900), "{}]")},
 	{"200 mappings of 65,536 ports", listed, 3, around(`[{"Ports":[`, func(w io.Writer) { fmt.Fprint(w, strings.Repeat(`{"range":65536},`, 200)) }, "{}]}]")},
 	{"a million labels", listed, 3, around(`[{"Labels":{`, numbered(`"%x":"",`, 1_000_000), `"":""}}]`)},
 	{"2 million names", listed, 3, around(`[{"Names":[`, repeated(`"",`, 2_000_000), `""]}]`)},
@@ -205,7 +205,7 @@ func (g *bench) hostilePacks() {
 	go server.Serve(listener)
 	defer server.Close()
 
-	g.write(filepath.Join(g.root, "tmp/hostile.yaml"), "source:\n  url: http://"+address+"/ops.git\n  interval: 1s\nsystem: false\nstate: /tmp/hostile/state\n")
+	g.write(filepath.Join(g.root, "tmp/hostile.yaml"), "source:\n  url: http://"+address+"/ops.git\n  interval: 1s\nsystem: true\nstate: /tmp/hostile/state\n")
 	// measure returns the memory of an agent that begins, and did something as often.
 	measure := func(kind string, done *atomic.Int64, times int64) float64 {
 		done.Store(0)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"example.org/collie/agent/foreign"
@@ -16,33 +17,65 @@ import (
 // counted, and what a container says is cut while it is read.
 const (
 	mostAnswered = 8 << 20   // bytes of an answer in JSON
-	mostElements = 20_000    // of its outermost list
+	mostElements = 5_000     // of its outermost list
 	mostMarks    = 400_000   // commas, colons and opening brackets, of which each value costs one at least
 	mostPorts    = 1 << 17   // that all containers together have published
 	mostKept     = 64 << 10  // bytes of a log or of an output: the last ones
 	mostStreamed = 256 << 20 // bytes that are read to get at them
 )
 
-// decode reads a JSON answer into out.
+// decode reads a JSON answer into out. A list is read thing by thing, so that its text is never in memory as a whole.
 func decode(body io.Reader, out any) error {
-	err := json.NewDecoder(&meter{from: io.LimitReader(body, mostAnswered+1)}).Decode(out)
+	from := json.NewDecoder(&meter{from: io.LimitReader(body, mostAnswered+1)})
+	var err error
+	if list := reflect.ValueOf(out).Elem(); list.Kind() == reflect.Slice {
+		err = decodeList(from, list)
+	} else {
+		err = from.Decode(out)
+	}
 	if of := new(json.SyntaxError); errors.As(err, &of) {
 		return fmt.Errorf("it is no JSON: %w", err)
 	}
 	return err
 }
 
-// A meter fails once the JSON that goes through it would become too large a value.
+func decodeList(from *json.Decoder, list reflect.Value) error {
+	begin, err := from.Token()
+	if err != nil || begin == nil { // null is an empty list
+		return err
+	}
+	if begin != json.Delim('[') {
+		return fmt.Errorf("it is no list, but begins with %v", begin)
+	}
+	for from.More() {
+		thing := reflect.New(list.Type().Elem())
+		if err := from.Decode(thing.Interface()); err != nil {
+			return err
+		}
+		list.Set(reflect.Append(list, thing.Elem()))
+	}
+	_, err = from.Token()
+	return err
+}
+
+// A meter fails once the JSON that goes through it would become too large a value. Of blanks beside each other it passes one.
 type meter struct {
 	from                     io.Reader
 	bytes                    int64
 	depth, elements, marks   int
 	inString, afterBackslash bool
+	blank                    bool // so was the last byte
 }
 
 func (m *meter) Read(into []byte) (int, error) {
 	n, err := m.from.Read(into)
+	kept := into[:0]
 	for _, b := range into[:n] {
+		blank := !m.inString && (b == ' ' || b == '\n' || b == '\r' || b == '\t')
+		if !blank || !m.blank {
+			kept = append(kept, b)
+		}
+		m.blank = blank
 		m.see(b)
 	}
 	switch m.bytes += int64(n); {
@@ -53,7 +86,10 @@ func (m *meter) Read(into []byte) (int, error) {
 	case m.marks > mostMarks:
 		return 0, fmt.Errorf("it holds more than %d values", mostMarks/2)
 	}
-	return n, err
+	if len(kept) == 0 && n > 0 && err == nil {
+		return m.Read(into)
+	}
+	return len(kept), err
 }
 
 func (m *meter) see(b byte) {

@@ -3,6 +3,7 @@ package podman
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,8 +43,8 @@ func TestWhatAnAnswerBecomesIsBounded(t *testing.T) {
 		answer http.HandlerFunc
 		says   string
 	}{
-		"empty containers": {list(func(w io.Writer) { repeated(w, "{},", 3_000_000) }), "lists more than 20000 things"},
-		"no containers":    {list(func(w io.Writer) { repeated(w, "null,", 1_500_000) }), "lists more than 20000 things"},
+		"empty containers": {list(func(w io.Writer) { repeated(w, "{},", 3_000_000) }), "lists more than 5000 things"},
+		"no containers":    {list(func(w io.Writer) { repeated(w, "null,", 1_500_000) }), "lists more than 5000 things"},
 		"wide mappings": {list(func(w io.Writer) {
 			fmt.Fprint(w, `{"Ports":[`)
 			repeated(w, `{"range":65536},`, 1000)
@@ -272,4 +273,23 @@ func TestALookHasADeadline(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Blanks cost nothing, and part what they parted.
+func TestBlanksOfAnAnswer(t *testing.T) {
+	for text, want := range map[string]string{
+		`  [ "a  b" , "c\" \t" ]` + strings.Repeat(" \n", 100): `["a  b","c\" \t"]`,
+		`[1` + strings.Repeat(" ", 4096) + `2]`:                "it is no JSON",
+		strings.Repeat("\n", 1<<20) + `null`:                   `null`,
+	} {
+		var got []any
+		err := decode(strings.NewReader(text), &got)
+		says, _ := json.Marshal(got)
+		if err != nil {
+			says = []byte(err.Error())
+		}
+		if !strings.HasPrefix(string(says), want) {
+			t.Errorf("%.20q: %s, want %s", text, says, want)
+		}
+	}
 }

@@ -45,6 +45,7 @@ func TestExitCodesNameWhatEndedAProcess(t *testing.T) {
 // A pod that fails in a switch is removed with its log, so the error has what its container said last.
 func TestAPodThatFailsSaysWhatItWroteLast(t *testing.T) {
 	w := newWorld(t)
+	w.steady = time.Minute // a real container may take a while to end
 	r := w.prepare("1", newPod("web", restart("Never"), command("/bin/sh", "-c", "echo no database; exit 3")))
 	err := w.Switch(t.Context(), r)
 	want := "pod web (pods/web.yaml:1): " + of(r, "web").id() + " is not ready: container c ended with exit code 3; container c wrote: no database"
