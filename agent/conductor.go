@@ -14,7 +14,7 @@ import (
 	"example.org/collie/agent/source"
 )
 
-// A conductorConfig is what a conductor is told and whom it asks: all of it at once, so that nothing is forgotten.
+// A conductorConfig has all settings of a conductor, and the functions that it calls. They are given at once, so that none is forgotten.
 type conductorConfig struct {
 	parts   []Part
 	soak    time.Duration

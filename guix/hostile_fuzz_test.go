@@ -16,7 +16,7 @@ import (
 )
 
 // What `guix substitute' of Guix 1.5.0 kept of what `guix publish' answered: with a cache of compressed archives, without one,
-// and for an item that it hasn't. The daemon was told 615, too.
+// and for an item that it hasn't. The daemon got 615, too.
 var narinfos = map[string]int64{"sized": 615, "unsized": 0, "missing": 0}
 
 func TestNarinfosOfGuix(t *testing.T) {
