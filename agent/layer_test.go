@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -311,6 +312,61 @@ func TestTargetThatCannotBeReadIsNamed(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "target pods-1 of pods: ") {
 				t.Errorf("%s of %s: %v", what, name, err)
 			}
+		}
+	}
+}
+
+// A plan compares with what runs, and the target of that must make sense, too.
+func TestPodsArePlannedFromWhereTheyAre(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // a Podman that has nothing
+		w.Header().Set("Libpod-API-Version", "5.8.0")
+		fmt.Fprint(w, "[]")
+	})}
+	ended := make(chan error)
+	go func() { ended <- server.Serve(listener) }()
+	defer func() {
+		server.Close()
+		<-ended
+	}()
+	l := podsLayer{Podman: podman.Connect(socket)}
+	target := func(claims ...string) Target {
+		t, err := encode("pods", "pods-1", "a", podman.Rendered{Claims: claims})
+		if err != nil {
+			panic(err)
+		}
+		return t
+	}
+	for name, row := range map[string]struct {
+		now  Target
+		want string
+	}{
+		"at first":         {Target{}, "create claim data"},
+		"it has the claim": {target("data"), ""},
+		"it has another":   {target("old"), "create claim data, leave claim old"},
+	} {
+		changes, err := l.Plan(t.Context(), row.now, target("data"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range changes {
+			got = append(got, c.Does+" "+c.Subject)
+		}
+		if got := strings.Join(got, ", "); got != row.want {
+			t.Errorf("%s: %q, want %q", name, got, row.want)
+		}
+	}
+	torn := Target{Layer: "pods", ID: "pods-0", Data: []byte("[")}
+	_, plan := l.Plan(t.Context(), torn, target())
+	_, release := l.Release(t.Context(), torn, target())
+	for what, err := range map[string]error{"plan": plan, "release": release} {
+		if err == nil || !strings.HasPrefix(err.Error(), "target pods-0 of pods: ") {
+			t.Errorf("%s from a target that makes no sense: %v", what, err)
 		}
 	}
 }

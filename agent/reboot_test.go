@@ -21,6 +21,8 @@ func TestRebootsOnceForAGoodSystem(t *testing.T) {
 		{"nothing takes one", true, []Change{{Does: "next boot", Subject: "service udev", Waits: true}, {Does: "defer", Subject: "service x", Waits: true}}, false, time.Hour, false},
 		{"the kernel does", true, kernel, false, 2 * time.Minute, true},
 		{"a service does", true, []Change{{Does: "needs reboot", Subject: "service x", Waits: true}}, false, 2 * time.Minute, true},
+		{"whoever waits for the end of the rollout hears of it first", true, kernel, false, time.Second + testSoak + farewell - time.Second, false},
+		{"and then it reboots", true, kernel, false, time.Second + testSoak + farewell + time.Second, true},
 		{"still in the soak", true, kernel, false, testSoak / 2, false},
 		{"the window closed meanwhile", true, kernel, true, time.Hour, false},
 		{"the next one opened", true, kernel, true, 25 * time.Hour, true},

@@ -207,6 +207,49 @@ func TestStatusTellsMistakesOfTheNewestOnly(t *testing.T) {
 	})
 }
 
+// What is held waits for a person, or a window: `collie sync --wait` ends then. What another reason keeps from being switched to isn't.
+func TestStatusTellsWhatIsHeld(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		closed bool
+		push   []string
+		want   string
+	}{
+		{"no window is open", true, []string{"a"}, "outside its windows: the next opens "},
+		{"one is", false, []string{"a"}, ""},
+		{"nothing is newer", true, nil, ""},
+		{"suspended", true, []string{"a", "suspend"}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if row.closed {
+					now := time.Now()
+					window, err := parseWindow("daily " + now.Add(2*time.Hour).Format("15:04") + "-" + now.Add(3*time.Hour).Format("15:04"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.windows = []Window{window}
+				}
+				w.start()
+				defer w.stop()
+				a := w.agentOf(t)
+				for _, what := range row.push {
+					if what != "suspend" {
+						w.push(what, "system=1")
+					} else if err := a.answers().Suspend(t.Context(), "holidays"); err != nil {
+						t.Fatal(err)
+					}
+					pass(time.Minute)
+				}
+				if s := w.status(t, a); !strings.HasPrefix(s.Held, row.want) || row.want == "" && s.Held != "" {
+					t.Errorf("held: %q, want %q; wanted because: %s", s.Held, row.want, s.Wanted.Because)
+				}
+			})
+		})
+	}
+}
+
 func TestStatusSaysStuck(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a := w.agentOf(t)

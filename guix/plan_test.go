@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,6 +100,37 @@ update program sudo: sudo-1/bin/sudo > sudo-2/bin/sudo set-uid root
 	}
 	if changes, err := s.Diff(t.Context(), b); err != nil || pending(changes) || len(changes) != 2 {
 		t.Errorf("what is live differs: %v, %v", changes, err)
+	}
+}
+
+// A file of /etc whose text stays is told apart from one that was put there by hand.
+func TestPlanOfTheSameText(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		by   func(m *machine)
+		want string
+	}{
+		{"made anew", func(*machine) {}, "the same text, made anew"},
+		{"a copy by hand", func(m *machine) {
+			if err := os.Remove(m.path("etc/motd")); err != nil {
+				t.Fatal(err)
+			}
+			m.write("etc/motd", "a")
+		}, "isn't the link that the system made"},
+	} {
+		m := newMachine(t)
+		a, b := m.item("a", "system"), m.item("b", "system")
+		m.write("gnu/store/"+strings.Repeat("b", 32)+"-motd", "a")
+		s := m.system(a)
+		row.by(m)
+		details, err := s.Plan(t.Context(), b, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(details, func(d Detail) bool { return d.Subject == "/etc/motd" })
+		if i < 0 || details[i].Says != row.want || details[i].Diff != "" {
+			t.Errorf("%s: %+v, want %q", row.name, details, row.want)
+		}
 	}
 }
 

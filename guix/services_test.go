@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.org/collie/shepherd"
@@ -777,6 +778,30 @@ func TestNothingIsReplacedWhileItStarts(t *testing.T) {
 	g.load("B")
 	g.wants("what guix did", g.log)
 	g.wants("the switch", g.converges("B"), "stop web one", "start web two")
+}
+
+// One that has been starting or stopping for longer than it may isn't waited for, so Shepherd isn't asked about it.
+func TestWhatHangsIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, status := range []string{"starting", "stopping"} {
+			g := newGuest(t)
+			g.system("A", "one web")
+			g.boots("A")
+			g.is(g.find("web"), status)
+			all, err := g.shepherd.Services(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.timeout = 30 * time.Second // and the pretended clock is in 1970
+			asked := g.clock
+			if got, err := g.settle(t.Context(), all); err != nil || !reflect.DeepEqual(got, all) {
+				t.Errorf("%s: %+v, %v", status, got, err)
+			}
+			if g.clock != asked {
+				t.Errorf("%s for too long: Shepherd was asked %d times", status, g.clock-asked)
+			}
+		}
+	})
 }
 
 func TestAfterABootTheBootedSystemRuns(t *testing.T) {
