@@ -8,11 +8,11 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// A user's Shepherd goes into the background by a fork. Some one in a hundred, on a busy machine, comes out of that with a Guile
-// all of whose children abort before they become a program, for as long as it lives: Guile 3.0.11 believes that its thread for
-// signals is there already when a child is about to start it (docs/facts/shepherd.md). No service can run, whatever the commit says.
-// So such a Shepherd is ended, and another one started. A home without services may have begun it, one commit or many before the first
-// service shows it.
+// A user's Shepherd goes into the background by a fork. On a busy machine, about one in a hundred comes out of that with a Guile
+// whose children all abort before they become a program, for as long as it lives. Guile 3.0.11 believes that its thread for signals
+// exists already when a child is about to start it (docs/facts/shepherd.md, "A core shows why"). No service can run, whatever the
+// commit says. So such a Shepherd is ended, and another one is started. A home without services may have started it, many commits
+// before the first service shows it.
 
 const mostBeginnings = 3 // in a switch, the Shepherd that it finds included
 

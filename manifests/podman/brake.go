@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A container that ends again and again is started again by Podman at once, which takes all of a machine's cores
-// (facts/podman.md). Collie lets that happen a few times, and then holds the container for a while, as Kubernetes does:
-// longer each time, until it has run for long enough.
+// Podman restarts a container that ends again and again at once, and that takes all cores of a machine (docs/facts/podman.md,
+// "without a back-off"). Collie lets that happen a few times. Then it holds the container for a while, as Kubernetes does:
+// longer each time, until the container has run for long enough.
 const (
 	freeRestarts = 3
 	firstHold    = 10 * time.Second // and twice as long each time

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	workers = 2 // how many pods are made, started or pulled for at a time: Podman gains nothing from more (facts/podman.md, 4)
+	workers = 2 // how many pods are made, started or pulled for at a time (docs/facts/podman.md, "gains little after two")
 	waiters = 8 // how many are stopped at a time, which is waiting for their grace
 )
 

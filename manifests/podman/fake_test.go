@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// A fakePodman stands in for Podman's API: what it knows is what facts/podman.md and the lab say of the real one.
+// A fakePodman stands in for Podman's API: what it knows was seen of the real one in the lab.
 // The same stories run over both.
 type fakePodman struct {
 	mu       sync.Mutex

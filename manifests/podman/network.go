@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes that pods need, and of whose end nobody tells Podman (seen in the lab, docs/facts/podman.md):
+// Processes that pods need, and whose end Podman doesn't notice (docs/facts/podman.md, "restores both for all pods"):
 //
 //	ends          what is gone                         seen by                          helps
 //	pasta         the way out of the shared network    its pid file, and its process    podman network reload

@@ -159,7 +159,8 @@ type podInfo struct {
 	Status string
 }
 
-// listPods lists the pods that bear Collie's label. It costs twice the list of containers (facts/podman.md, 4).
+// listPods lists the pods that bear Collie's label. Where the list of containers is enough, that is cheaper (docs/facts/podman.md,
+// "costs twice the list of containers").
 func (p *Podman) listPods(ctx context.Context) ([]podInfo, error) {
 	var all []podInfo
 	_, err := p.ask(ctx, request{method: http.MethodGet, endpoint: "/pods/json", query: ownFilter()}, &all)

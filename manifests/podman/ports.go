@@ -39,10 +39,10 @@ func (todo plan) mayListen(setting string) error {
 	return nil
 }
 
-// Podman publishes a port of the machine by a process of the pod user's, rootlessport, which listens there. To end it alone
-// frees the port at once, where stopping the pod waits for its grace: of all orders of a replacement that share one port,
-// this closes it for the shortest time (facts/podman.md, 2.4 d). Whoever dies in between leaves a pod that runs, and whose
-// port nobody listens on: such a pod is hollow, and is started anew.
+// Podman publishes a port of the machine by a process of the pod user's, rootlessport, which listens there. Ending only this
+// process frees the port at once, while stopping the pod waits for its grace period. Of all orders of a replacement that share
+// one port, this closes it for the shortest time (docs/facts/podman.md, "How long a host port is closed"). A crash in between
+// leaves a running pod whose port nobody listens on. Such a pod is hollow, and is restarted.
 
 // letGo frees the ports that step's pod needs of a running pod. One that can't give them up while it runs is stopped.
 func (s *swap) letGo(ctx context.Context, step step, l *livePod) error {

@@ -151,7 +151,7 @@ type rendering struct {
 
 // render makes of pod what kube play gets: under its own name and labels, its images by id, and no volume that another
 // pod, or another state of this one, would share. Podman names a volume after the emptyDir, the ConfigMap or the Secret in
-// it, and rewrites one that is there under whatever runs (facts/podman.md, 0.4).
+// it, and rewrites an existing one while pods use it (docs/facts/podman.md, "names a volume after").
 func render(pod *manifests.Pod, revision string, images map[string]localImage) (rendering, error) {
 	doc, err := deepCopy(pod.Doc)
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	"example.org/collie/agent/cmdline"
 )
 
-// What is left behind when Podman's service is killed while it starts a pod (facts/podman.md, 2.6), and what helps:
+// Things that Podman's service leaves behind when it is killed while it starts a pod (docs/facts/podman.md, "SIGKILL of Podman's
+// service"), and what helps:
 //
 //	left behind                                shows as                                      helps
 //	half of the network that pods share        "rootless netns: mount resolv.conf" at each   end its pasta, remove its folders

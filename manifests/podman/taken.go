@@ -303,7 +303,8 @@ func excludes(port manifests.HostPort, s socket) bool {
 	return wanted.IsUnspecified() || at.IsUnspecified() || wanted == at
 }
 
-// addressOf is where Podman listens for a port: without an address, and for all of IPv4, at all of IPv6 and IPv4 (docs/facts/podman.md).
+// addressOf is where Podman listens for a port: without an address, or for all of IPv4, it listens at all of IPv6 and IPv4
+// (docs/facts/podman.md, "rootlessport listens on").
 func addressOf(port manifests.HostPort) netip.Addr {
 	ip, err := netip.ParseAddr(port.IP)
 	if ip = ip.Unmap(); err != nil || ip.IsUnspecified() {

@@ -25,8 +25,8 @@ type Account struct {
 	As func(ctx context.Context, args ...string) error // runs [AsUser] in a process of theirs
 }
 
-// Podman's files in the run-time directory. Each death makes a file in exits, and whatever else happens is a line of the
-// log, with no service running: some 100 ms after it (facts/podman.md, 0.10).
+// Podman's files in the run-time directory. Each death makes a file in exits. Every other event is a line of the log. Both appear
+// some 100 ms after the event, with no service running (docs/facts/podman.md, "reports a death").
 const (
 	exitsDir  = "libpod/tmp/exits"
 	eventsDir = "libpod/tmp/events"
