@@ -25,13 +25,15 @@ func bootstrapCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bootstrap URL",
 		Short: "Have this Guix System machine follow a repository, from its own configuration",
-		Long: "Have this Guix System machine follow a repository, from its own configuration. It clones the repository, writes to it the\n" +
-			"channels, the configuration that the running system was made from with Collie's service in it, and the home of the pod\n" +
-			"user; it commits and pushes that, runs guix system reconfigure, and waits for the verdict. Pods that run and were made by\n" +
-			"hand follow, but for those with environment variables, which a person has to read first. Where URL is a path the\n" +
-			"repository is made; elsewhere an empty one has to be there. A step that is done is left alone, so all of it can be\n" +
-			"repeated; nothing is overwritten. If it isn't certain where the service goes, it says which line to add where. It\n" +
-			"needs root, git, and a guix that has Collie's channel; it needs no agent.",
+		Long: "Have this Guix System machine follow a repository, from its own configuration. The command takes these steps:\n\n" +
+			"    clone the repository; where URL is a path, make it first; elsewhere it must exist and be empty\n" +
+			"    write the channels, the configuration of the running system with Collie's service in it, and the pod user's home\n" +
+			"    commit and push these files\n" +
+			"    run guix system reconfigure, and wait for the verdict\n" +
+			"    write, commit and push the pods that run and were made by hand\n\n" +
+			"Pods with environment variables are written, but not pushed: read them first. The command skips steps that are done, so\n" +
+			"it can be repeated. It overwrites nothing. If it can't find the place for the service, it shows the line to add. It\n" +
+			"needs root, git, and a guix that has Collie's channel. It needs no agent.",
 		Example: "  collie bootstrap --dry-run /srv/git/ops.git\n  collie bootstrap https://git.example.org/ops.git\n  collie bootstrap --system /etc/config.scm -L /etc/modules git@git.example.org:ops.git",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,7 +57,7 @@ func bootstrapCmd(c *cli) *cobra.Command {
 				return &exitError{exitUsage, errors.New("bootstrap is for a machine's Collie: without root, see docs/install.md")}
 			}
 			if !dry && os.Geteuid() != 0 {
-				return errors.New("bootstrap needs root, as it reconfigures the system; --dry-run doesn't")
+				return errors.New("bootstrap needs root, because it reconfigures the system; --dry-run doesn't")
 			}
 			asked := c.agent
 			asked.Patience = 0 // at first there is none
@@ -77,16 +79,16 @@ func bootstrapCmd(c *cli) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&dry, "dry-run", false, "say which steps are done and which it would take, and change nothing")
-	flags.StringVar(&m.Dir, "dir", "", "the folder to work in, a clone; by default in the current folder, by the name of the repository")
+	flags.BoolVar(&dry, "dry-run", false, "show the steps that are done and those that it would take, and change nothing")
+	flags.StringVar(&m.Dir, "dir", "", "the clone to work in (by default a folder with the name of the repository, in the current folder)")
 	flags.StringVar(&m.Branch, "branch", m.Branch, "the branch to follow")
-	flags.StringVar(&m.System, "system", "", "the `file` that the running system was made from; by default the text that Guix kept")
-	flags.StringArrayVarP(&m.LoadPath, "load-path", "L", nil, "a `folder` with modules that the system uses, as for guix; those are copied")
-	flags.StringVar(&m.Repository.TokenFile, "token-file", keys+"token", "https: the `file` of the token; where there is none, and the server wants one, it is asked for")
-	flags.StringVar(&m.Repository.CAFile, "ca-file", "", "https: the `file` of authorities to trust, instead of the system's")
-	flags.StringVar(&m.Repository.KeyFile, "key-file", keys+"ssh", "ssh: the `file` of the private key; it is made where there is none")
-	flags.StringVar(&m.Repository.KnownHosts, "known-hosts", keys+"known_hosts", "ssh: the `file` of the server's host keys; where there is none, it has those that root trusts")
-	flags.DurationVar(&timeout, "timeout", 4*time.Hour, "how long all of it may take")
+	flags.StringVar(&m.System, "system", "", "the `file` that the running system was made from (by default the text that Guix kept)")
+	flags.StringArrayVarP(&m.LoadPath, "load-path", "L", nil, "a `folder` with modules that the system uses, as for guix; they are copied")
+	flags.StringVar(&m.Repository.TokenFile, "token-file", keys+"token", "https: the `file` of the token; if it doesn't exist and the server wants a token, you are asked for it")
+	flags.StringVar(&m.Repository.CAFile, "ca-file", "", "https: the `file` with the authorities to trust, instead of the system's")
+	flags.StringVar(&m.Repository.KeyFile, "key-file", keys+"ssh", "ssh: the `file` of the private key; if it doesn't exist, it is made")
+	flags.StringVar(&m.Repository.KnownHosts, "known-hosts", keys+"known_hosts", "ssh: the `file` of the server's host keys; if it doesn't exist, it is made of those that root trusts")
+	flags.DurationVar(&timeout, "timeout", 4*time.Hour, "how long everything may take")
 	return cmd
 }
 

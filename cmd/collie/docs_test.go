@@ -30,8 +30,8 @@ func TestDocsAreCurrent(t *testing.T) {
 		"options.md":  optionsPage(t, records(t)),
 		"collie.texi": texinfoPage(t),
 		"way.svg":     wayPicture(),
-		"manifests.md": "# Manifests\n\n" + generated + "What becomes of each kind, field and annotation in `pods/`. What is noted has no meaning on one machine, and passes with a\n" +
-			"note; a mistake makes the commit bad, and so does a key that isn't here.\n\n" +
+		"manifests.md": "# Manifests\n\n" + generated + "All kinds, fields and annotations in `pods/`. Those marked *noted* have no meaning on one machine and are accepted with a note. Those\n" +
+			"marked **mistake** make the commit bad, and so does every key that isn't listed here.\n\n" +
 			manifests.Reference(),
 	} {
 		file := filepath.Join(docs, name)
@@ -53,8 +53,8 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# Commands\n\n%s", generated)
-	p("All but `bootstrap`, `forward`, `init`, `run`, `secret`, `validate` and `version` ask the agent through its control socket, which is for root and the group\n")
-	p("`collie`. Answers go to stdout, all else to stderr.\n\n| command | what |\n|---|---|\n")
+	p("Except for `bootstrap`, `forward`, `init`, `run`, `secret`, `validate` and `version`, the commands ask the agent through its control socket. Only root\n")
+	p("and the group `collie` may use it. Answers go to stdout, everything else to stderr.\n\n| command | what |\n|---|---|\n")
 	for _, c := range all[1:] {
 		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), strings.ReplaceAll(name(c), " ", "-"), cell(c.Short))
 	}
@@ -70,12 +70,12 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 		}
 		p("For example:\n\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
 	}
-	p("\n## By Shepherd\n\n`herd ACTION collie` runs the command, for three minutes at most. Options come after `--`: `herd logs collie -- --lines 5`. Only `herd status\ncollie` is Shepherd's own: of the service.\n\n| action | what |\n|---|---|\n")
+	p("\n## By Shepherd\n\n`herd ACTION collie` runs the command, for three minutes at most. Options come after `--`: `herd logs collie -- --lines 5`. The exception is\n`herd status collie`: it is Shepherd's own, about the service.\n\n| action | what |\n|---|---|\n")
 	for _, a := range actions {
 		p("| `%s` | %s |\n", a[0], cell(a[1]))
 	}
-	p("\n## Completions, manual\n\nThe Guix package has completions for Bash, Zsh and fish, and the manual page `collie(1)`. Revisions are completed too, from\n")
-	p("the history, and so are layers, from the status. Elsewhere `collie completion SHELL` prints what a shell needs.\n")
+	p("\n## Completions, manual\n\nThe Guix package has completions for Bash, Zsh and fish, and the manual page `collie(1)`. They also complete revisions, from the\n")
+	p("history, and layers, from the status. Elsewhere `collie completion SHELL` prints the completions of a shell.\n")
 	return b.String()
 }
 
@@ -161,8 +161,8 @@ func manPage(all []*cobra.Command) string {
 	for _, f := range [][2]string{
 		{"/etc/collie.yaml", "The guest's configuration, from its Guix service."},
 		{"/run/collie/collie.sock", "The control socket, for root and the group collie."},
-		{"/var/lib/collie", "Clone, state, journal, and what Guix said."},
-		{"/var/log/collie.log", "What the agent says."},
+		{"/var/lib/collie", "Clone, state, journal, and the output of Guix."},
+		{"/var/log/collie.log", "The agent's log."},
 	} {
 		p(".TP\n.I %s\n%s\n", f[0], f[1])
 	}

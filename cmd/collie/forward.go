@@ -33,7 +33,7 @@ func forwardCmd(c *cli) *cobra.Command {
 			return forward.NewServer(log).Serve(cmd.Context(), l)
 		},
 	}
-	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket, instead of on the one that Shepherd passes")
+	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket instead of the one that Shepherd passes")
 	return cmd
 }
 
@@ -45,7 +45,7 @@ func controlSocket(path string) (net.Listener, error) {
 		case err != nil:
 			return nil, fmt.Errorf("socket of the service: %w", err)
 		case len(passed) != 1 || passed[0] == nil:
-			return nil, &exitError{exitUsage, errors.New("no socket was passed: say which one with --control")}
+			return nil, &exitError{exitUsage, errors.New("no socket was passed: name one with --control")}
 		}
 		return passed[0], nil
 	}

@@ -10,12 +10,12 @@ func generationsCmd(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "generations",
-		Short: "List Guix's generations, with the commit that made each, and what became of it",
-		Long: `List the generations that Guix has of the system and the homes, the newest of each first: which one runs, which one the profile
-is at, which one the next boot begins, the commit that made it, and the verdict on that.
+		Short: "List Guix's generations, with the commit and the verdict of each",
+		Long: `List Guix's generations of the system and the homes, newest first. For each, show whether it runs, whether the profile points to
+it, whether the next boot uses it, the commit that made it, and the verdict on that commit.
 
-A commit that doesn't change the system makes no generation of it: the generation names the commit that it was good with first.
-One that was rolled back stays until another commit is good, so that it can be looked at below /var/guix/profiles.`,
+A commit that doesn't change the system makes no new generation. So a generation names the first commit that it was good with. A
+generation that was rolled back is kept until another commit is good. You can inspect it below /var/guix/profiles.`,
 		Example: "  collie generations\n  collie generations --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -10,7 +10,7 @@ func historyCmd(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "history",
-		Short:   "List what was deployed, newest first, and how it ended",
+		Short:   "List deployments, newest first, with their results",
 		Example: "  collie history\n  collie history --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

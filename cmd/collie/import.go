@@ -11,10 +11,10 @@ import (
 func importCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "import NAME",
-		Short: "Write the YAML of a pod, or a container, that was made by hand",
-		Long: "Write for the repository what Podman knows of a pod, or of a single container, that was made by hand. A pod bears the\n" +
-			"annotation by which Collie takes its place; its volumes keep their names and what is in them. Read what it writes, and\n" +
-			"have `collie validate` look at it: environment variables are there in plain.",
+		Short: "Write the YAML of a pod or container that was made by hand",
+		Long: "Write YAML for the repository, from what Podman knows about a pod or a single container that was made by hand. A pod gets\n" +
+			"the annotation that allows Collie to replace it. Its volumes keep their names and content. Read the YAML and check it\n" +
+			"with `collie validate`: it has environment variables in plain text.",
 		Example: "  collie import web",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

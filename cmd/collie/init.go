@@ -24,11 +24,11 @@ const configurationFile = "/run/current-system/configuration.scm"
 func initCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init DIR",
-		Short: "Make the files of a repository to start from",
-		Long: "Make the files of a repository to start from, in a new or empty folder. On a Guix machine system.scm is the\n" +
-			"configuration that the running system was made from, so that the first push changes nothing. Elsewhere it is an example,\n" +
-			"into which the public keys in ~/.ssh of who runs this may log in and push; without one it has a placeholder, which\n" +
-			"`collie validate` and Guix refuse. Collie comes to a machine that runs by `collie bootstrap`.",
+		Short: "Make the files of a first repository",
+		Long: "Make the files of a first repository, in a new or empty folder. On a Guix machine, system.scm is the configuration of the\n" +
+			"running system, so the first push changes nothing. Elsewhere it is an example: the owners of the public keys in your ~/.ssh\n" +
+			"may log in and push. If there is no key, the example has a placeholder, which `collie validate` and Guix refuse. For a\n" +
+			"machine that runs already, use `collie bootstrap`.",
 		Example: "  collie init ops && cd ops && git init -b main && git add . && git commit -m 'as it is'",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -78,7 +78,7 @@ var placeholderKey = regexp.MustCompile(`"[^"\n]*` + agent.Placeholder + `[^"\n]
 func (c *cli) personal(system string) error {
 	keys := publicKeys()
 	if len(keys) == 0 {
-		fmt.Fprintln(c.err, "system.scm is an example: make it this machine's, and write your public key into it, before you push")
+		fmt.Fprintln(c.err, "system.scm is an example: adapt it to this machine, and write your public key into it, before you push")
 		return nil
 	}
 	text, err := os.ReadFile(system)
@@ -89,7 +89,7 @@ func (c *cli) personal(system string) error {
 		keys[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key) + `"`
 	}
 	text = placeholderKey.ReplaceAllLiteral(text, []byte(strings.Join(keys, "\n    ")))
-	fmt.Fprintln(c.err, "system.scm is an example: make it this machine's before you push. It lets in who has the keys in ~/.ssh")
+	fmt.Fprintln(c.err, "system.scm is an example: adapt it to this machine before you push. The owners of the keys in your ~/.ssh may log in")
 	return os.WriteFile(system, text, 0o644)
 }
 

@@ -12,9 +12,9 @@ func keyCmd(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Show the machine's public key, for which Secrets are encrypted",
-		Long: "Show the machine's public key, a line for secrets/recipients. The agent is asked; where none runs, root reads it, or makes\n" +
-			"it before the agent's first run. The private key never leaves the machine.",
+		Short: "Show the machine's public key, for encrypting Secrets",
+		Long: "Show the machine's public key, a line for secrets/recipients. The command asks the agent. If none runs, root can read the\n" +
+			"key, or make it before the agent's first run. The private key never leaves the machine.",
 		Example: "  collie key\n  collie key --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,7 +29,7 @@ func keyCmd(c *cli) *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, where no agent runs")
+	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, for when no agent runs")
 	return cmd
 }
 

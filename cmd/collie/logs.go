@@ -17,9 +17,9 @@ func logsCmd(c *cli) *cobra.Command {
 	var config string
 	cmd := &cobra.Command{
 		Use:   "logs [REVISION]",
-		Short: "Show what Guix said for a revision, by default the newest",
-		Long: "Show what Guix said as it built a revision and switched to it, by default the newest. The beginning of a\n" +
-			"revision's id is enough. Where no agent runs, root gets the logs from the state folder.",
+		Short: "Show Guix's output for a revision, by default the newest",
+		Long: "Show Guix's output from building a revision and switching to it, by default the newest. The beginning of a revision's id is\n" +
+			"enough. If no agent runs, root can still read the logs: they come from the state folder.",
 		Example:           "  collie logs\n  collie logs 5585d04a --lines 50\n  collie logs --follow",
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: c.completeRevisions,
@@ -46,8 +46,8 @@ func logsCmd(c *cli) *cobra.Command {
 			return fault
 		},
 	}
-	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 0, "only the last lines")
-	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what Guix says from now on")
-	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, where no agent answers")
+	cmd.Flags().IntVarP(&q.Lines, "lines", "n", 0, "show only this number of last lines")
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "continue with new output of Guix")
+	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration, for when no agent answers")
 	return cmd
 }

@@ -136,7 +136,7 @@ func rootCmd(c *cli) *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&c.agent.Socket, "socket", socket, "the agent's control socket (COLLIE_SOCKET)")
-	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "whose Collie: the machine's, or without root the user's, with home and pods: machine, user")
+	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "machine (as root: system, homes, pods) or user (without root: your own home and pods)")
 	root.PersistentPreRunE = c.atScope
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })

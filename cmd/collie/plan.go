@@ -18,9 +18,9 @@ func planCmd(c *cli) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "plan [NAME]",
-		Short: "Show what waits, or a branch plan/NAME, and what its switch would change",
-		Long: "Show what waits and why, and what its switch would change. With a NAME: what a switch to the branch plan/NAME would\n" +
-			"change. Such a branch is prepared like the one that is followed, and never switched to.",
+		Short: "Show what a switch would change, to the newest revision or to a branch plan/NAME",
+		Long: "Show which revision waits, why, and what a switch to it would change. With a NAME, show what a switch to the branch\n" +
+			"plan/NAME would change. Collie prepares such a branch like the followed one, but never switches to it.",
 		Example: "  collie plan\n  collie plan try-nginx --wait\n  collie plan --exit-code",
 		Args:    usage(cobra.MaximumNArgs(1)),
 
@@ -56,7 +56,7 @@ func planCmd(c *cli) *cobra.Command {
 	}
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if changes are pending")
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until nothing is being prepared that would be shown")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the plan is prepared")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")
 	return cmd
 }

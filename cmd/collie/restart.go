@@ -9,7 +9,7 @@ import (
 func restartCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "restart [USER/]SERVICE",
-		Short:   "Restart a service, of the system or of a user's home, in its newest definition",
+		Short:   "Restart a service of the system or of a user's home, with its newest definition",
 		Example: "  collie restart nginx\n  collie restart podman/syncthing",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -57,7 +57,7 @@ func runCmd(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration")
-	cmd.Flags().StringVar(&runtime, "runtime", "/run/collie", "folder of the control socket and of Podman's")
+	cmd.Flags().StringVar(&runtime, "runtime", "/run/collie", "folder of the control socket and of Podman's socket")
 	return cmd
 }
 

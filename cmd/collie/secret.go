@@ -31,14 +31,14 @@ func secretEncryptCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "encrypt [FILE]",
 		Short: "Encrypt Secrets for the keys in secrets/recipients",
-		Long: "Encrypt Kubernetes Secrets, from FILE or from standard input, for the keys in secrets/recipients: that of the host, if the\n" +
-			"output is in hosts/NAME/secrets and there is one, else the common one. What goes into secrets/files is for services, and\n" +
-			"can be anything. No key is needed for it.",
+		Long: "Encrypt Kubernetes Secrets from FILE or from standard input, for the keys in secrets/recipients. If the output is in\n" +
+			"hosts/NAME/secrets and the host has its own recipients, these are used. Files in secrets/files are for services and can\n" +
+			"have any content. Encrypting needs no private key.",
 		Example: "  collie secret encrypt -o secrets/db.yaml.age\n  collie secret encrypt db.yaml --output secrets/db.yaml.age\n  collie secret encrypt wg.key -o secrets/files/wg.key.age",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if into == "" {
-				return &exitError{exitUsage, errors.New("say where to write it, as --output secrets/db.yaml.age")}
+				return &exitError{exitUsage, errors.New("name the file to write, for example --output secrets/db.yaml.age")}
 			}
 			from := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {
@@ -64,7 +64,7 @@ func secretDecryptCmd(c *cli) *cobra.Command {
 	var identity string
 	cmd := &cobra.Command{
 		Use:     "decrypt FILE",
-		Short:   "Write what an encrypted file holds to standard output",
+		Short:   "Write the content of an encrypted file to standard output",
 		Example: "  collie secret decrypt secrets/db.yaml.age",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -88,9 +88,10 @@ func secretRekeyCmd(c *cli) *cobra.Command {
 	var identity string
 	cmd := &cobra.Command{
 		Use:   "rekey [DIR]",
-		Short: "Encrypt all Secrets of a repository anew, for those who are in secrets/recipients now",
-		Long: "Encrypt all Secrets of the repository in DIR anew, for those who are in secrets/recipients now. Nothing is written before\n" +
-			"all could be decrypted. Who was taken off the list still has what is in git's history: change what is secret, too.",
+		Short: "Encrypt all Secrets of a repository again, for the keys now in secrets/recipients",
+		Long: "Encrypt all Secrets of the repository in DIR again, for the keys that are now in secrets/recipients. Nothing is written\n" +
+			"unless all can be decrypted. A removed key can still decrypt the files in git's history: change the secrets\n" +
+			"themselves, too.",
 		Example: "  collie secret rekey\n  collie secret rekey ops --identity key.txt",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -113,9 +114,9 @@ func secretKeygenCmd(c *cli) *cobra.Command {
 	var into string
 	cmd := &cobra.Command{
 		Use:   "keygen",
-		Short: "Make a key of one's own, and show its public half for secrets/recipients",
-		Long: "Make a key for an operator, as age-keygen does, and show its public half: a line for secrets/recipients. What is there\n" +
-			"already stays.",
+		Short: "Make a key for yourself, and show its public half for secrets/recipients",
+		Long: "Make a key for yourself, as age-keygen does, and show its public half: a line for secrets/recipients. An existing file is\n" +
+			"not overwritten.",
 		Example: "  collie secret keygen\n  collie secret keygen -o key.txt",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {

@@ -24,9 +24,9 @@ func secretEditCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edit FILE",
 		Short: "Edit an encrypted file, or a new one, in $EDITOR",
-		Long: "Edit an encrypted file, or a new one, in $VISUAL or $EDITOR. What is decrypted is only in memory, in a folder of your own,\n" +
-			"as long as the editor runs. It is checked then, and a mistake opens the editor again, with what is wrong in its first\n" +
-			"lines; leave that as it is to give up. What wasn't changed isn't encrypted anew.",
+		Long: "Edit an encrypted file, or a new one, in $VISUAL or $EDITOR. The decrypted text is only in memory, in a folder of your own,\n" +
+			"while the editor runs. Afterwards it is checked. If it has a mistake, the editor opens again, with the errors in the first\n" +
+			"lines. To give up, leave the file unchanged. An unchanged file isn't encrypted again.",
 		Example: "  collie secret edit secrets/db.yaml.age",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

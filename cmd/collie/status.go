@@ -17,18 +17,18 @@ func statusCmd(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what the machine is at, and whether all is well",
-		Long: `Show what the machine is at. The first line is the verdict, and why:
+		Short: "Show which revision the machine runs, and whether all is well",
+		Long: `Show which revision the machine runs, and whether all is well. The first line is the verdict and its reason:
 
-    STUCK        the last good revision couldn't be restored
-    DEPLOYING    a revision is prepared, switched to, or has to show that it is well
+    STUCK        the roll-back to the last good revision failed
+    DEPLOYING    a revision is being prepared, switched to, or checked
     ROLLED BACK  the newest revision failed, and the last good one runs
     REJECTED     the newest revision has a mistake, and was never switched to
-    DEGRADED     something isn't well, though no revision is to blame for it
-    SUSPENDED    all is well, and nothing new is deployed
+    DEGRADED     something isn't well, but no revision is to blame
+    SUSPENDED    all is well, and new revisions are not deployed
     OK           all is well
 
-On a terminal it is coloured, unless the environment has NO_COLOR.`,
+On a terminal it is coloured, unless NO_COLOR is set in the environment.`,
 		Example: "  collie status\n  collie status --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -10,7 +10,7 @@ import (
 func suspendCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "suspend [WHY…]",
-		Short:   "Switch to nothing new until `collie resume`; what runs is still kept and healed",
+		Short:   "Deploy no new revision until `collie resume`; what runs is still healed",
 		Example: "  collie suspend moving the disks",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.did("suspended", c.agent.Suspend(cmd.Context(), strings.Join(args, " ")))
@@ -31,7 +31,7 @@ func resumeCmd(c *cli) *cobra.Command {
 func retryCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "retry",
-		Short:   "Try the newest revision again, though it failed",
+		Short:   "Try the newest revision again after it failed",
 		Example: "  collie retry",
 		Args:    usage(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.did("tried again", c.agent.Retry(cmd.Context())) },

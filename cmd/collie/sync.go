@@ -19,7 +19,7 @@ func syncCmd(c *cli) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "sync",
-		Short: "Look at the repository now; with --wait, until its newest revision is good or bad",
+		Short: "Poll the repository now; with --wait, wait for the verdict on its newest revision",
 		Long: "Look at the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it is\n" +
 			"bad, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck. A fault of the\n" +
 			"network or the machine makes no revision bad; it is tried again until the time is up.",
@@ -28,7 +28,7 @@ func syncCmd(c *cli) *cobra.Command {
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
-				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal tells it", accept)}
+				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal shows it", accept)}
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %v", timeout))
 			defer cancel()
@@ -62,11 +62,11 @@ func syncCmd(c *cli) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&accept, "accept", "", "take `COMMIT`, which was force-pushed: its full id")
-	cmd.Flags().BoolVar(&build, "build", false, "build all of it on this machine, instead of waiting for substitutes")
-	cmd.Flags().BoolVar(&now, "now", false, "switch to it though none of the configuration's windows is open")
-	cmd.Flags().BoolVar(&evaluate, "evaluate", false, "have Guix evaluate system and homes, though nothing changed that it read of the repository")
-	cmd.Flags().StringSliceVar(&only, "only", nil, "deploy it to these `LAYERS` at once, whatever those of users wait for; they follow")
+	cmd.Flags().StringVar(&accept, "accept", "", "accept `COMMIT` (its full id), which was force-pushed")
+	cmd.Flags().BoolVar(&build, "build", false, "build everything on this machine instead of waiting for substitutes")
+	cmd.Flags().BoolVar(&now, "now", false, "switch even if no window of the configuration is open")
+	cmd.Flags().BoolVar(&evaluate, "evaluate", false, "evaluate system and homes even if no file changed that the last evaluation read")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "deploy to these `LAYERS` at once, without waiting for other layers of users; those follow")
 	_ = cmd.RegisterFlagCompletionFunc("only", c.completeLayers) // it fails for what isn't a flag
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the verdict")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Hour, "how long to wait")

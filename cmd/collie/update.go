@@ -28,10 +28,10 @@ func updateCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [DIR]",
 		Short: "Propose newer commits of the channels, as the branch plan/update",
-		Long: "Ask the repositories of the channels for their newest commits, and push a commit with these in channels.scm as the branch\n" +
-			"plan/update. The agent prepares it. Then its message says what is new in the channels, which versions change, and by how\n" +
-			"much the system and the homes grow. Nothing is deployed before that branch is merged. DIR is a clone of the repository\n" +
-			"that the agent follows; its files aren't touched.",
+		Long: "Ask the repositories of the channels for their newest commits, write these to channels.scm, and push that as the branch\n" +
+			"plan/update. The agent prepares it. Then the commit's message lists the news of the channels, the changed versions, and the\n" +
+			"growth of the system and the homes. Nothing is deployed before you merge that branch. DIR is a clone of the repository that\n" +
+			"the agent follows. Its files are not changed.",
 		Example: "  collie update ~/ops\n  collie update --timeout 3h && git merge --ff-only origin/plan/update",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,8 +43,8 @@ func updateCmd(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&u.remote, "remote", "origin", "the clone's name for the repository that the agent follows")
-	cmd.Flags().StringVar(&u.file, "file", "channels.scm", "the file with the channels, as hosts/web1/channels.scm")
-	cmd.Flags().DurationVar(&u.timeout, "timeout", time.Hour, "how long to wait until it is prepared")
+	cmd.Flags().StringVar(&u.file, "file", "channels.scm", "the file with the channels, for example hosts/web1/channels.scm")
+	cmd.Flags().DurationVar(&u.timeout, "timeout", time.Hour, "how long to wait for the agent to prepare it")
 	return cmd
 }
 

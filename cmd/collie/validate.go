@@ -16,7 +16,7 @@ func validateCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "validate DIR",
 		Short:   "Check the files of a repository without an agent",
-		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Scheme is only looked at by Guix, when a\nrevision is prepared. Where there are folders of hosts, it is checked as each of them sees it.",
+		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Only Guix checks Scheme, when a revision is prepared. If\nthe repository has folders of hosts, it is checked as each host sees it.",
 		Example: "  collie validate .\n  collie validate --host web1 .",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -43,6 +43,6 @@ func validateCmd(c *cli) *cobra.Command {
 			return fmt.Errorf("%d mistakes", len(mistakes))
 		},
 	}
-	cmd.Flags().StringVar(&host, "host", "", "check only what this host sees, not what each does that has a folder in hosts/")
+	cmd.Flags().StringVar(&host, "host", "", "check only what this host sees, instead of what each host in hosts/ sees")
 	return cmd
 }
