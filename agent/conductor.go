@@ -473,7 +473,7 @@ func (c *conductor) prepareNewest(ctx context.Context, now time.Time) error {
 // take notes what came of a preparation.
 func (c *conductor) take(p prepared) error {
 	c.untidy = true
-	p.notes = p.notes[:min(len(p.notes), toldMistakes)]
+	p.notes = p.notes[:min(len(p.notes), toldNotes)]
 	for _, note := range p.notes {
 		c.log.Info("a note", "revision", p.revision.ID, "says", note)
 	}

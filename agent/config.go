@@ -1,18 +1,17 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
@@ -58,28 +57,22 @@ type Duration time.Duration
 func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	v, err := time.ParseDuration(node.Value)
 	if err != nil {
-		// The one kind of error of which yaml.v3 collects several.
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no duration: write 30s, 5m or 1h", node.Line, node.Value)}}
+		return fmt.Errorf("%q is no duration: write 30s, 5m or 1h", node.Value)
 	}
 	*d = Duration(v)
 	return nil
 }
 
-const configLimit = 1 << 20 // bytes
-
-// ReadConfig reads the configuration in file. An unknown key or a wrong value is an error with its line.
+// ReadConfig reads the configuration in file. Its mistakes are a [mistake.List].
 func ReadConfig(file string) (Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, configLimit+1))
+	text, err := io.ReadAll(io.LimitReader(f, mistake.MostText+1))
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	if len(text) > configLimit {
-		return Config{}, fmt.Errorf("%s: larger than %d bytes", file, configLimit)
 	}
 	return parseConfig(file, text)
 }
@@ -90,31 +83,17 @@ func parseConfig(file string, text []byte) (Config, error) {
 	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: stateFolder}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = Duration(30 * time.Second)
-	if err := strictYAML(file, text, &cfg); err != nil {
-		return Config{}, err
+	doc := mistake.Decode(file, text, &cfg)
+	cfg.check(doc)
+	if wrong := doc.Mistakes(); len(wrong) > 0 {
+		return Config{}, wrong
 	}
-	var lines yaml.Node
-	if err := yaml.Unmarshal(text, &lines); err != nil {
-		return Config{}, configError(file, err)
-	}
-	var mistakes []error
-	for _, m := range cfg.mistakes() {
-		at := file
-		if line := lineOf(&lines, m.key); line > 0 {
-			at = fmt.Sprintf("%s:%d", file, line)
-		}
-		mistakes = append(mistakes, fmt.Errorf("%s: %s", at, m.says))
-	}
-	return cfg, errors.Join(mistakes...)
+	return cfg, nil
 }
 
-// A mistake is a value that makes no sense.
-type mistake struct{ key, says string }
-
-func (cfg Config) mistakes() (all []mistake) {
-	wrong := func(key, format string, args ...any) {
-		all = append(all, mistake{key, key + ": " + fmt.Sprintf(format, args...)})
-	}
+// check adds what values make no sense.
+func (cfg Config) check(doc *mistake.Document) {
+	wrong := func(key, format string, args ...any) { doc.Wrong(key, "", format, args...) }
 	for i, r := range append([]source.Repository{cfg.Source.Repository}, cfg.Source.Mirrors...) {
 		at := "source."
 		if i > 0 {
@@ -153,7 +132,7 @@ func (cfg Config) mistakes() (all []mistake) {
 	if !strings.HasPrefix(cfg.State, "/") {
 		wrong("state", "%q is no absolute path", cfg.State)
 	}
-	if !cfg.System && len(cfg.Homes) == 0 && cfg.User == "" {
+	if !cfg.System && len(cfg.Homes) == 0 && cfg.User == "" && !doc.Astray("homes", "user") {
 		wrong("system", "nothing is followed: set system, homes or user")
 	}
 	for _, n := range []struct{ key, name string }{{"user", cfg.User}, {"host", cfg.Host}} {
@@ -163,78 +142,12 @@ func (cfg Config) mistakes() (all []mistake) {
 	}
 	for i, name := range cfg.Homes {
 		if !plainName.MatchString(name) {
-			wrong("homes", "%q is no user's name", name)
+			wrong(fmt.Sprintf("homes[%d]", i), "%q is no user's name", name)
 		}
 		if slices.Contains(cfg.Homes[:i], name) {
-			wrong("homes", "%q is there twice", name)
+			wrong(fmt.Sprintf("homes[%d]", i), "%q is there twice", name)
 		}
 	}
-	return all
 }
 
-// lineOf is the line of a key like source.mirrors[0].url, or of the part of it that is there.
-func lineOf(n *yaml.Node, key string) int {
-	if n.Kind == yaml.DocumentNode {
-		n = n.Content[0]
-	}
-	first, rest, _ := strings.Cut(key, ".")
-	if name, index, is := strings.Cut(first, "["); is {
-		first, rest = name, index+"."+rest
-	}
-	if i, err := strconv.Atoi(strings.TrimSuffix(first, "]")); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
-		return max(lineOf(n.Content[i], rest), n.Content[i].Line)
-	}
-	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key { // a service's name may have dots
-			return n.Content[i].Line
-		}
-		if n.Content[i].Value != first {
-			continue
-		}
-		if rest != "" {
-			if line := lineOf(n.Content[i+1], rest); line > 0 {
-				return line
-			}
-		}
-		return n.Content[i].Line
-	}
-	return 0
-}
-
-var (
-	plainName    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)
-	unknownField = regexp.MustCompile(`line (\d+): field (\S+) not found in type .*`)
-	wrongValue   = regexp.MustCompile("line (\\d+): cannot unmarshal !!\\w+ `?(.*?)`? ?into .*")
-	atLine       = regexp.MustCompile(`(?:yaml: )?line (\d+): (.*)`)
-)
-
-// configError says in the user's words what yaml.v3 says in Go's, for all mistakes.
-func configError(file string, err error) error {
-	texts := []string{err.Error()}
-	if wrong := new(yaml.TypeError); errors.As(err, &wrong) {
-		texts = wrong.Errors
-	}
-	var all []error
-	for _, text := range texts {
-		all = append(all, errors.New(file+configMistake(text)))
-	}
-	return errors.Join(all...)
-}
-
-func configMistake(text string) string {
-	if m := unknownField.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf(":%s: unknown key %q", m[1], m[2])
-	}
-	if m := wrongValue.FindStringSubmatch(text); m != nil {
-		return fmt.Sprintf(":%s: %q isn't the kind of value this key takes", m[1], strings.Trim(m[2], "` "))
-	}
-	m := atLine.FindStringSubmatch(text)
-	if m == nil {
-		return ":1: " + strings.TrimPrefix(text, "yaml: ") // yaml.v3 names no line where it is the first
-	}
-	line, _ := strconv.Atoi(m[1])
-	if strings.HasPrefix(m[2], "did not find expected") {
-		line++ // its parser counts from 0, its scanner from 1
-	}
-	return fmt.Sprintf(":%d: %s", line, m[2])
-}
+var plainName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)

@@ -128,7 +128,7 @@ func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 	}
 	n, err := strconv.ParseUint(number, 10, 20)
 	if err != nil || shift == 0 && n > 0 {
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no size: write 500MiB or 5GiB", node.Line, node.Value)}}
+		return fmt.Errorf("%q is no size: write 500MiB or 5GiB", node.Value)
 	}
 	*s = Size(n << shift)
 	return nil

@@ -3,20 +3,19 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/mistake"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
 	"example.org/collie/manifests/forward"
 	"example.org/collie/manifests/podman"
 )
 
-// toldMistakes is how many a reason names; `collie validate` names all.
-const toldMistakes = 20
+// toldNotes is how many notes are logged; `collie validate` names all.
+const toldNotes = 20
 
 // podsDir is where a repository has its pods.
 const podsDir = "pods"
@@ -44,18 +43,14 @@ func (l podsLayer) Prepare(ctx context.Context, rev Revision, tell func(Progress
 		return Target{}, err
 	}
 	all, err := manifests.LoadWith(ctx, private, rev.Files.repository, dirs...)
-	if mistakes := (manifests.Errors)(nil); errors.As(err, &mistakes) {
-		lines := withHints(mistakes)
-		if len(lines) > toldMistakes {
-			lines = append(lines[:toldMistakes], fmt.Sprintf("and %d more", len(lines)-toldMistakes))
-		}
-		return Target{}, &BadError{Err: errors.New(strings.Join(lines, "\n"))}
+	if wrong := mistake.Of(err); wrong != nil {
+		return Target{}, &BadError{Err: wrong}
 	}
 	if err != nil {
 		return Target{}, err
 	}
 	for i, note := range all.Notes {
-		if i == toldMistakes {
+		if i == toldNotes {
 			break
 		}
 		l.Log.Info("a note", "revision", rev.ID, "says", note.String())

@@ -1,15 +1,14 @@
 package agent
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/mistake"
 )
 
 // repositoryFile is where a repository says what concerns Collie itself. It can ask for more care than the machine's
@@ -38,7 +37,7 @@ type fileMode fs.FileMode
 func (m *fileMode) UnmarshalYAML(node *yaml.Node) error {
 	v, err := strconv.ParseUint(strings.TrimPrefix(node.Value, "0o"), 8, 12)
 	if err != nil || v == 0 || v&^0o660 != 0 {
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is no mode of a secret: write 0400, 0440 or 0640; others than owner and group never may", node.Line, node.Value)}}
+		return fmt.Errorf("%q is no mode of a secret: write 0400, 0440 or 0640; others than owner and group never may", node.Value)
 	}
 	*m = fileMode(v)
 	return nil
@@ -54,22 +53,5 @@ func readRepositoryConfig(files view) (repositoryConfig, error) {
 	if err != nil {
 		return cfg, err
 	}
-	name := files.at(repositoryFile)
-	if len(text) > configLimit {
-		return cfg, fmt.Errorf("%s: larger than %d bytes", name, configLimit)
-	}
-	return cfg, strictYAML(name, text, &cfg)
-}
-
-// strictYAML reads the one document of a file; an unknown key is a mistake with its line.
-func strictYAML(file string, text []byte, into any) error {
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return configError(file, err)
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: holds more than one document", file)
-	}
-	return nil
+	return cfg, mistake.Decode(files.at(repositoryFile), text, &cfg).Mistakes().Err()
 }

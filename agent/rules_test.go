@@ -55,13 +55,14 @@ func packages(t *testing.T) []pkg {
 // The arrows of docs/design.md: who may import whom.
 func TestImportsRunOneWay(t *testing.T) {
 	may := map[string][]string{
-		"agent":                     {"agent/api", "agent/cmdline", "agent/crash", "agent/foreign", "agent/secrets", "agent/source", "agent/statefile", "agent/waits", "guix", "manifests", "manifests/forward", "manifests/podman", "shepherd"},
+		"agent":                     {"agent/api", "agent/cmdline", "agent/crash", "agent/foreign", "agent/mistake", "agent/secrets", "agent/source", "agent/statefile", "agent/waits", "guix", "manifests", "manifests/forward", "manifests/podman", "shepherd"},
 		"agent/api":                 {"agent/foreign"},
 		"agent/bootstrap":           {"agent/api", "agent/source", "guix"},
 		"agent/cmdline":             nil,
 		"agent/crash":               nil,
 		"agent/limits":              nil,
 		"agent/foreign":             nil,
+		"agent/mistake":             {"agent/foreign"},
 		"agent/secrets":             {"agent/statefile"},
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
@@ -69,7 +70,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
 		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,
-		"manifests":                 {"agent/foreign", "manifests/internal/tree"},
+		"manifests":                 {"agent/foreign", "agent/mistake", "manifests/internal/tree"},
 		"manifests/forward":         {"agent/foreign", "agent/waits"},
 		"manifests/internal/tree":   nil,
 		"manifests/podman":          {"agent/cmdline", "agent/crash", "agent/foreign", "agent/statefile", "agent/waits", "manifests", "manifests/forward", "manifests/internal/tree"},

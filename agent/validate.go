@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 	"example.org/collie/manifests"
@@ -147,10 +148,12 @@ func validate(files view) (notes, mistakes []string) {
 		return notes, mistakes
 	}
 	all, err := manifests.Check(closed(files), files.repository, dirs...)
-	var wrong manifests.Errors
+	var wrong mistake.List
 	switch {
 	case errors.As(err, &wrong):
-		mistakes = append(mistakes, withHints(wrong)...)
+		for _, e := range wrong {
+			mistakes = append(mistakes, e.Text())
+		}
 	case err != nil:
 		mistakes = append(mistakes, err.Error())
 	default:
@@ -160,17 +163,4 @@ func validate(files view) (notes, mistakes []string) {
 		notes = append(notes, sealedNotes(files, all)...)
 	}
 	return notes, mistakes
-}
-
-// withHints tells each mistake with what to do.
-func withHints(mistakes manifests.Errors) []string {
-	var all []string
-	for _, e := range mistakes {
-		line := e.Error()
-		if e.Hint != "" {
-			line += "\n  hint: " + e.Hint
-		}
-		all = append(all, line)
-	}
-	return all
 }

@@ -28,7 +28,7 @@ var (
 func (w *Window) UnmarshalYAML(node *yaml.Node) error {
 	read, err := parseWindow(node.Value)
 	if err != nil {
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %v", node.Line, err)}}
+		return err
 	}
 	*w = read
 	return nil

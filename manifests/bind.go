@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -16,14 +17,11 @@ func (c *checker) bind() *Manifests {
 	b := binder{checker: c, configMaps: map[string]*bound{}, secrets: map[string]*bound{}, claims: map[string]*Claim{}}
 	first := map[string]*document{}
 	for _, d := range c.docs {
-		if d.selector != nil || d.name == "" {
+		if d.selector != nil {
 			continue
 		}
-		key := d.kind + " " + d.name
-		if makesPod(d.kind) { // what users call a pod is one name, whatever made it
-			key = "Pod " + d.name
-		}
-		if was := first[key]; was != nil {
+		key := calledKind(d.kind) + " " + d.name
+		if was := first[key]; was != nil && d.name != "" {
 			c.wrong(d.at("metadata.name"), "rename one of them", "there is a %s %q already (%s)", was.kind, d.name, was.at("metadata.name"))
 			continue
 		}
@@ -31,7 +29,7 @@ func (c *checker) bind() *Manifests {
 		b.add(d)
 	}
 	for _, p := range c.pods {
-		if first["Pod "+p.name] == p.document {
+		if p.name == "" || first["Pod "+p.name] == p.document {
 			b.pods = append(b.pods, p)
 		}
 	}
@@ -164,7 +162,11 @@ func (b *binder) hostPorts() {
 				continue
 			}
 			was := first[k][clash]
-			b.wrong(t.at, "take another port of the machine", "%d is taken by pod %q (%s)", t.Port, was.pod.name, was.at)
+			by := fmt.Sprintf("pod %q", was.pod.name)
+			if was.pod.name == "" {
+				by = "another pod"
+			}
+			b.wrong(t.at, "take another port of the machine", "%d is taken by %s (%s)", t.Port, by, was.at)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/mistake"
 )
 
 // mostMistakes bounds what is reported; a file can hold more mistakes than anyone wants to read.
@@ -14,11 +16,13 @@ const mostMistakes = 1_000
 
 // A checker holds documents against the table and gathers what is wrong with them.
 type checker struct {
-	errs  Errors
+	errs  mistake.List
 	notes []Note
 	docs  []*document
 	pods  []*podDocument // of those documents that make one and have a name
 	torn  bool           // something couldn't be read, so that what isn't found may well be there
+
+	unnamed map[string]bool // kinds of which an object has no name, so that one that isn't found may well be there
 
 	key    []byte            // of the hashes of Secrets
 	fields map[string]string // the names of all fields, each once
@@ -127,7 +131,7 @@ func (p place) item(i, line int) place {
 
 func (c *checker) wrong(p place, hint, format string, args ...any) {
 	if len(c.errs) < mostMistakes {
-		c.errs = append(c.errs, &FieldError{File: p.file, Line: max(p.line, 1), Field: p.field, Says: fmt.Sprintf(format, args...), Hint: hint})
+		c.errs = append(c.errs, &mistake.Error{File: p.file, Line: max(p.line, 1), Field: p.field, Says: fmt.Sprintf(format, args...), Hint: hint})
 	}
 }
 
@@ -183,13 +187,27 @@ func (c *checker) document(file string, n *yaml.Node, prefix string) {
 		d.name, _ = meta["name"].(string)
 	}
 	if d.name == "" {
-		c.torn = true
+		if c.unnamed == nil {
+			c.unnamed = map[string]bool{}
+		}
+		c.unnamed[calledKind(d.kind)] = true
 	}
 	c.docs = append(c.docs, d)
-	if makesPod(d.kind) && d.name != "" {
+	if makesPod(d.kind) {
 		c.pods = append(c.pods, c.podDocument(d))
 	}
 }
+
+// calledKind is the kind whose names an object shares: what users call a pod is one name, whatever makes it.
+func calledKind(kind string) string {
+	if makesPod(kind) {
+		return "Pod"
+	}
+	return kind
+}
+
+// unsure reports whether an object that isn't found may be there all the same.
+func (c *checker) unsure(kind string) bool { return c.torn || c.unnamed[kind] }
 
 // kind finds the row for a document, and says what is wrong if there is none.
 func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
@@ -230,13 +248,8 @@ func (c *checker) kind(n *yaml.Node, p place) (*kindRow, bool) {
 	}
 	c.torn = true
 	hint := "use Pod, Deployment, DaemonSet, Job, CronJob, ConfigMap, Secret or PersistentVolumeClaim"
-	for _, name := range names {
-		if strings.EqualFold(name, said.Value) {
-			hint = "upper and lower case differ: " + name
-		}
-	}
-	if near := nearest(said.Value, names); near != "" && !strings.HasPrefix(hint, "upper") {
-		hint = "did you mean " + near + "?"
+	if _, guess := mistake.Guess(said.Value, names); guess != "" {
+		hint = guess
 	}
 	c.wrong(p, hint, "%q is no kind that is known here", shorten(said.Value))
 	return nil, false

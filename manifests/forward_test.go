@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/agent/mistake"
 )
 
 func TestWhatCanBeForwarded(t *testing.T) {
@@ -31,7 +33,7 @@ func TestWhatCanBeForwarded(t *testing.T) {
 			annotation := strings.TrimPrefix(tt.annotation, "{")
 			annotation = strings.ReplaceAll(strings.TrimSuffix(annotation, "}"), ", ", "\n    ")
 			_, err := Load(fstest.MapFS{"f.yaml": {Data: fmt.Appendf(nil, pod, annotation, tt.spec, tt.ports)}}, ".")
-			var mistakes Errors
+			var mistakes mistake.List
 			if errors.As(err, &mistakes); !strings.HasPrefix(told(mistakes), tt.want) || (tt.want == "") != (err == nil) {
 				t.Errorf("got %q, want %q", told(mistakes), tt.want)
 			}

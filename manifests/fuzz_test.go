@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/collie/agent/mistake"
 )
 
 // FuzzLoad: no file crashes it; a mistake has a place; Check finds the same; what passes can be handed on, and has no null in it.
@@ -28,7 +30,7 @@ func FuzzLoad(f *testing.F) {
 		m, err := Load(files("x.yaml", text), ".")
 		sameFindings(t, files("x.yaml", text), m, err)
 		if err != nil {
-			var mistakes Errors
+			var mistakes mistake.List
 			if !errors.As(err, &mistakes) || len(mistakes) == 0 || m != nil {
 				t.Fatalf("got %v, %v", m, err)
 			}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/collie/agent/mistake"
 )
 
 func TestReadingHooks(t *testing.T) {
@@ -29,7 +31,7 @@ spec:
 	if p := m.Pods[0]; p.Job.Retries != 3 || p.Job.Deadline != 5 {
 		t.Errorf("got %+v", p.Job)
 	}
-	if _, err := Load(files("x.yaml", strings.Replace(text, "WHEN", "pre-sync", 1)), "."); err == nil || !slices.ContainsFunc(err.(Errors), func(e *FieldError) bool {
+	if _, err := Load(files("x.yaml", strings.Replace(text, "WHEN", "pre-sync", 1)), "."); err == nil || !slices.ContainsFunc(err.(mistake.List), func(e *mistake.Error) bool {
 		return e.Hint == "write before, after or failure"
 	}) {
 		t.Errorf("got %v", err)

@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"example.org/collie/agent/mistake"
 )
 
 // Manifests are the checked objects of one revision.
@@ -112,7 +113,7 @@ const (
 )
 
 // Load reads and checks all YAML (*.yaml, *.yml) under dirs of fsys, sub-folders too, as one, but for editors' own files. If the files are at fault, its
-// error is of type [Errors] and holds all mistakes, by file and line.
+// error is of type [mistake.List] and holds all mistakes, by file and line.
 func Load(fsys fs.FS, dirs ...string) (*Manifests, error) {
 	return LoadWith(context.Background(), Private{}, fsys, dirs...)
 }
@@ -132,7 +133,7 @@ func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []
 	entries, bytes := 0, int64(0)
 	count := func(name string, size int) error {
 		if bytes += int64(size); bytes > mostBytes {
-			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is too much: all files together may have %d MiB", mostBytes>>20)}
+			return &mistake.Error{File: name, Line: 1, Says: fmt.Sprintf("is too much: all files together may have %d MiB", mostBytes>>20)}
 		}
 		return context.Cause(ctx)
 	}
@@ -142,7 +143,7 @@ func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []
 		}
 		entries++
 		if entries > mostEntries {
-			return &FieldError{File: name, Line: 1, Says: fmt.Sprintf("is one too many: there may be %d files and folders", mostEntries)}
+			return &mistake.Error{File: name, Line: 1, Says: fmt.Sprintf("is one too many: there may be %d files and folders", mostEntries)}
 		}
 		if entry.IsDir() {
 			return nil
@@ -166,7 +167,7 @@ func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []
 	for i := 0; i < len(dirs) && err == nil; i++ {
 		err = fs.WalkDir(fsys, dirs[i], read)
 	}
-	var limit *FieldError
+	var limit *mistake.Error
 	switch {
 	case errors.As(err, &limit): // what follows wasn't looked at
 		c.errs = append(c.errs, limit)
@@ -248,23 +249,20 @@ func fileType(mode fs.FileMode) string {
 
 // file reads the documents of one file.
 func (c *checker) file(name string, data []byte) {
-	roots, mistake := parseFile(name, data)
+	roots, wrong := mistake.Documents(name, data)
 	for _, root := range roots {
 		c.document(name, root, "")
 	}
-	if mistake != nil {
+	if wrong != nil {
 		c.torn = true
-		c.errs = append(c.errs, mistake)
+		c.errs = append(c.errs, wrong)
 	}
 }
 
 // mistakes are all that were found, each once: an alias can make one mistake in many places.
-func (c *checker) mistakes() Errors {
+func (c *checker) mistakes() mistake.List {
 	c.shutMistakes()
-	slices.SortStableFunc(c.errs, func(a, b *FieldError) int {
-		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
-	})
-	return slices.CompactFunc(c.errs, func(a, b *FieldError) bool { return *a == *b })
+	return c.errs.Sorted()
 }
 
 // What a revision removes, and what it has to say for it:

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/mistake"
 )
 
 // Options are what an object asks of Collie itself, by annotations under collie.io/. Podman never sees them, and none of
@@ -61,8 +63,8 @@ func annotationKey(k string) string {
 		}
 		known = append(known, OptionPrefix+opt.key)
 	}
-	if near := nearest(k, known); near != "" {
-		return "there is no such annotation: did you mean " + near + "?"
+	if _, hint := mistake.Guess(k, known); hint != "" {
+		return "there is no such annotation: " + hint
 	}
 	return labelKey(k)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/manifests/internal/tree"
 )
 
@@ -41,7 +42,7 @@ func TestAnnotationsOfCollie(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got = nil
 			m, err := Load(fstest.MapFS{"f.yaml": {Data: []byte(tt.yaml)}}, ".")
-			var mistakes Errors
+			var mistakes mistake.List
 			if errors.As(err, &mistakes); told(mistakes) != tt.want {
 				t.Errorf("got %q, want %q", told(mistakes), tt.want)
 			}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.org/collie/agent/mistake"
 )
 
 // The order in which pods are switched: by wave, and within a wave by what depends on what. All of a revision's pods are made
@@ -49,19 +51,18 @@ func (b *binder) order() {
 		for _, name := range p.opts.DependsOn {
 			other := byName[name]
 			switch {
-			case other == nil && b.torn:
+			case other == nil && b.unsure("Pod"):
 			case other == nil:
-				hint := ""
-				if near := nearest(name, slices.Sorted(maps.Keys(byName))); near != "" {
-					hint = "did you mean " + near + "?"
-				}
+				_, hint := mistake.Guess(name, slices.Sorted(maps.Keys(byName)))
 				b.wrong(at, hint, "there is no pod %q", shorten(name))
 			case other == p:
 				b.wrong(at, "leave it out", "%q can't depend on itself", name)
 			case other.opts.Wave > p.opts.Wave:
 				b.wrong(at, "give it a wave that isn't higher", "%q comes later, in wave %d (%s)", name, other.opts.Wave, other.at("metadata.name"))
 			default:
-				waits[p.name] = append(waits[p.name], name)
+				if p.name != "" {
+					waits[p.name] = append(waits[p.name], name)
+				}
 			}
 		}
 	}

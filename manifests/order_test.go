@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
+
+	"example.org/collie/agent/mistake"
 )
 
 func orderedPod(name, wave, dependsOn string) string {
@@ -46,7 +48,7 @@ func TestMistakesInTheOrderOfPods(t *testing.T) {
 				tree[string(rune('a'+i))+".yaml"] = &fstest.MapFile{Data: []byte(text)}
 			}
 			_, err := Load(tree, ".")
-			var mistakes Errors
+			var mistakes mistake.List
 			if !errors.As(err, &mistakes) || told(mistakes) != c.want {
 				t.Errorf("got\n%swant\n%s", told(mistakes), c.want)
 			}

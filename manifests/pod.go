@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/manifests/internal/tree"
 )
 
@@ -276,8 +277,8 @@ func (b *checker) mounts(p *podDocument, c *podContainer, field string) {
 		at := p.field("%s.volumeMounts[%d].name", field, i)
 		if m.Name != "" && !slices.Contains(names, m.Name) {
 			hint := "add it to " + p.base + ".volumes"
-			if near := nearest(m.Name, names); near != "" {
-				hint = "did you mean " + near + "?"
+			if _, guess := mistake.Guess(m.Name, names); guess != "" {
+				hint = guess
 			}
 			b.wrong(at, hint, "there is no volume %q in this pod", m.Name)
 		}

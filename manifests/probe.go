@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/foreign"
+	"example.org/collie/agent/mistake"
 	"example.org/collie/manifests/internal/tree"
 )
 
@@ -200,8 +201,8 @@ func (b *checker) portNamed(c *podContainer, name string, at place) int {
 		names = append(names, port.Name)
 	}
 	hint := "write its number, or add it to the container's ports"
-	if near := nearest(name, names); near != "" {
-		hint = "did you mean " + near + "?"
+	if _, guess := mistake.Guess(name, names); guess != "" {
+		hint = guess
 	}
 	b.wrong(at, hint, "the container has no port %q", name)
 	return 0

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"example.org/collie/agent/foreign"
+	"example.org/collie/agent/mistake"
 )
 
 // Scalars, and the keys of maps. None of their complaints shows a value of a Secret: base64Text and anyText quote nothing.
@@ -174,15 +175,7 @@ func enum(words ...string) *form {
 		if slices.Contains(words, n.Value) {
 			return n.Value, "", ""
 		}
-		for _, w := range said {
-			if strings.EqualFold(w, n.Value) {
-				return nil, fmt.Sprintf("%q is not %s", shorten(n.Value), is), "upper and lower case differ: " + w
-			}
-		}
-		hint := ""
-		if near := nearest(n.Value, said); near != "" {
-			hint = "did you mean " + near + "?"
-		}
+		_, hint := mistake.Guess(n.Value, said)
 		return nil, fmt.Sprintf("%q is not %s", shorten(n.Value), is), hint
 	}}
 }
@@ -284,41 +277,3 @@ func unquoted(n *yaml.Node) string {
 
 // shorten keeps a message short, whatever the file holds.
 func shorten(s string) string { return foreign.Cut(s, 60) }
-
-// nearest is the word that was probably meant, or empty.
-func nearest(word string, words []string) string {
-	if len(word) > 64 {
-		return ""
-	}
-	best, least := "", 3
-	for _, w := range words {
-		d := distance(strings.ToLower(word), strings.ToLower(w))
-		if d < least && d*2 < max(len(word), len(w)) {
-			best, least = w, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete, replace, or swap with their neighbour.
-func distance(a, b string) int {
-	two, one, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		two, one, row = one, row, two
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			differs := 1
-			if a[i-1] == b[j-1] {
-				differs = 0
-			}
-			row[j] = min(one[j]+1, row[j-1]+1, one[j-1]+differs)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], two[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
-}

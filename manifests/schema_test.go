@@ -69,15 +69,3 @@ func checkRows(t *testing.T, path string, f *form, rows *int) {
 	checkRows(t, path+"[]", f.items, rows)
 	checkRows(t, path+"[key]", f.values, rows)
 }
-
-func TestNearest(t *testing.T) {
-	words := []string{"image", "env", "ports", "readinessProbe", "a"}
-	for word, want := range map[string]string{
-		"img": "image", "imgae": "image", "prots": "ports", "readynessProbe": "readinessProbe", "ENVS": "env",
-		"b": "", "something": "", "": "", strings.Repeat("x", 1000): "",
-	} {
-		if got := nearest(word, words); got != want {
-			t.Errorf("nearest(%.20q) is %q, want %q", word, got, want)
-		}
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/manifests/internal/tree"
 )
 
@@ -91,7 +92,7 @@ var openFields = []string{"apiVersion", "kind", "metadata", "metadata.name", "da
 
 // shut takes out of what is said of a sealed file all that could come from it: the keys of a map, a word that is quoted.
 func shut(field, says string) (string, string) {
-	if !public.MatchString(says) && !slices.ContainsFunc(syntax, func(row syntaxRow) bool { return row.says == says }) {
+	if !public.MatchString(says) && !mistake.OfSyntax(says) {
 		says = "is not as it must be; what is there isn't shown"
 	}
 	for field != "" && !slices.Contains(openFields, field) {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.org/collie/agent/mistake"
 )
 
 const usesSecret = `apiVersion: v1
@@ -98,7 +100,7 @@ func TestMistakesInSealedFilesShowNothingOfThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := CheckSealed(Opened("s", []byte(row.text)))
-			var mistakes Errors
+			var mistakes mistake.List
 			if !errors.As(err, &mistakes) {
 				t.Fatalf("got %v", err)
 			}
@@ -124,7 +126,7 @@ func FuzzSealed(f *testing.F) {
 		sealed := Opened("s", []byte(text))
 		m, err := LoadWith(t.Context(), Private{Key: []byte("k"), Sealed: []Sealed{sealed}}, files("pods/web.yaml", usesSecret), "pods")
 		said := fmt.Sprintf("%v %+v %#v %v %+v %#v", err, sealed, sealed, m, m, CheckSealed(sealed))
-		var mistakes Errors
+		var mistakes mistake.List
 		if errors.As(err, &mistakes) {
 			for _, e := range mistakes {
 				said += e.Error() + e.Hint

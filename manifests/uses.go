@@ -5,6 +5,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+
+	"example.org/collie/agent/mistake"
 )
 
 // uses gathers what one pod uses.
@@ -79,7 +81,7 @@ func (u *uses) claim(name, field string) {
 		return
 	}
 	u.claims[name] = true
-	if u.binder.claims[name] == nil && !u.torn {
+	if u.binder.claims[name] == nil && !u.unsure("PersistentVolumeClaim") {
 		u.wrong(u.pod.field("%s.claimName", field), howToHave("PersistentVolumeClaim", name, slices.Collect(maps.Keys(u.binder.claims))),
 			"there is no PersistentVolumeClaim %q", name)
 	}
@@ -104,7 +106,7 @@ func (u *uses) look(r referral) {
 	}
 	o := all[name]
 	if o == nil {
-		if !ref.Optional && !u.torn && !(kind == "Secret" && u.closed) {
+		if !ref.Optional && !u.unsure(kind) && !(kind == "Secret" && u.closed) {
 			u.wrong(u.pod.field("%s.%s", field, nameField), howToHave(kind, name, slices.Collect(maps.Keys(all))), "there is no %s %q", kind, name)
 		}
 		return
@@ -128,9 +130,9 @@ func (u *uses) key(o *bound, key string, at place, variable bool) {
 	isText, there := o.keys[key]
 	switch {
 	case !there:
-		hint := ""
-		if near := nearest(key, slices.Sorted(maps.Keys(o.keys))); near != "" && !u.sealed[o.doc.file] {
-			hint = "did you mean " + near + "?"
+		_, hint := mistake.Guess(key, slices.Sorted(maps.Keys(o.keys)))
+		if u.sealed[o.doc.file] {
+			hint = ""
 		}
 		u.wrong(at, hint, "%s %q has no key %q (%s:%d)", o.doc.kind, o.doc.name, shorten(key), o.doc.file, o.doc.line)
 	case variable && !isText:
@@ -140,8 +142,8 @@ func (u *uses) key(o *bound, key string, at place, variable bool) {
 
 func howToHave(kind, name string, names []string) string {
 	slices.Sort(names)
-	if near := nearest(name, names); near != "" {
-		return "did you mean " + near + "?"
+	if _, hint := mistake.Guess(name, names); hint != "" {
+		return hint
 	}
 	return "add the " + kind + " to the repository, in this file or another"
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"example.org/collie/agent/mistake"
 )
 
 // A walk goes through one document.
@@ -312,13 +314,10 @@ func (c *checker) merge(n *yaml.Node, p place) []pair {
 func (w *walk) guess(key string, f *form) (meant, hint string) {
 	var names []string
 	for _, row := range f.fields {
-		if strings.EqualFold(row.name, key) {
-			return row.name, "upper and lower case differ: " + row.name
-		}
 		names = append(names, row.name)
 	}
-	if near := nearest(key, names); near != "" {
-		return near, "did you mean " + near + "?"
+	if meant, hint = mistake.Guess(key, names); meant != "" {
+		return meant, hint
 	}
 	if where := w.kind.form.find(key, ""); where != "" {
 		return "", key + " belongs to " + where

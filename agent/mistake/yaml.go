@@ -1,4 +1,4 @@
-package manifests
+package mistake
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ const (
 	mostDepth     = 64
 )
 
-// parseFile splits a file into its documents. A mistake ends the file, but not what stands before it; of one with
-// too many documents a thousand more mistakes would hide it.
-func parseFile(file string, data []byte) ([]*yaml.Node, *FieldError) {
+// Documents splits a YAML file into its documents; those that hold only comments are left out. A mistake ends the file, but not
+// what stands before it; in a file with too many documents a thousand more mistakes would hide it.
+func Documents(file string, data []byte) ([]*yaml.Node, *Error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if mistake := unreadable(data); mistake != nil {
 		mistake.File = file
@@ -45,14 +45,14 @@ func parseFile(file string, data []byte) ([]*yaml.Node, *FieldError) {
 			return roots, syntaxError(file, data, err, lines.line)
 		}
 		shiftLines(doc)
-		if len(doc.Content) == 0 || isNull(doc.Content[0]) { // nothing but comments
+		if len(doc.Content) == 0 || doc.Content[0].ShortTag() == "!!null" { // nothing but comments
 			continue
 		}
 		if len(roots) == mostDocuments {
-			return nil, &FieldError{File: file, Line: doc.Content[0].Line, Says: fmt.Sprintf("a file may hold %d documents", mostDocuments), Hint: "split it"}
+			return nil, &Error{File: file, Line: doc.Content[0].Line, Says: fmt.Sprintf("a file may hold %d documents", mostDocuments), Hint: "split it"}
 		}
 		if says := size.spend(doc, 0); says != "" {
-			return roots, &FieldError{File: file, Line: doc.Content[0].Line, Says: says}
+			return roots, &Error{File: file, Line: doc.Content[0].Line, Says: says}
 		}
 		roots = append(roots, doc.Content[0])
 	}
@@ -130,33 +130,21 @@ func (b *budget) spend(n *yaml.Node, depth int) string {
 	return ""
 }
 
-func isNull(n *yaml.Node) bool {
-	n = follow(n)
-	return n.Kind == yaml.ScalarNode && n.Tag == "!!null"
-}
-
-func follow(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	return n
-}
-
 // unreadable finds bytes that no YAML file should hold.
-func unreadable(data []byte) *FieldError {
+func unreadable(data []byte) *Error {
 	line := 1
 	for i := 0; i < len(data); {
 		r, n := utf8.DecodeRune(data[i:])
 		switch {
 		case r == utf8.RuneError && n == 1:
-			return &FieldError{Line: line, Says: "is not UTF-8 text", Hint: "save the file as UTF-8"}
+			return &Error{Line: line, Says: "is not UTF-8 text", Hint: "save the file as UTF-8"}
 		case r == '\n':
 			line++
 		case r == '\r' && !bytes.HasPrefix(data[i+1:], []byte("\n")), r == '\u0085', r == '\u2028', r == '\u2029':
 			// The library would count a line here, and an editor would not.
-			return &FieldError{Line: line, Says: fmt.Sprintf("holds the line separator %U", r), Hint: "end lines as usual; in a text, write it as an escape in double quotes"}
+			return &Error{Line: line, Says: fmt.Sprintf("holds the line separator %U", r), Hint: "end lines as usual; in a text, write it as an escape in double quotes"}
 		case r < ' ' && r != '\t' && r != '\r', r == 0x7f:
-			return &FieldError{Line: line, Says: fmt.Sprintf("holds the control character %U", r), Hint: "in a text, write it as an escape in double quotes"}
+			return &Error{Line: line, Says: fmt.Sprintf("holds the control character %U", r), Hint: "in a text, write it as an escape in double quotes"}
 		}
 		i += n
 	}
@@ -194,11 +182,16 @@ var syntax = []syntaxRow{
 	{"exceeded max depth", false, false, "is nested too deeply", ""},
 }
 
+// OfSyntax reports whether a mistake says one of the sentences of that table, which quote nothing of the file.
+func OfSyntax(says string) bool {
+	return slices.ContainsFunc(syntax, func(row syntaxRow) bool { return row.says == says })
+}
+
 var inLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
 // syntaxError says in a user's words what the library found, and where. reached is the last line that was read.
-func syntaxError(file string, data []byte, err error, reached int) *FieldError {
-	e := &FieldError{File: file, Line: reached, Says: "is not YAML here", Hint: "check the indentation and the quotes"}
+func syntaxError(file string, data []byte, err error, reached int) *Error {
+	e := &Error{File: file, Line: reached, Says: "is not YAML here", Hint: "check the indentation and the quotes"}
 	text := err.Error()
 	m := inLine.FindStringSubmatch(text)
 	if m != nil && m[1] != "" {
@@ -277,43 +270,4 @@ func lineAt(data []byte, n int) []byte {
 func tabbed(line []byte) bool {
 	indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]
 	return slices.Contains(indent, '\t')
-}
-
-// valueAt is what stands below keys that nobody has checked yet, or nil.
-func valueAt(n *yaml.Node, keys ...string) *yaml.Node {
-	n = follow(n)
-	for _, key := range keys {
-		if n.Kind != yaml.MappingNode {
-			return nil
-		}
-		var below *yaml.Node
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == key {
-				below = follow(n.Content[i+1])
-				break
-			}
-		}
-		if below == nil {
-			return nil
-		}
-		n = below
-	}
-	return n
-}
-
-func scalarAt(n *yaml.Node, keys ...string) string {
-	if v := valueAt(n, keys...); v != nil && v.Kind == yaml.ScalarNode {
-		return v.Value
-	}
-	return ""
-}
-
-func textsAt(n *yaml.Node, keys ...string) map[string]string {
-	out := map[string]string{}
-	if m := valueAt(n, keys...); m != nil && m.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(m.Content); i += 2 {
-			out[m.Content[i].Value] = follow(m.Content[i+1]).Value
-		}
-	}
-	return out
 }
