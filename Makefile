@@ -13,9 +13,10 @@
 # make vm-test    the guest as a virtual machine: push, reboot, power cut, WireGuard; in QEMU, with KVM=1 if /dev/kvm works
 # make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one, MISCHIEF chooses some
 # make fuzz       each fuzz target for FUZZTIME (5s); `make test` does so for 2s
+# make mutants    turn N (20) conditions of the code off, one at a time, and print those that no unit test misses; SEED repeats a run, PKG chooses packages
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test torture fuzz clean
+.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test torture fuzz mutants clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -129,6 +130,12 @@ fuzz:
 	    $$1 -test.v -test.run "^$$" -test.fuzz "^$$2$$" -test.parallel 1 -test.fuzzminimizetime 10x \
 	    -test.fuzzcachedir $$(go env GOCACHE)/fuzz/example.org/collie/$$0 2>&1); ended=$$?; [ $$ended = 130 ] || break; done; \
 	    echo "$$said"; exit $$ended'
+
+# It chooses others each time, unless it is given the SEED that it prints.
+N ?= 20
+PKG ?= $(units)
+mutants:
+	go run ./cmd/mutants -n $(N) $(if $(SEED),-seed $(SEED)) $(PKG)
 
 clean:
 	rm -rf bin
