@@ -105,7 +105,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	}
 	conducted := conductorConfig{
 		parts: parts, soak: time.Duration(cfg.Soak), yields: time.Duration(cfg.OthersTimeout), images: time.Duration(cfg.Images.Interval),
-		windows: cfg.Windows, reboots: cfg.Reboots, rule: cfg.Keep, removal: cfg.forgets(), closed: a.closed(),
+		windows: cfg.Windows, reboots: cfg.Reboots, rule: cfg.Keep, removal: cfg.uninstalls(), closed: a.closed(),
 		log: log, store: a.store, journal: journal,
 		files: a.source.Tree, export: a.export, drop: a.dropTrees, others: a.clashing, present: a.present,
 	}

@@ -133,7 +133,7 @@ func TestAgentAnswersWhileALayerIsAway(t *testing.T) {
 	if err != nil {
 		t.Fatalf("waited for the preparation that misses Podman: %v, status %+v", err, s)
 	}
-	if !strings.Contains(s.Preparing.Error, "Podman API") || len(s.Bad) != 0 || s.Revisions.Newest == "" || s.Phase != "idle" {
+	if !strings.Contains(s.Preparing.Error, "Podman API") || len(s.Failed) != 0 || s.Revisions.Newest == "" || s.Phase != "idle" {
 		t.Errorf("status %+v", s)
 	}
 	if info, err := os.Stat(client.Socket); err != nil || info.Mode().Perm() != 0o660 {

@@ -56,7 +56,7 @@ func boundedProblems(layer string, all []Problem) []Problem {
 		p.Details = boundedLines(p.Details)
 		bytes -= len(p.Subject) + len(p.Says) + len(strings.Join(p.Details, ""))
 		if i == mostSaid || bytes < 0 {
-			return append(kept, Problem{Layer: layer, Subject: "and more", Says: fmt.Sprintf("%d more problems aren't named", len(all)-i), Apart: true})
+			return append(kept, Problem{Layer: layer, Subject: "and more", Says: fmt.Sprintf("%d more problems aren't named", len(all)-i), Unrelated: true})
 		}
 		kept = append(kept, p)
 	}

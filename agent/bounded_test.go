@@ -27,7 +27,7 @@ func loud(l *fakeLayer, number int, text string) loudLayer {
 	said := loudLayer{fakeLayer: l}
 	for i := range number {
 		said.changes = append(said.changes, Change{Does: "remove", Subject: fmt.Sprint("pod x", i), Says: text})
-		said.problems = append(said.problems, Problem{Subject: fmt.Sprint("pod y", i), Says: text, Details: []string{text}, Apart: true})
+		said.problems = append(said.problems, Problem{Subject: fmt.Sprint("pod y", i), Says: text, Details: []string{text}, Unrelated: true})
 	}
 	return said
 }
@@ -102,7 +102,7 @@ func TestWhatIsKeptOfWhatLayersSayIsBounded(t *testing.T) {
 						t.Errorf("the journal has a line of %d bytes", len(line))
 					}
 				}
-				if h := w.history(); len(h) != 2 || h[0].Outcome != "returned" || h[1].Outcome != "good" {
+				if h := w.history(); len(h) != 2 || h[0].Outcome != "rolled back" || h[1].Outcome != "good" {
 					for _, d := range h {
 						t.Errorf("%s %s: %.200s", d.Revision, d.Outcome, d.Reason)
 					}

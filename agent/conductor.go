@@ -296,7 +296,7 @@ func (c *conductor) begin(set Set, because string) error {
 	r := &Rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
 	ev := evSwitching
 	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
-		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evReturning
+		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evRollingBack
 		c.revival = revival{}
 	}
 	was := c.state.Rollout
@@ -500,10 +500,10 @@ func (c *conductor) take(p prepared) error {
 		return nil
 	}
 	if blamed := new(BadError); errors.As(p.err, &blamed) {
-		if err := c.write(Entry{Event: evBad, Revision: p.revision.ID, Because: blamed.Error()}); err != nil {
+		if err := c.write(Entry{Event: evFailed, Revision: p.revision.ID, Because: blamed.Error()}); err != nil {
 			return err
 		}
-		c.log.Error("bad", "revision", p.revision.ID, "reason", blamed.Error())
+		c.log.Error("rejected", "revision", p.revision.ID, "reason", blamed.Error())
 		c.markBad(p.revision.ID, blamed.Error())
 		if blamed.Waits {
 			c.state.Bad[p.revision.ID] = c.state.Bad[p.revision.ID].again()

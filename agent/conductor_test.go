@@ -290,7 +290,7 @@ func (w *world) start() {
 
 func (w *world) config(parts []Part, st store, j *journal) conductorConfig {
 	return conductorConfig{
-		parts: parts, soak: testSoak, yields: guix.DefaultPatience, images: w.images, windows: w.windows, reboots: w.reboots, rule: w.rule, removal: "collie forget",
+		parts: parts, soak: testSoak, yields: guix.DefaultPatience, images: w.images, windows: w.windows, reboots: w.reboots, rule: w.rule, removal: "collie uninstall",
 		log: slog.New(slog.DiscardHandler), store: st, journal: j, collector: w.garbage,
 		files: func(_ context.Context, id string) (fs.FS, error) {
 			w.mu.Lock()
@@ -434,7 +434,7 @@ func TestFailureOfTheLastLayerReturnsAll(t *testing.T) {
 		pass(time.Minute)
 		w.is("3", "1", "1")
 		w.good("c")
-		if h := w.history(); len(h) != 3 || h[1].Outcome != "returned" || h[1].Reason == "" {
+		if h := w.history(); len(h) != 3 || h[1].Outcome != "rolled back" || h[1].Reason == "" {
 			t.Errorf("history: %+v", h)
 		}
 	})

@@ -77,7 +77,7 @@ func TestATagThatMovesIsDeployedWithoutACommit(t *testing.T) {
 		for _, d := range w.history() {
 			outcomes = append(outcomes, commitOf(d.Revision)+" "+d.Outcome)
 		}
-		if want := []string{"b good", "a good", "a returned", "a good", "a good"}; !slices.Equal(outcomes, want) {
+		if want := []string{"b good", "a good", "a rolled back", "a good", "a good"}; !slices.Equal(outcomes, want) {
 			t.Errorf("history %q, want %q", outcomes, want)
 		}
 	})
@@ -202,7 +202,7 @@ func TestAnImageThatComesLater(t *testing.T) {
 		if bad := w.state().Bad; len(bad) > 0 {
 			t.Errorf("bad: %v", bad)
 		}
-		if h := w.history(); len(h) != 2 || h[0].Outcome != "good" || h[0].Author != "ann" || h[1].Outcome != "bad" {
+		if h := w.history(); len(h) != 2 || h[0].Outcome != "good" || h[0].Author != "ann" || h[1].Outcome != "rejected" {
 			t.Errorf("history %+v", h)
 		}
 	})

@@ -24,14 +24,12 @@ type event string
 const (
 	evPreparing event = "preparing"
 	evPrepared  event = "prepared"
-	evBad       event = "bad"
+	evFailed    event = "failed"
 	evLater     event = "later"
 	evSwitching event = "switching" // a rollout begins
 	evLayer     event = "layer"     // one layer of it
 	evSoaking   event = "soaking"
 	evGood      event = "good"
-	evReturning event = "returning"
-	evReturned  event = "returned"
 	evStuck     event = "stuck"
 	evSuspended event = "suspended"
 	evResumed   event = "resumed"
@@ -50,11 +48,26 @@ const (
 	evLeft      event = "left"       // Collie goes from this machine
 	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
 
+	evRollingBack event = "rolling back"
+	evRolledBack  event = "rolled back"
+
 	evReleasing  event = "releasing"  // a layer is to stop what another may take the place of
 	evWithout    event = "without"    // a revision is deployed without a layer
 	evOnly       event = "only"       // a revision, to some layers first, as somebody asked
-	evIncomplete event = "incomplete" // returned, and not all of good is well
+	evIncomplete event = "incomplete" // rolled back, and not all of good is well
 )
+
+// formerly are events in the words of former versions.
+var formerly = map[event]event{"bad": evFailed, "returning": evRollingBack, "returned": evRolledBack}
+
+// UnmarshalText also reads the words of former versions.
+func (e *event) UnmarshalText(text []byte) error {
+	*e = event(text)
+	if now, is := formerly[*e]; is {
+		*e = now
+	}
+	return nil
+}
 
 // An Entry says what is about to happen, and why.
 type Entry struct {
@@ -338,13 +351,13 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			if d := open[deploying]; d != nil && !slices.Contains(d.Layers, e.Layer) {
 				d.Layers = append(d.Layers, e.Layer)
 			}
-		case evBad:
+		case evFailed:
 			d := begin(e)
 			d.Reason, d.Changes = e.Because, e.Changes
 			if deploying != e.Revision { // it failed in prepare: nothing to take back
-				end(e, "bad")
+				end(e, api.OutcomeRejected)
 			}
-		case evReturning:
+		case evRollingBack:
 			if d := open[e.Revision]; d != nil && d.Reason == "" {
 				d.Reason = e.Because
 			}
@@ -358,8 +371,8 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			d.Reason, d.Changes, d.Without = "", e.Changes, e.Without // of this try
 			end(e, "good")
 			deploying = ""
-		case evReturned:
-			end(e, "returned")
+		case evRolledBack:
+			end(e, api.OutcomeRolledBack)
 			deploying = ""
 		case evIncomplete:
 			if d := open[e.Revision]; d != nil && d.Reason != "" {

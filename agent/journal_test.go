@@ -201,40 +201,40 @@ func TestHistory(t *testing.T) {
 		{"nothing yet", nil},
 		{"good", tell("preparing a", "baseline baseline", "prepared a", "switching a: newest", "layer a system", "layer a pods", "soaking a", "good a")},
 		{"nothing to switch", tell("preparing a", "prepared a", "switching a: newest", "good a")},
-		{"bad in prepare", tell("preparing a", "bad a: pods/web.yaml:3: spec: unknown key")},
-		{"bad in prepare while another soaks", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "preparing b", "bad b: system.scm:1: unbound variable", "good a")},
-		{"a layer failed, all returned", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "layer a pods", "bad a: pod web: exited",
-			"returning a: the last good: pod web: exited", "layer z system", "layer z pods", "returned a")},
-		{"died in the soak, all returned", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "bad a: service web: exited",
-			"returning a: the last good: service web: exited", "layer z system", "returned a")},
+		{"rejected", tell("preparing a", "failed a: pods/web.yaml:3: spec: unknown key")},
+		{"rejected while another soaks", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "preparing b", "failed b: system.scm:1: unbound variable", "good a")},
+		{"a layer failed, all rolled back", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "layer a pods", "failed a: pod web: exited",
+			"rolling-back a: the last good: pod web: exited", "layer z system", "layer z pods", "rolled-back a")},
+		{"died in the soak, all rolled back", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "failed a: service web: exited",
+			"rolling-back a: the last good: service web: exited", "layer z system", "rolled-back a")},
 		{"superseded in its soak", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "preparing b", "prepared b",
 			"switching b: newest", "layer b system", "soaking b", "good b")},
 		{"superseded while it was prepared", tell("preparing a", "preparing b", "prepared b", "switching b: newest", "layer b system", "soaking b", "good b")},
-		{"overtaken while it was prepared, by a bad one", tell("preparing a", "preparing b", "bad b: no")},
-		{"overtaken while it waited to be tried again", tell("preparing a", "later a: no route to host", "preparing b", "bad b: no")},
-		{"prepared, then a bad one", tell("preparing a", "prepared a", "preparing b", "bad b: no")},
-		{"nobody's fault, returned and tried again", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "returning a: the last good: no space left", "layer z pods", "returned a",
+		{"overtaken while it was prepared, by a rejected one", tell("preparing a", "preparing b", "failed b: no")},
+		{"overtaken while it waited to be tried again", tell("preparing a", "later a: no route to host", "preparing b", "failed b: no")},
+		{"prepared, then a rejected one", tell("preparing a", "prepared a", "preparing b", "failed b: no")},
+		{"nobody's fault, rolled back and tried again", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "rolling-back a: the last good: no space left", "layer z pods", "rolled-back a",
 			"switching a: newest", "layer a pods", "soaking a", "good a")},
-		{"stuck", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "bad a: no", "returning a: the last good: no", "layer z system", "stuck a: revision a failed, and the return did too")},
-		{"stuck, then a fix", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "bad a: no", "returning a: the last good: no", "stuck a: home won't",
+		{"stuck", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "layer z system", "stuck a: revision a failed, and the return did too")},
+		{"stuck, then a fix", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "stuck a: home won't",
 			"preparing b", "prepared b", "switching b: newest", "layer b system", "soaking b", "good b")},
 		{"preparing", tell("preparing a")},
 		{"prepared", tell("preparing a", "prepared a")},
 		{"switching", tell("preparing a", "prepared a", "switching a: newest", "layer a system")},
 		{"soaking", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a")},
-		{"returning", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "bad a: no", "returning a: the last good: no", "layer z system")},
+		{"rolling back", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "layer z system")},
 		{"tried again later", tell("preparing a", "later a: no route to host", "preparing a", "later a: no route to host")},
 		{"tried again later, then good", tell("preparing a", "later a: no route to host", "preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"suspended", tell("suspended : disks", "preparing a", "prepared a")},
 		{"suspended and resumed", tell("suspended : disks", "preparing a", "prepared a", "resumed ", "switching a: newest", "layer a pods", "soaking a", "good a")},
-		{"bad, then retried", tell("preparing a", "bad a: image not found", "retry a", "preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
+		{"rejected, then retried", tell("preparing a", "failed a: image not found", "retry a", "preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"forward, back, forward", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a",
 			"preparing b", "prepared b", "switching b: newest", "layer b pods", "soaking b", "good b",
 			"preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"accepted by hand", tell("preparing b", "prepared b", "switching b: newest", "layer b pods", "soaking b", "good b",
 			"accepted a: by hand, in place of b, from which it doesn't descend", "preparing a", "prepared a", "switching a: newest", "layer a pods", "soaking a", "good a")},
 		{"a killed agent's next life", tell("preparing a", "preparing a", "prepared a", "switching a: newest", "layer a system", "layer a system", "layer a pods", "soaking a", "good a")},
-		{"the journal begins in the middle", tell("layer a pods", "soaking a", "good a", "returned b", "soaking c")},
+		{"the journal begins in the middle", tell("layer a pods", "soaking a", "good a", "rolled-back b", "soaking c")},
 		{"Collie replaced itself", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "soaking a", "good a", "replaced a: its definition changed")},
 	}
 	var out strings.Builder
@@ -255,7 +255,7 @@ func TestHistory(t *testing.T) {
 
 var start = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
-// tell makes entries of lines "EVENT REVISION [LAYER][: BECAUSE]".
+// tell makes entries of lines "EVENT REVISION [LAYER][: BECAUSE]", with - for the spaces in an event.
 func tell(lines ...string) []Entry {
 	var all []Entry
 	for i, line := range lines {
@@ -263,7 +263,7 @@ func tell(lines ...string) []Entry {
 		head, because, _ := strings.Cut(line, ": ")
 		e.Because = because
 		words := append(strings.SplitN(head, " ", 3), "", "")
-		e.Event, e.Revision, e.Layer = event(words[0]), words[1], words[2]
+		e.Event, e.Revision, e.Layer = event(strings.ReplaceAll(words[0], "-", " ")), words[1], words[2]
 		if e.Event == evPreparing {
 			e.Author, e.Subject = "ann", "commit "+e.Revision
 		}
@@ -276,7 +276,7 @@ func tell(lines ...string) []Entry {
 func FuzzHistory(f *testing.F) {
 	for _, seed := range []string{
 		`{"event":"preparing","revision":"a"}` + "\n" + `{"event":"good","revision":"a"}` + "\n",
-		`{"event":"layer","layer":"pods"}` + "\n", `{"event":"switching","revision":"a"}` + "\n" + `{"event":"returned","revision":"b"}`,
+		`{"event":"layer","layer":"pods"}` + "\n", `{"event":"switching","revision":"a"}` + "\n" + `{"event":"rolled back","revision":"b"}`,
 		"{}\n{}\n", "null\n", "\x00", `{"at":"9999-12-31T23:59:59Z","event":"stuck"}`,
 	} {
 		f.Add([]byte(seed))

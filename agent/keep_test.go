@@ -95,7 +95,7 @@ func TestHistoryTellsGenerations(t *testing.T) {
 		item     string
 	}{
 		{evSwitching, "a", ""}, {evGood, "a", "/gnu/store/a-system"},
-		{evSwitching, "b", ""}, {evBad, "b", ""}, {evReturned, "b", "/gnu/store/a-system"},
+		{evSwitching, "b", ""}, {evFailed, "b", ""}, {evRolledBack, "b", "/gnu/store/a-system"},
 		{evSwitching, "c", ""}, {evGood, "c", "/gnu/store/c-system"},
 		{evSwitching, "d", ""}, {evGood, "d", ""}, // of an older Collie
 	} {

@@ -261,7 +261,7 @@ func ofPods(problems []Problem, podUser string) []Problem {
 	}
 	for i, p := range problems {
 		if on, theirs := stands[p.Subject]; theirs {
-			problems[i].Layer, problems[i].Apart, problems[i].Stands = "pods", true, on
+			problems[i].Layer, problems[i].Unrelated, problems[i].Stands = "pods", true, on
 		}
 	}
 	return problems

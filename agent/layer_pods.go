@@ -213,7 +213,7 @@ func (l podsLayer) Problems(ctx context.Context, t Target, since time.Time) ([]P
 	problems, err := l.Podman.Problems(ctx, r, since)
 	var all []Problem
 	for _, p := range problems {
-		all = append(all, Problem{Subject: p.Subject, Says: p.Says, Passing: p.Passing, Apart: p.Apart})
+		all = append(all, Problem{Subject: p.Subject, Says: p.Says, Transient: p.Transient, Unrelated: p.Unrelated})
 	}
 	return all, err
 }

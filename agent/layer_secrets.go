@@ -320,7 +320,7 @@ func (l secretsLayer) Problems(_ context.Context, t Target, _ time.Time) (all []
 	}
 	for _, d := range want.Files {
 		if _, _, err := l.ids(d); err != nil {
-			all = append(all, Problem{Subject: "secret " + d.Name, Says: fmt.Sprintf("is root's alone for now: %v (%s, %s)", err, repositoryFile, d.File), Passing: true})
+			all = append(all, Problem{Subject: "secret " + d.Name, Says: fmt.Sprintf("is root's alone for now: %v (%s, %s)", err, repositoryFile, d.File), Transient: true})
 		}
 	}
 	return all, nil

@@ -112,7 +112,7 @@ func TestSecretsOfServices(t *testing.T) {
 	three := prepare("c", map[string]string{"secrets/files/wg.key.age": "hunter2", "collie.yaml": "secrets: {wg.key: {owner: vpn, mode: 0640}}"})
 	step("an owner that is to come", three, "", "wg.key 0400 hunter2")
 	problems, err := l.Problems(t.Context(), three, time.Time{})
-	if err != nil || len(problems) != 1 || !problems[0].Passing || problems[0].String() != "secret wg.key: is root's alone for now: there is no user vpn (collie.yaml, secrets/files/wg.key.age)" {
+	if err != nil || len(problems) != 1 || !problems[0].Transient || problems[0].String() != "secret wg.key: is root's alone for now: there is no user vpn (collie.yaml, secrets/files/wg.key.age)" {
 		t.Errorf("its problem: %v (%v)", problems, err)
 	}
 	l.ids = func(delivery) (int, int, error) { return os.Getuid(), os.Getgid(), nil }

@@ -219,7 +219,7 @@ func TestTheAgentLeaves(t *testing.T) {
 			t.Fatalf("it ended with %v", err)
 		}
 		last := w.last()
-		for _, part := range []string{"at revision b", "system: generation 7 stays", "nobody looks at the repository", w.dir, "collie forget"} {
+		for _, part := range []string{"at revision b", "system: generation 7 stays", "nobody looks at the repository", w.dir, "collie uninstall"} {
 			if last.Event != evLeft || !strings.Contains(last.Because, part) {
 				t.Errorf("the journal ends with %+v, without %q", last, part)
 			}

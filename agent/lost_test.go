@@ -85,7 +85,7 @@ func TestALostTargetIsWrittenAgain(t *testing.T) {
 					pass(2 * time.Minute)
 					w.is("1", "1", "1")
 					w.good("a")
-					if h := w.history(); h[0].Outcome != "returned" {
+					if h := w.history(); h[0].Outcome != "rolled back" {
 						t.Errorf("history: %+v", h[0])
 					}
 					if now, err := w.c.store.target(layer, layer+"-1"); err != nil || now.Revision != "a" {
@@ -187,7 +187,7 @@ func TestLostStateLeadsToAdoptionAtOnce(t *testing.T) {
 		w.is("1", "old", "1")
 		w.push("b", "system=1", "pods=bad")
 		pass(time.Minute)
-		if s := w.status(t, w.agentOf(t)); len(s.Layers) != 3 || len(s.Bad) != 1 {
+		if s := w.status(t, w.agentOf(t)); len(s.Layers) != 3 || len(s.Failed) != 1 {
 			t.Errorf("status: %+v", s)
 		}
 		w.stop()

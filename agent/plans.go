@@ -132,7 +132,7 @@ func (c *conductor) takeProposal(r prepared) error {
 	switch {
 	case errors.As(r.err, &blamed):
 		p.Bad = blamed.Error()
-		c.log.Warn("a plan is bad", "plan", r.plan, "revision", p.Revision.ID, "reason", p.Bad)
+		c.log.Warn("a plan is rejected", "plan", r.plan, "revision", p.Revision.ID, "reason", p.Bad)
 	case r.err != nil:
 		p.Later = p.Later.again(p.Revision.ID, r.err.Error())
 		p.Later.WaitsFor = waitsFor(r.err)
@@ -221,8 +221,8 @@ func (a *Agent) proposal(ctx context.Context, s State, name string) (api.Plan, e
 	if !there {
 		return plan, fmt.Errorf("there is no plan %s: push a branch plan/%s, on top of the one that is followed", name, name)
 	}
-	plan.Revision, plan.Bad = p.Revision.ID, p.fault()
-	if plan.Bad != "" {
+	plan.Revision, plan.Rejected = p.Revision.ID, p.fault()
+	if plan.Rejected != "" {
 		return plan, nil
 	}
 	if p.Targets == nil {
@@ -306,7 +306,7 @@ func (p Proposal) summary(name string, preparer *preparer) api.Proposal {
 	case p.Refused != "":
 		line.State, line.Says = api.PlanRefused, p.Refused
 	case p.Bad != "":
-		line.State, line.Says = api.PlanBad, p.Bad
+		line.State, line.Says = api.PlanRejected, p.Bad
 	case p.Targets == nil:
 		at := preparer.statusOf(name, p)
 		line.State, line.Says = api.PlanPreparing, at.Text()

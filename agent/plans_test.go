@@ -291,10 +291,10 @@ func TestABadPlanBlamesNobodyElse(t *testing.T) {
 		pass(time.Minute)
 		w.propose("try b system=bad", "well c system=2", "away d home=unreachable")
 		pass(time.Minute)
-		if p := w.plan(a, "try"); p.Bad != "system:1: bad" || p.Pending() {
+		if p := w.plan(a, "try"); p.Rejected != "system:1: bad" || p.Pending() {
 			t.Errorf("plan %+v, want its mistake", p)
 		}
-		if p := w.plan(a, "well"); p.Bad != "" || len(p.Layers) != 1 {
+		if p := w.plan(a, "well"); p.Rejected != "" || len(p.Layers) != 1 {
 			t.Errorf("another plan is %+v", p)
 		}
 		if p := w.plan(a, "away").Preparing; p == nil || p.Error != "unreachable" || !p.Retry.After(time.Now()) {
@@ -341,11 +341,11 @@ func TestPlansOutliveTheAgent(t *testing.T) {
 		a := w.agentOf(t)
 		pass(time.Minute)
 		for name, want := range map[string]string{"made": "1 → 2", "lost": "1 → 3"} {
-			if p := w.plan(a, name); p.Bad != "" || p.Preparing != nil || len(p.Layers) != 1 || p.Layers[0].Changes[0].Says != want {
+			if p := w.plan(a, name); p.Rejected != "" || p.Preparing != nil || len(p.Layers) != 1 || p.Layers[0].Changes[0].Says != want {
 				t.Errorf("plan %s: %+v, want %s", name, p, want)
 			}
 		}
-		if p := w.plan(a, "bad"); p.Bad == "" {
+		if p := w.plan(a, "bad"); p.Rejected == "" {
 			t.Errorf("plan %+v, want its mistake", p)
 		}
 		if got := w.layers[0].prepared() - before; got != 1 {

@@ -173,7 +173,7 @@ func TestReturnLetsGoBeforeOthersTake(t *testing.T) {
 				if got := d.read(); !slices.Equal(got, row.want) {
 					t.Errorf("%q, want %q", got, row.want)
 				}
-				if h := w.history(); h[0].Outcome != "returned" {
+				if h := w.history(); h[0].Outcome != "rolled back" {
 					t.Errorf("history: %+v", h[0])
 				}
 			})

@@ -104,11 +104,11 @@ func (c *conductor) unwell(watched time.Time) (ill []Problem, waits bool) {
 			ill = append(ill, Problem{Layer: p.Name, Subject: p.Name, Says: fmt.Sprintf("can't be looked at: %v", seen.err)})
 		default:
 			for _, problem := range seen.problems {
-				if problem.Apart || r.illBefore(problem) {
+				if problem.Unrelated || r.illBefore(problem) {
 					continue
 				}
 				problem.Details = nil
-				waits = waits || problem.Passing
+				waits = waits || problem.Transient
 				ill = append(ill, problem)
 			}
 		}

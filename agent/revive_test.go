@@ -53,12 +53,12 @@ func TestAReturnRevivesWhatWasGivenUp(t *testing.T) {
 		outcome string
 		revived int
 	}{
-		{"all is well", 0, false, 0, "returned", 1},
-		{"it starts at once", 1, false, 0, "returned", 1},
-		{"it starts at the third time", 3, false, 0, "returned", 3},
+		{"all is well", 0, false, 0, "rolled back", 1},
+		{"it starts at once", 1, false, 0, "rolled back", 1},
+		{"it starts at the third time", 3, false, 0, "rolled back", 3},
 		{"it never does", 100, false, 0, "incomplete", returnAttempts},
-		{"it was so before the revision", 100, true, 0, "returned", 1},
-		{"it can't be looked at for a while", 1, false, time.Minute, "returned", 1},
+		{"it was so before the revision", 100, true, 0, "rolled back", 1},
+		{"it can't be looked at for a while", 1, false, time.Minute, "rolled back", 1},
 		{"it can't be looked at", 1, false, 5 * time.Minute, "incomplete", 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {

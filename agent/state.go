@@ -102,7 +102,15 @@ func (s Set) clone() Set {
 	return s
 }
 
+// A phase is what state.json has for it: an older Collie, which a boot into an older system brings back, knows no other words.
 type phase string
+
+func (p phase) String() string {
+	if p == returning {
+		return api.PhaseRollingBack
+	}
+	return string(p)
+}
 
 const (
 	idle      phase = "idle"

@@ -19,7 +19,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	status := api.Status{
 		Version:   a.version,
 		Host:      s.Host,
-		Phase:     string(s.phase()),
+		Phase:     s.phase().String(),
 		Preparing: a.conductor.preparer.status(s),
 		Suspended: s.Suspended,
 		Wanted:    api.Wanted{Revision: commitOf(snap.wanted.Revision), Because: snap.because},
@@ -27,7 +27,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		Revisions: api.Revisions{Newest: s.Newest.ID, Current: commitOf(s.Current.Revision), Good: commitOf(s.Good.Revision)},
 		Layers:    []api.Layer{},
 		Pods:      []api.Pod{},
-		Bad:       []api.Bad{},
+		Failed:    []api.Failed{},
 		Problems:  []Problem{},
 	}
 	if len(a.unread) > 0 {
@@ -108,9 +108,9 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		if commitOf(id) != s.Newest.ID {
 			continue
 		}
-		status.Bad = append(status.Bad, api.Bad{Revision: id, Reason: b.Reason, At: b.At, RolledBack: b.Switched})
+		status.Failed = append(status.Failed, api.Failed{Revision: id, Outcome: s.outcome(id), Reason: b.Reason, At: b.At})
 	}
-	slices.SortFunc(status.Bad, func(x, y api.Bad) int { return y.At.Compare(x.At) })
+	slices.SortFunc(status.Failed, func(x, y api.Failed) int { return y.At.Compare(x.At) })
 	pods, err := a.listPods(ctx, s)
 	if err != nil && snap.seen["pods"].err == nil { // else the problem says the same
 		status.Notes = append(status.Notes, "pods: "+err.Error())
@@ -121,6 +121,19 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 		status.Notes = append(status.Notes, "jobs: "+err.Error())
 	}
 	return status, nil
+}
+
+// outcome is what became of a revision that failed.
+func (s State) outcome(revision string) string {
+	switch r := s.Rollout; {
+	case !s.Bad[revision].Switched:
+		return api.OutcomeRejected
+	case r != nil && r.Phase == returning && r.Failed == revision:
+		return r.Phase.String()
+	case s.Stuck != nil:
+		return stuck.String()
+	}
+	return api.OutcomeRolledBack
 }
 
 // mostOthers is how many guixes of others a status names.

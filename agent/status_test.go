@@ -54,7 +54,7 @@ func (w *world) status(t *testing.T, a *Agent) (s api.Status) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range []string{"layers", "pods", "bad", "problems"} {
+	for _, list := range []string{"layers", "pods", "failed", "problems"} {
 		if strings.Contains(string(b), `"`+list+`":null`) {
 			t.Errorf("%s is null, want a list", list)
 		}
@@ -103,8 +103,8 @@ func TestStatusTellsAllOfARollout(t *testing.T) {
 
 		w.push("b", "system=bad b", "home=1", "pods=1")
 		pass(time.Second)
-		if s = w.status(t, a); len(s.Bad) != 1 || s.Bad[0].Revision != "b" || s.Bad[0].Reason != "system:1: bad b" || s.Bad[0].At.IsZero() {
-			t.Errorf("bad: %+v", s.Bad)
+		if s = w.status(t, a); len(s.Failed) != 1 || s.Failed[0].Revision != "b" || s.Failed[0].Reason != "system:1: bad b" || s.Failed[0].At.IsZero() {
+			t.Errorf("failed: %+v", s.Failed)
 		}
 		w.push("c", "system=unreachable", "home=1", "pods=1")
 		pass(time.Second)
@@ -113,8 +113,8 @@ func TestStatusTellsAllOfARollout(t *testing.T) {
 		w.layers[0].mu.Unlock()
 		pass(40 * time.Second)
 		s = w.status(t, a)
-		if len(s.Bad) != 0 {
-			t.Errorf("bad, though a newer commit came: %+v", s.Bad)
+		if len(s.Failed) != 0 {
+			t.Errorf("failed, though a newer commit came: %+v", s.Failed)
 		}
 		if p := s.Preparing; p == nil || p.Revision != "c" || p.Error != "unreachable" || !p.Retry.After(time.Now()) {
 			t.Errorf("tried again: %+v", p)
@@ -182,23 +182,23 @@ func TestStatusTellsMistakesOfTheNewestOnly(t *testing.T) {
 		w.layers[2].set(func(l *fakeLayer) { l.ill["2"] = 0 })
 		for _, step := range []struct {
 			commit, system, pods string
-			bad                  []string
+			failed               []string
 		}{
-			{"b", "bad", "1", []string{"b"}},
-			{"c", "1", "2", []string{"c"}}, // in the soak
-			{"d", "bad", "bad", []string{"d"}},
+			{"b", "bad", "1", []string{"b rejected"}},
+			{"c", "1", "2", []string{"c rolled back"}}, // in the soak
+			{"d", "bad", "bad", []string{"d rejected"}},
 			{"e", "1", "1", nil},
-			{"f", "bad", "1", []string{"f"}},
+			{"f", "bad", "1", []string{"f rejected"}},
 			{"g", "3", "1", nil},
 		} {
 			w.push(step.commit, "system="+step.system, "home=1", "pods="+step.pods)
 			pass(2 * time.Minute)
-			var bad []string
-			for _, b := range w.status(t, a).Bad {
-				bad = append(bad, b.Revision)
+			var failed []string
+			for _, f := range w.status(t, a).Failed {
+				failed = append(failed, f.Revision+" "+f.Outcome)
 			}
-			if !slices.Equal(bad, step.bad) {
-				t.Errorf("after %s the status has %q as bad, want %q", step.commit, bad, step.bad)
+			if !slices.Equal(failed, step.failed) {
+				t.Errorf("after %s the status has %q as failed, want %q", step.commit, failed, step.failed)
 			}
 		}
 		if all := w.state().Bad; len(all) != 4 {
@@ -331,15 +331,15 @@ func TestRetryTriesABadRevisionAgain(t *testing.T) {
 		pass(time.Minute)
 		w.is("2", "old", "2")
 		w.good("b")
-		if s := w.status(t, a); len(s.Bad) != 0 {
-			t.Errorf("bad: %+v", s.Bad)
+		if s := w.status(t, a); len(s.Failed) != 0 {
+			t.Errorf("failed: %+v", s.Failed)
 		}
 		var outcomes []string
 		past, err := a.answers().History(t.Context())
 		for _, d := range past {
 			outcomes = append(outcomes, fmt.Sprint(d.Revision, " ", d.Outcome, " ", d.Author, " ", len(d.Changes)))
 		}
-		if want := []string{"b good ann 2", "b returned ann 2", "a good ann 2"}; err != nil || !slices.Equal(outcomes, want) {
+		if want := []string{"b good ann 2", "b rolled back ann 2", "a good ann 2"}; err != nil || !slices.Equal(outcomes, want) {
 			t.Errorf("history %q (%v), want %q", outcomes, err, want)
 		}
 	})

@@ -64,7 +64,9 @@ func TestWhatCameWithARevisionThatWasNotJudgedCounts(t *testing.T) {
 		pass(time.Minute)
 		w.push("b", "system=1", "home=1", "pods=2")
 		pass(5 * time.Second)
-		w.layers[2].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "pod web", Says: "isn't ready yet", Passing: true}} })
+		w.layers[2].set(func(l *fakeLayer) {
+			l.always = []Problem{{Subject: "pod web", Says: "isn't ready yet", Transient: true}}
+		})
 		pass(5 * time.Second)
 		w.push("c", "system=2", "home=1", "pods=2")
 		pass(5 * time.Minute)

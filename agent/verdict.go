@@ -94,7 +94,7 @@ func (c *conductor) verdict(now time.Time) error {
 		for _, problem := range seen.problems {
 			switch {
 			case drifted || !r.counts(p.Name, problem):
-			case !problem.Passing || now.Sub(c.soaking) > c.patience():
+			case !problem.Transient || now.Sub(c.soaking) > c.patience():
 				return c.fail(problem.String(), nil)
 			default:
 				passing = true
@@ -137,7 +137,7 @@ func (r *Rollout) counts(layer string, p Problem) bool {
 			return true
 		}
 	}
-	return !p.Apart && !r.illBefore(p)
+	return !p.Unrelated && !r.illBefore(p)
 }
 
 func (r *Rollout) changes(layer, subject string) bool {
@@ -194,10 +194,10 @@ func (c *conductor) fail(reason string, err error) error {
 		}
 		return c.save()
 	}
-	if err := c.write(Entry{Event: evBad, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
+	if err := c.write(Entry{Event: evFailed, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
 		return err
 	}
-	c.log.Error("bad", "revision", r.To.Revision, "reason", reason)
+	c.log.Error("failed", "revision", r.To.Revision, "reason", reason)
 	c.blame(r.To, reason)
 	return c.returnFor(r.To.Revision, reason)
 }
@@ -219,14 +219,14 @@ func (c *conductor) returnFor(failed, reason string) error {
 		c.state.Later = c.state.Later.again(failed, reason)
 	}
 	because := "the last good: " + reason
-	if err := c.write(Entry{Event: evReturning, Revision: failed, Because: because}); err != nil {
+	if err := c.write(Entry{Event: evRollingBack, Revision: failed, Because: because}); err != nil {
 		return err
 	}
 	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
 	c.state.Current.Revision = c.state.Good.Revision
 	c.state.Cut = 0
 	c.revival = revival{}
-	crash.At("returning.begun")
+	crash.At("rollback.begun")
 	return c.save()
 }
 
@@ -261,7 +261,7 @@ func (c *conductor) returned(now time.Time) error {
 		return err
 	}
 	c.afterReturn(r)
-	done := Entry{Event: evReturned, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}
+	done := Entry{Event: evRolledBack, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}
 	c.state.Incomplete = nil
 	if len(ill) > 0 {
 		c.state.Incomplete = &Incomplete{Revision: r.Failed, Good: c.state.Good.Revision, Ill: ill, At: now}
@@ -273,14 +273,14 @@ func (c *conductor) returned(now time.Time) error {
 	if err := c.write(done); err != nil {
 		return err
 	}
-	crash.At("returning.done")
+	crash.At("rollback.done")
 	c.state.putAside(r.From)
 	c.state.Rollout = nil
 	c.untidy = true
 	if done.Event == evIncomplete {
 		c.log.Error("the roll-back is incomplete", "to", c.state.Good.Revision, "why", done.Because)
 	} else {
-		c.log.Info("returned", "to", c.state.Good.Revision)
+		c.log.Info("rolled back", "to", c.state.Good.Revision)
 	}
 	if err := c.save(); err != nil {
 		return err

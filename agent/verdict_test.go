@@ -158,7 +158,7 @@ func TestAProblemThatMayPassAfterBlindness(t *testing.T) {
 		until = time.Now().Add(200 * time.Second)
 		mu.Unlock()
 		pass(200 * time.Second)
-		w.layers[2].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "pods", Says: "isn't ready yet", Passing: true}} })
+		w.layers[2].set(func(l *fakeLayer) { l.always = []Problem{{Subject: "pods", Says: "isn't ready yet", Transient: true}} })
 		pass(3 * time.Minute)
 		if s := w.state(); s.phase() != soaking {
 			t.Errorf("%s while a problem may pass", s.phase())
@@ -213,7 +213,7 @@ func TestSoakWithAProblemThatMayPass(t *testing.T) {
 				w.push("a", "system=1", "home=1", "pods=1")
 				pass(time.Minute)
 				w.layers[2].set(func(l *fakeLayer) {
-					l.always = []Problem{{Subject: "pods", Says: "tries again", Passing: true, Apart: true}}
+					l.always = []Problem{{Subject: "pods", Says: "tries again", Transient: true, Unrelated: true}}
 				})
 				w.push("b", "system=1", "home=1", "pods=2")
 				pass(row.lasts)
@@ -304,8 +304,8 @@ func TestCounts(t *testing.T) {
 		{"there before, in other words", Problem{Layer: "system", Subject: "service old", Says: "failed"}, false},
 		{"there before, but changed", Problem{Layer: "pods", Subject: "pod web"}, true},
 		{"of another layer", Problem{Layer: "home", Subject: "service old"}, true},
-		{"new, and of its own making", Problem{Layer: "pods", Subject: "job import", Apart: true}, false},
-		{"of its own making, but changed", Problem{Layer: "pods", Subject: "pod web", Apart: true}, true},
+		{"new, and of its own making", Problem{Layer: "pods", Subject: "job import", Unrelated: true}, false},
+		{"of its own making, but changed", Problem{Layer: "pods", Subject: "pod web", Unrelated: true}, true},
 	} {
 		if got := r.counts(row.p.Layer, row.p); got != row.want {
 			t.Errorf("%s counts: %v, want %v", row.name, got, row.want)

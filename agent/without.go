@@ -292,10 +292,10 @@ func (c *conductor) takeMissing(p prepared, now time.Time) (bool, error) {
 		if refused.Waits {
 			w = w.again(commit, w.Why, now)
 		}
-		if err := c.write(Entry{Event: evBad, Revision: commit + "+" + layer, Because: refused.Error()}); err != nil {
+		if err := c.write(Entry{Event: evFailed, Revision: commit + "+" + layer, Because: refused.Error()}); err != nil {
 			return false, err
 		}
-		c.log.Error("bad", "revision", commit, "layer", layer, "reason", refused.Error())
+		c.log.Error("rejected", "revision", commit, "layer", layer, "reason", refused.Error())
 	case p.err != nil:
 		w = w.again(commit, "it can't be prepared: "+p.err.Error(), now)
 	case p.without[layer] != nil:

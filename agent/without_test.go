@@ -184,7 +184,7 @@ func TestALayerThatCannotBePreparedFollows(t *testing.T) {
 				if commitOf(s.Good.Revision) != row.good || s.phase() != idle {
 					t.Errorf("good %q in phase %s", s.Good.Revision, s.phase())
 				}
-				if isBad := w.history()[0].Outcome == "returned" || w.history()[0].Outcome == "bad"; isBad != row.bad {
+				if isBad := w.history()[0].Outcome == "rolled back" || w.history()[0].Outcome == "rejected"; isBad != row.bad {
 					t.Errorf("history: %+v", w.history()[0])
 				}
 				w.layers[2].set(func(l *fakeLayer) { l.refuse, l.ill = map[string]error{}, map[string]time.Duration{} })

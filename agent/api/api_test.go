@@ -59,8 +59,8 @@ func full() Status {
 			{Name: "home:ann", Error: "Shepherd doesn't answer"},
 			{Name: "pods", Changes: []Change{{Does: "start", Subject: "pod web"}, {Does: "replace", Subject: "pod api", Says: "image"}}},
 		},
-		Pods: []Pod{{Name: "web", Ready: true, Revision: strings.Repeat("2", 40)}, {Name: "api", Restarts: 3, Revision: strings.Repeat("2", 40)}},
-		Bad:  []Bad{{Revision: strings.Repeat("4", 40), Reason: "pods/web.yaml:3: kind: Podd\npods/web.yaml:7: no name", At: at.Add(-26 * time.Hour)}},
+		Pods:   []Pod{{Name: "web", Ready: true, Revision: strings.Repeat("2", 40)}, {Name: "api", Restarts: 3, Revision: strings.Repeat("2", 40)}},
+		Failed: []Failed{{Revision: strings.Repeat("4", 40), Outcome: OutcomeRejected, Reason: "pods/web.yaml:3: kind: Podd\npods/web.yaml:7: no name", At: at.Add(-26 * time.Hour)}},
 		Problems: []Problem{
 			{Layer: "pods", Subject: "pod api", Says: "exited with 1"},
 			{Layer: "system", Subject: "service web", Says: "stopped: disabled: no more", Details: []string{"listening", "\x1b[1mno more"}},
@@ -487,7 +487,7 @@ func TestText(t *testing.T) {
 		now := time.Now()
 		status := full()
 		shift := now.Sub(at)
-		for _, p := range []*time.Time{&status.Preparing.Since, &status.Suspended.Since, &status.Source.LastPoll, &status.Bad[0].At} {
+		for _, p := range []*time.Time{&status.Preparing.Since, &status.Suspended.Since, &status.Source.LastPoll, &status.Failed[0].At} {
 			*p = p.Add(shift)
 		}
 		var out strings.Builder
@@ -518,7 +518,7 @@ func TestText(t *testing.T) {
 
 		show("history: none", HistoryText(nil))
 		show("history", HistoryText([]Deployment{
-			{Revision: strings.Repeat("3", 40), Author: "bob", Subject: "a \x1b[2Jb", Started: time.Date(2026, 7, 1, 12, 0, 0, 0, time.Local), Duration: 1234567890, Layers: []string{"system", "pods"}, Outcome: "returned", Reason: "x.yaml:1: no\nx.yaml:2: no"},
+			{Revision: strings.Repeat("3", 40), Author: "bob", Subject: "a \x1b[2Jb", Started: time.Date(2026, 7, 1, 12, 0, 0, 0, time.Local), Duration: 1234567890, Layers: []string{"system", "pods"}, Outcome: OutcomeRolledBack, Reason: "x.yaml:1: no\nx.yaml:2: no"},
 			{Revision: "baseline", Started: time.Date(2026, 6, 1, 12, 0, 0, 0, time.Local), Duration: 26 * time.Hour, Layers: []string{}, Outcome: "good"},
 		}))
 		golden(t, "text.golden", out.String())

@@ -11,8 +11,8 @@ import (
 func (p Plan) proposalText() string {
 	what := fmt.Sprintf("Plan %s, revision %s, ", p.Name, Short(p.Revision))
 	switch {
-	case p.Bad != "":
-		return what + "can't be deployed: " + strings.ReplaceAll(plain(p.Bad), "\n", "\n  ") + "\n"
+	case p.Rejected != "":
+		return what + "can't be deployed: " + strings.ReplaceAll(plain(p.Rejected), "\n", "\n  ") + "\n"
 	case p.Preparing != nil:
 		return what + p.Preparing.Text() + "\n"
 	}

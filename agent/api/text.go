@@ -97,8 +97,8 @@ func (s Status) Text() string {
 	for _, p := range s.Problems {
 		row("problem", "%s%s", p, lines(p.Details))
 	}
-	for _, bad := range s.Bad {
-		row("bad", "%s, %s: %s", Short(bad.Revision), ago(bad.At), bad.Reason)
+	for _, f := range s.Failed {
+		row(f.Outcome, "%s, %s: %s", Short(f.Revision), ago(f.At), f.Reason)
 	}
 	for _, n := range s.Notes {
 		row("note", "%s", n)

@@ -33,14 +33,14 @@ func (s Status) verdict() (Verdict, string) {
 	switch p := s.Preparing; {
 	case s.Phase == "stuck":
 		return Stuck, s.stuckFor()
-	case s.Phase == "returning":
+	case s.Phase == PhaseRollingBack:
 		return Deploying, "rolling back to " + Short(s.Revisions.Good)
 	case s.Phase == "switching", s.Phase == "soaking":
 		return Deploying, Short(s.Wanted.Revision) + ": " + s.Phase
-	case len(s.Bad) > 0 && s.Bad[0].RolledBack:
-		return RolledBack, s.Bad[0].says(s)
-	case len(s.Bad) > 0:
-		return Rejected, s.Bad[0].says(s)
+	case len(s.Failed) > 0 && s.Failed[0].Outcome == OutcomeRolledBack:
+		return RolledBack, s.Failed[0].says(s)
+	case len(s.Failed) > 0:
+		return Rejected, s.Failed[0].says(s)
 	case p != nil && p.Error == "":
 		return Deploying, Short(p.Revision) + ": preparing"
 	case len(ill) > 0:
@@ -56,9 +56,9 @@ func (s Status) verdict() (Verdict, string) {
 	return OK, Short(s.Revisions.Current) + " runs"
 }
 
-func (b Bad) says(s Status) string {
-	reason, _, _ := strings.Cut(b.Reason, "\n")
-	return fmt.Sprintf("%s: %s; %s runs", Short(b.Revision), reason, Short(s.Revisions.Current))
+func (f Failed) says(s Status) string {
+	reason, _, _ := strings.Cut(f.Reason, "\n")
+	return fmt.Sprintf("%s: %s; %s runs", Short(f.Revision), reason, Short(s.Revisions.Current))
 }
 
 // ill is what isn't well, in one line each.

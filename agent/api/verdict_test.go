@@ -13,7 +13,7 @@ func TestVerdict(t *testing.T) {
 		change(&s)
 		return s
 	}
-	bad := Bad{Revision: newest, Reason: "service web died\nlast line: no"}
+	failed := Failed{Revision: newest, Outcome: OutcomeRejected, Reason: "service web died\nlast line: no"}
 	ill := Problem{Subject: "pod web", Says: "exited with 1"}
 	for _, row := range []struct {
 		name   string
@@ -32,9 +32,9 @@ func TestVerdict(t *testing.T) {
 		{"prepared later", well(func(s *Status) { s.Preparing = &Preparing{Revision: "b", Error: "no space"} }), Degraded, "b can't be prepared for now: no space"},
 		{"preparing", well(func(s *Status) { s.Preparing, s.Problems = &Preparing{Revision: "b"}, []Problem{ill} }), Deploying, "b: preparing"},
 		{"soaking", well(func(s *Status) { s.Phase = "soaking" }), Deploying, "bbbbbbbbbbbb: soaking"},
-		{"returning", well(func(s *Status) { s.Phase, s.Bad = "returning", []Bad{bad} }), Deploying, "rolling back to aaaaaaaaaaaa"},
-		{"refused", well(func(s *Status) { s.Bad = []Bad{bad} }), Rejected, "bbbbbbbbbbbb: service web died; aaaaaaaaaaaa runs"},
-		{"failed", well(func(s *Status) { bad.RolledBack = true; s.Bad = []Bad{bad} }), RolledBack, "bbbbbbbbbbbb: service web died; aaaaaaaaaaaa runs"},
+		{"rolling back", well(func(s *Status) { s.Phase, s.Failed = PhaseRollingBack, []Failed{failed} }), Deploying, "rolling back to aaaaaaaaaaaa"},
+		{"rejected", well(func(s *Status) { s.Failed = []Failed{failed} }), Rejected, "bbbbbbbbbbbb: service web died; aaaaaaaaaaaa runs"},
+		{"rolled back", well(func(s *Status) { failed.Outcome = OutcomeRolledBack; s.Failed = []Failed{failed} }), RolledBack, "bbbbbbbbbbbb: service web died; aaaaaaaaaaaa runs"},
 		{"stuck", well(func(s *Status) {
 			s.Phase, s.Problems = "stuck", []Problem{ill, {Subject: "collie", Says: "stuck: no\nway"}}
 		}), Stuck, "no"},

@@ -54,9 +54,10 @@ type Problem struct {
 	Subject string   `json:"subject"`
 	Says    string   `json:"says"`
 	Details []string `json:"details,omitempty"` // the last lines that it wrote
-	Passing bool     `json:"passing,omitempty"` // it may yet end well: until then no revision is good
-	Apart   bool     `json:"apart,omitempty"`   // no revision is to blame that didn't change its subject
 	Stands  []string `json:"-"`                 // on these subjects: a change of one counts as a change of its own
+
+	Transient bool `json:"transient,omitempty"` // it may yet end well: until then no revision is good
+	Unrelated bool `json:"unrelated,omitempty"` // no revision is to blame that didn't change its subject
 }
 
 func (p Problem) String() string { return p.Subject + ": " + p.Says }
@@ -65,7 +66,7 @@ func (p Problem) String() string { return p.Subject + ": " + p.Says }
 type Status struct {
 	Version   string     `json:"version"`
 	Host      string     `json:"host"`
-	Phase     string     `json:"phase"` // idle, switching, soaking, returning, stuck
+	Phase     string     `json:"phase"` // idle, switching, soaking, rolling back, stuck
 	Preparing *Preparing `json:"preparing"`
 	Suspended *Suspended `json:"suspended"`
 	Wanted    Wanted     `json:"wanted"`
@@ -75,7 +76,7 @@ type Status struct {
 	Pods      []Pod      `json:"pods"`
 	Jobs      []Job      `json:"jobs,omitempty"`
 	CronJobs  []CronJob  `json:"cronJobs,omitempty"`
-	Bad       []Bad      `json:"bad"` // the newest, if it is
+	Failed    []Failed   `json:"failed"` // the newest, if it did
 	Problems  []Problem  `json:"problems"`
 	Others    []Other    `json:"others,omitempty"`
 	Held      string     `json:"held,omitempty"` // why the newest waits: it would take back what someone else did, or no window is open
@@ -307,14 +308,22 @@ func (c CronJob) Text() string {
 	return text
 }
 
-// Bad is a revision that failed.
-type Bad struct {
+// Failed is a revision that isn't tried again until there is a newer one, or somebody asks for it.
+type Failed struct {
 	Revision string    `json:"revision"`
+	Outcome  string    `json:"outcome"` // rejected, rolled back; before that is over: rolling back, stuck
 	Reason   string    `json:"reason"`
 	At       time.Time `json:"at"`
-
-	RolledBack bool `json:"rolledBack,omitempty"` // it was switched to; otherwise it was refused before
 }
+
+// PhaseRollingBack is the phase in which all layers go to the last good revision.
+const PhaseRollingBack = "rolling back"
+
+// The two outcomes of a revision that failed.
+const (
+	OutcomeRejected   = "rejected"    // it has a mistake, and was never switched to
+	OutcomeRolledBack = "rolled back" // it was live, at least in part
+)
 
 // Plan is what a switch would change: to the revision that waits, or to that of a branch plan/NAME.
 type Plan struct {
@@ -323,7 +332,7 @@ type Plan struct {
 	Because   string      `json:"because"`  // why it waits
 	Layers    []PlanLayer `json:"layers"`
 	Preparing *Preparing  `json:"preparing,omitempty"` // of the plan, so its layers aren't known yet; or of a revision that is newer than the one that waits
-	Bad       string      `json:"bad,omitempty"`       // of a named one: why it can't be deployed
+	Rejected  string      `json:"rejected,omitempty"`  // of a named one: why it can't be deployed
 	Plans     []Proposal  `json:"plans,omitempty"`     // the branches plan/NAME that there are
 }
 
@@ -334,14 +343,14 @@ type Proposal struct {
 	Author   string `json:"author,omitempty"`
 	Subject  string `json:"subject,omitempty"`
 	State    string `json:"state"`          // one of those below
-	Says     string `json:"says,omitempty"` // why it is bad or refused; how far its preparation is
+	Says     string `json:"says,omitempty"` // why it is rejected or refused; how far its preparation is
 }
 
 // The states of a Proposal.
 const (
 	PlanPreparing = "preparing"
 	PlanPrepared  = "prepared" // it can be shown
-	PlanBad       = "bad"
+	PlanRejected  = "rejected"
 	PlanRefused   = "refused"
 )
 
@@ -396,7 +405,7 @@ type Deployment struct {
 	Started  time.Time     `json:"started"`
 	Duration time.Duration `json:"duration"` // nanoseconds, from the start of its preparation to its outcome
 	Layers   []string      `json:"layers"`   // those that were switched
-	Outcome  string        `json:"outcome"`  // good, bad, returned, incomplete, superseded, stuck, accepted, underway; of what no commit did: drift, healing, healed, reboot
+	Outcome  string        `json:"outcome"`  // good, rejected, rolled back, incomplete, superseded, stuck, accepted, underway; of what no commit did: drift, healing, healed, reboot
 	Reason   string        `json:"reason,omitempty"`
 	Because  string        `json:"because,omitempty"`
 

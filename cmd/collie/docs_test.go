@@ -31,7 +31,7 @@ func TestDocsAreCurrent(t *testing.T) {
 		"collie.texi": texinfoPage(t),
 		"way.svg":     wayPicture(),
 		"manifests.md": "# Manifests\n\n" + generated + "All kinds, fields and annotations in `pods/`. Those marked *noted* have no meaning on one machine and are accepted with a note. Those\n" +
-			"marked **mistake** make the commit bad, and so does every key that isn't listed here.\n\n" +
+			"marked **mistake** cause the commit to be rejected, and so does every key that isn't listed here.\n\n" +
 			manifests.Reference(),
 	} {
 		file := filepath.Join(docs, name)
@@ -264,7 +264,7 @@ func TestDocsHaveAnActionForEachCommand(t *testing.T) {
 		"status":    "Shepherd's own, so it is deployment",
 		"restart":   "Shepherd's own, of the agent itself",
 		"doctor":    "looks from outside, and needs no agent",
-		"forget":    "is for when no agent is left",
+		"uninstall": "is for when no agent is left",
 		"forward":   "is what the agent asks",
 		"import":    "writes a file, which Shepherd's clients don't",
 		"init":      "asks nobody",

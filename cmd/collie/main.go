@@ -34,7 +34,7 @@ var exitCodes = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "wrong usage"},
 	{exitPending, "changes are pending (plan --exit-code)"},
-	{exitBad, "the revision is bad (sync --wait, plan NAME)"},
+	{exitRejected, "the revision was rejected or rolled back (sync --wait, plan NAME)"},
 }
 
 const (
@@ -42,7 +42,7 @@ const (
 	exitFailed
 	exitUsage
 	exitPending
-	exitBad
+	exitRejected
 )
 
 // An exitError ends the command with a code of its own; without an error it says nothing.
@@ -141,7 +141,7 @@ func rootCmd(c *cli) *cobra.Command {
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), generationsCmd(c), logsCmd(c), doctorCmd(c),
-		validateCmd(c), initCmd(c), bootstrapCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), forgetCmd(c), deliverCmd(), secretCmd(c), updateCmd(c))
+		validateCmd(c), initCmd(c), bootstrapCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), uninstallCmd(c), forgetCmd(c), deliverCmd(), secretCmd(c), updateCmd(c))
 	return root
 }
 

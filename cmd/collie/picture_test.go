@@ -50,7 +50,7 @@ func wayPicture() string {
 	arrow("", 0, 0, "M580 58H638")
 	arrow("yes", 764, 50, "M740 58H788")
 
-	box("bad", 180, 160, 150, "bad", "nothing was touched")
+	box("bad", 180, 160, 150, "rejected", "nothing was touched")
 	box("bad", 480, 160, 190, "roll back", "to the last good commit")
 	arrow("a mistake", 292, 128, "M255 86V158")
 	arrow("a failure", 478, 128, "M485 86 550 158")

@@ -42,8 +42,8 @@ func planCmd(c *cli) *cobra.Command {
 				return err
 			}
 			switch {
-			case p.Bad != "":
-				return &exitError{code: exitBad}
+			case p.Rejected != "":
+				return &exitError{code: exitRejected}
 			case exitCode && p.Name != "" && p.Preparing != nil:
 				return fmt.Errorf("plan %s isn't prepared yet, so what it changes isn't known: --wait waits for it", p.Name)
 			case exitCode && p.Pending():

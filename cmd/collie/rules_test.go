@@ -88,7 +88,7 @@ func TestExitCodesAreOneTable(t *testing.T) {
 			t.Errorf("the help doesn't have %q", line)
 		}
 	}
-	if want := []int{exitDone, exitFailed, exitUsage, exitPending, exitBad}; !slices.Equal(codes, want) || !slices.Equal(codes, []int{0, 1, 2, 3, 4}) {
+	if want := []int{exitDone, exitFailed, exitUsage, exitPending, exitRejected}; !slices.Equal(codes, want) || !slices.Equal(codes, []int{0, 1, 2, 3, 4}) {
 		t.Errorf("the codes are %v, want %v", codes, want)
 	}
 }

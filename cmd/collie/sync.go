@@ -20,9 +20,9 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Poll the repository now; with --wait, wait for the verdict on its newest revision",
-		Long: "Look at the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it is\n" +
-			"bad, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck. A fault of the\n" +
-			"network or the machine makes no revision bad; it is tried again until the time is up.",
+		Long: "Poll the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it was\n" +
+			"rejected or rolled back, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck.\n" +
+			"After a fault of the network or the machine, Collie tries the revision again until the time is up.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
 			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait\n  collie sync --only system --wait",
 		Args: usage(cobra.NoArgs),
@@ -78,18 +78,18 @@ var fullID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 // wait follows the newest revision to its verdict, and tells on the way what is going on.
 func (c *cli) wait(ctx context.Context) error {
 	m := meter{out: c.err}
-	var bad *api.Bad
+	var failed *api.Failed
 	s, err := c.agent.Poll(ctx, func(s api.Status) bool {
 		m.show(s)
-		bad = nil
-		for _, b := range s.Bad {
-			if b.Revision == s.Revisions.Newest {
-				bad = &b
+		failed = nil
+		for _, f := range s.Failed {
+			if f.Revision == s.Revisions.Newest {
+				failed = &f
 			}
 		}
 		switch s.Phase {
 		case "idle":
-			return bad != nil || isGood(s) && !s.Evaluates() || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
+			return failed != nil || isGood(s) && !s.Evaluates() || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
 		case "stuck":
 			return s.Preparing == nil // else what is prepared may mend it
 		}
@@ -105,12 +105,12 @@ func (c *cli) wait(ctx context.Context) error {
 		return err
 	case s.Phase == "stuck":
 		return errors.New(s.Wanted.Because)
-	case bad != nil:
-		err := fmt.Errorf("revision %s is bad: %s", api.Short(bad.Revision), bad.Reason)
+	case failed != nil:
+		err := fmt.Errorf("revision %s was %s: %s", api.Short(failed.Revision), failed.Outcome, failed.Reason)
 		if s.Incomplete != "" {
 			err = fmt.Errorf("%w\n%s", err, s.Incomplete)
 		}
-		return &exitError{exitBad, err}
+		return &exitError{exitRejected, err}
 	case !isGood(s):
 		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
 	}

@@ -109,8 +109,8 @@ func (u *updater) update(ctx context.Context) error {
 		return fmt.Errorf("plan %s is pushed: %w", updateName, err)
 	case plan.Revision != commit:
 		return fmt.Errorf("plan %s was pushed by somebody else meanwhile", updateName)
-	case plan.Bad != "":
-		return &exitError{exitBad, fmt.Errorf("plan %s can't be deployed: %s", updateName, plan.Bad)}
+	case plan.Rejected != "":
+		return &exitError{exitRejected, fmt.Errorf("plan %s can't be deployed: %s", updateName, plan.Rejected)}
 	}
 	for i := range all { // Guix fetched them by now
 		all[i].news = newsOf(ctx, all[i])

@@ -171,7 +171,7 @@ func (g *bench) status(expression string) {
 
 const (
 	isGood = `.phase == "idle" and .preparing == null and .revisions.good == $head`
-	isBad  = `.phase == "idle" and .preparing == null and any(.bad[]; .revision == $head)`
+	failed = `.phase == "idle" and .preparing == null and any(.failed[]; .revision == $head)`
 )
 
 // system is system.scm with a service that says when it began to run: each number is another version of it.
@@ -251,10 +251,10 @@ func (g *bench) goBack() {
 		g.commit(map[string]string{"system.scm": system(bad, broken)})
 		g.runs(bad)
 		back := g.runs(good)
-		g.status(isBad)
-		collie = append(collie, back.Sub(g.journal("returning")))
+		g.status(failed)
+		collie = append(collie, back.Sub(g.journal("rolling back")))
 	}
-	g.against("a bad commit: from verdict to the old service", 1, 0, collie, hand)
+	g.against("a commit that fails: from the verdict to the old service", 1, 0, collie, hand)
 	g.commit(map[string]string{"system.scm": system(good, "")})
 	g.status(isGood)
 }

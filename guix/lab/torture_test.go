@@ -457,7 +457,7 @@ type status struct {
 		Name   string
 		InSync bool
 	}
-	Bad      []struct{ Revision, Reason string }
+	Failed   []struct{ Revision, Reason string }
 	Problems []struct{ Subject, Says string }
 }
 
@@ -490,9 +490,9 @@ func (o *ordeal) settle() {
 	}
 }
 
-// reason is why the newest commit is bad.
+// reason is why the newest commit failed.
 func (o *ordeal) reason(s status) string {
-	for _, b := range s.Bad {
+	for _, b := range s.Failed {
 		if b.Revision == o.head {
 			return b.Reason
 		}
@@ -504,7 +504,7 @@ func (o *ordeal) reason(s status) string {
 func (o *ordeal) check() {
 	s, newest := o.look(), o.commits[o.head]
 	why := o.reason(s)
-	o.say("commit %d is %s", newest.number, map[bool]string{true: "good", false: "bad: " + why}[why == ""])
+	o.say("commit %d is %s", newest.number, map[bool]string{true: "good", false: "failed: " + why}[why == ""])
 	if (newest.flaw.name != "") != (why != "") {
 		o.Fatalf("commit %d: %s, and yet it is %q", newest.number, orNothing(newest.flaw.name), why)
 	}

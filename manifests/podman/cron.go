@@ -409,7 +409,7 @@ func (p *Podman) cronProblem(want RenderedPod) (Problem, bool) {
 			break
 		}
 		if r.Outcome == failed {
-			return Problem{Subject: r.Pod.subject(), Apart: true,
+			return Problem{Subject: r.Pod.subject(), Unrelated: true,
 				Says: fmt.Sprintf("that of %s %s (%s)", r.Pod.when().Format("2006-01-02 15:04"), r.failure(), want.source())}, true
 		}
 	}

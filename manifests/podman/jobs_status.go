@@ -89,5 +89,5 @@ func (p *Podman) jobProblem(want RenderedPod) (Problem, bool) {
 		return Problem{}, false
 	}
 	return Problem{Subject: want.subject(), Says: fmt.Sprintf("%s (%s)", r.failure(), want.source()),
-		Passing: r.Outcome == "", Apart: true}, true
+		Transient: r.Outcome == "", Unrelated: true}, true
 }

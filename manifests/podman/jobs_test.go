@@ -198,7 +198,7 @@ func TestAJobThatFailsIsTriedAgainAndToldWithItsLastLines(t *testing.T) {
 	}
 	problems, err := w.Problems(t.Context(), r, time.Time{})
 	w.must(err)
-	want := Problem{Subject: "job migrate", Says: "failed: exit code 3: it wrote: no such table (pods/migrate.yaml:1)", Passing: true, Apart: true}
+	want := Problem{Subject: "job migrate", Says: "failed: exit code 3: it wrote: no such table (pods/migrate.yaml:1)", Transient: true, Unrelated: true}
 	if len(problems) != 1 || problems[0] != want {
 		t.Errorf("problems: %+v, want %+v", problems, want)
 	}

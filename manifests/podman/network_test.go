@@ -163,7 +163,7 @@ func TestWhatTheNetworkLosesWakesAndIsRepaired(t *testing.T) {
 		t.Errorf("repair: %v", err)
 	}
 	problems, err := d.Problems(t.Context(), Rendered{}, time.Time{})
-	if err != nil || len(problems) != 1 || problems[0].Subject != networkName || !problems[0].Apart {
+	if err != nil || len(problems) != 1 || problems[0].Subject != networkName || !problems[0].Unrelated {
 		t.Errorf("problems %+v, %v", problems, err)
 	}
 	refuse, asked = nil, nil

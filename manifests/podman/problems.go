@@ -10,10 +10,10 @@ import (
 
 // A Problem is something of a pod that isn't well.
 type Problem struct {
-	Subject string // pod web
-	Says    string
-	Passing bool // it may yet end well
-	Apart   bool // it is the fault of no revision that didn't change its subject
+	Subject   string // pod web
+	Says      string
+	Transient bool // it may yet end well
+	Unrelated bool // it is the fault of no revision that didn't change its subject
 }
 
 // A PodStatus is one wanted pod, as it is.
@@ -40,7 +40,7 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 	p.keepRoutes(ctx, r, live)
 	var problems []Problem
 	for _, a := range p.ailing(live) {
-		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healings.waits(networkName, time.Now()), a.says()), Apart: true})
+		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healings.waits(networkName, time.Now()), a.says()), Unrelated: true})
 	}
 	for _, want := range r.Pods {
 		if want.Job != nil {
@@ -84,7 +84,7 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 			if known {
 				why += p.lastWords(ctx, l, started)
 			}
-			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", why, want.source()), Passing: !known})
+			problems = append(problems, Problem{Subject: "pod " + want.Name, Says: fmt.Sprintf("%s (%s)", why, want.source()), Transient: !known})
 		}
 	}
 	return problems, nil

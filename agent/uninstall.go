@@ -28,13 +28,13 @@ func OfUser(state, user string) Remains {
 	return Remains{State: state, Roots: Config{User: user, alone: true}.guixRoots()}
 }
 
-// forgets is the command that removes them. Once Collie's service is gone, its binary is in nobody's profile.
-func (cfg Config) forgets() string {
+// uninstalls is the command that removes them. Once Collie's service is gone, its binary is in nobody's profile.
+func (cfg Config) uninstalls() string {
 	binary, err := os.Executable()
 	if err != nil {
 		binary = "collie"
 	}
-	words := []string{binary, "forget"}
+	words := []string{binary, "uninstall"}
 	if cfg.alone {
 		words = append(words, "--scope", "user")
 	}
@@ -80,10 +80,10 @@ func (r Remains) Remove() error {
 		err = errors.Join(err, guix.RemoveTree(tree))
 	}
 	if err = errors.Join(err, os.RemoveAll(r.Roots)); err != nil {
-		return fmt.Errorf("forgetting: %w", err)
+		return fmt.Errorf("removing what Collie keeps: %w", err)
 	}
 	if err := os.RemoveAll(r.State); err != nil {
-		return fmt.Errorf("forgetting: %w", err)
+		return fmt.Errorf("removing what Collie keeps: %w", err)
 	}
 	return nil
 }

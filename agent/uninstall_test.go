@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestForget(t *testing.T) {
+func TestUninstall(t *testing.T) {
 	dir := t.TempDir()
 	r := Remains{State: filepath.Join(dir, "state"), Roots: filepath.Join(dir, "roots"), Config: filepath.Join(dir, "collie.yaml")}
 	refused := func(says string) {
@@ -54,12 +54,12 @@ func TestForget(t *testing.T) {
 	}
 }
 
-func TestForgetsCommand(t *testing.T) {
+func TestUninstallsCommand(t *testing.T) {
 	for want, cfg := range map[string]Config{
-		" forget --yes":                         {State: stateFolder},
-		" forget --scope user --state /s --yes": {State: "/s", alone: true},
+		" uninstall --yes":                         {State: stateFolder},
+		" uninstall --scope user --state /s --yes": {State: "/s", alone: true},
 	} {
-		if got := cfg.forgets(); !strings.HasSuffix(got, want) {
+		if got := cfg.uninstalls(); !strings.HasSuffix(got, want) {
 			t.Errorf("%q doesn't end in %q", got, want)
 		}
 	}
