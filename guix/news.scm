@@ -17,6 +17,18 @@
 (channel-news
  (version 0)
  (entry
+  (commit "81f8628e93d3ab9d7f9b4ce6e560a3439334ad97")
+  (title (en "A commit that failed was rejected or rolled back"))
+  (body (en "@command{collie history}, @command{collie status} and their
+JSON have two words for a commit that failed, in place of @code{bad} and
+@code{returned}: it was @code{rejected}, and never switched to, or it was
+@code{rolled back}.  The phase @code{returning} is @code{rolling back}.  In the
+status, @code{bad} is @code{failed}, with an @code{outcome} for each commit,
+and a problem is @code{transient} or @code{unrelated}, no longer
+@code{passing} or @code{apart}.  In a plan, @code{bad} is @code{rejected}.
+Programs that read these words need the new ones.
+@command{collie uninstall} is the new name of @command{collie forget}.")))
+ (entry
   (commit "4df73908470d99f1cea458b1f1a2ab46153d6bbd")
   (title (en "Modules at the top of a repository"))
   (body (en "A module may lie at the top of the repository, as
