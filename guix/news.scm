@@ -22,9 +22,9 @@
   (body (en "@command{collie history}, @command{collie status} and their
 JSON have two words for a commit that failed, in place of @code{bad} and
 @code{returned}: it was @code{rejected}, and never switched to, or it was
-@code{rolled back}.  The phase @code{returning} is @code{rolling back}.  In the
-status, @code{bad} is @code{failed}, with an @code{outcome} for each commit,
-and a problem is @code{transient} or @code{unrelated}, no longer
+@code{rolled back}.  The phase @code{returning} is @code{rolling back}.  In
+the status, @code{bad} is @code{failed}, with an @code{outcome} for each
+commit, and a problem is @code{transient} or @code{unrelated}, no longer
 @code{passing} or @code{apart}.  In a plan, @code{bad} is @code{rejected}.
 Programs that read these words need the new ones.
 @command{collie uninstall} is the new name of @command{collie forget}.")))
