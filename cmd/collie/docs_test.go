@@ -413,14 +413,14 @@ func optionsPage(t *testing.T, all []record) string {
 			row(key, "`"+key+"`", scheme)
 		}
 	}
-	p("\n## Around the agent\n\nThese are in Scheme alone: of the services, accounts and packages.\n\n")
+	p("\n## Around the agent\n\nThese options exist in Scheme only. They are for the services, accounts and packages around the agent.\n\n")
 	p("| Scheme | kind | default | what |\n|---|---|---|---|\n")
 	for _, key := range keys {
 		if !slices.Contains(ours, key) {
 			row(key, "`"+fields[key].name+"`")
 		}
 	}
-	p("\n## What other services add\n\nA service adds to Collie's configuration by a `collie-extension`, whose fields these are:\n")
+	p("\n## What other services add\n\nA service adds to Collie's configuration with a `collie-extension`, which has these fields:\n")
 	p("`(simple-service 'ann collie-service-type (collie-extension (homes '(\"ann\"))))`.\n\n")
 	p("| Scheme | kind | default | what |\n|---|---|---|---|\n")
 	i := slices.IndexFunc(all, func(r record) bool { return r.name == "collie-extension" })

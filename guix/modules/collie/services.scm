@@ -213,7 +213,7 @@
    "URL of the Git repository.")
   (owner
    (maybe-string)
-   "As in @code{collie-source}, and so are all that follow.")
+   "As in @code{collie-source}, like all the fields below.")
   (token-file
    (maybe-string)
    "File with the token.")
@@ -257,8 +257,8 @@
    "Branch to follow.")
   (interval
    (seconds 30)
-   "Seconds between two polls.  A push to a repository on this machine is seen
-at once."
+   "Seconds between two polls.  Collie notices a push to a repository on this
+machine at once."
    (sanitizer sanitize-poll-interval))
   (owner
    (maybe-string)
@@ -288,7 +288,7 @@ or a file-like object.")
   (mirrors
    (list-of-collie-mirrors '())
    "Repositories with the same branch, each a URL or a @code{collie-mirror}.
-They are asked in this order when the repository doesn't answer or is behind."
+Collie asks them in this order when the repository doesn't answer or lags."
    (sanitizer sanitize-mirrors)))
 
 (define (string->source value)
@@ -305,36 +305,36 @@ They are asked in this order when the repository doesn't answer or is behind."
 (define-configuration/no-serialization collie-keep
   (revisions
    (limit 5)
-   "Number of former good revisions whose systems and homes stay, however old
-they are, so that a commit which leads back to one needs no network and no
+   "Number of former good revisions whose systems and homes are kept, however
+old they are.  A commit that leads back to one of them needs no network and no
 Guix.  At most 100."
    (sanitizer sanitize-revisions))
   (age
    (limit 0)
-   "Seconds for which more of them stay, after another revision became the
-good one."
+   "Seconds for which additional ones are kept after another revision became
+good."
    (sanitizer sanitize-age))
   (free
    (maybe-string)
-   "Free space in the store, like @code{\"5GiB\"}, below which Collie runs
-@command{guix gc} for as much, at a quiet time and once an hour at most.  By
-default it never does."))
+   "Free space in the store, like @code{\"5GiB\"}.  If there is less, Collie
+runs @command{guix gc} to free that much, when nothing is in progress and at
+most once an hour.  By default it never does."))
 
 (define-configuration/no-serialization collie-images
   (interval
    (limit 3600)
-   "Seconds between two questions to registries whether a tag leads to another
-image by now, for images with @code{imagePullPolicy: Always}.  With 0 that is
-asked only when there is a commit."
+   "Seconds between two checks whether a tag leads to another image now, for
+images with @code{imagePullPolicy: Always}.  With 0 Collie checks only when
+there is a commit."
    (sanitizer sanitize-image-interval))
   (require-digest?
    (boolean #f)
-   "Whether to refuse an image that isn't named with its digest.")
+   "Whether to refuse an image without a digest in its name.")
   (auth-file
    (maybe-string)
    "File with credentials for registries, as @command{podman login --authfile}
-writes it, which only root can read, and not in the store.  By default those
-that the pod user has are used."))
+writes it, which only root can read, and not in the store.  By default Collie
+uses the pod user's credentials."))
 
 ;; The default of `homes' is known by its identity: it follows `user'.
 (define %home-of-pod-user (list "podman"))
@@ -364,7 +364,7 @@ Collie follows.  By default the pod user, if there is one.")
   (user
    (string-or-false "podman")
    "Unprivileged user that runs the pods.  With @code{#f} there are no pods:
-@code{collie-system-service-type} brings nothing that only pods need."
+@code{collie-system-service-type} adds nothing that only pods need."
    (sanitizer sanitize-user))
   (create-user?
    (boolean #t)
@@ -382,56 +382,59 @@ they go back only to where they were in a good revision that is kept, as
   (max-builds
    (limit 20)
    "Number of derivations that may be built on this machine for one layer of a
-commit, those aside that Guix builds locally anyway, as profiles and generated
-files.  If there are more, Collie waits for their substitutes, or for
-@command{collie sync --build}."
+commit.  Derivations that Guix always builds locally, such as profiles and
+generated files, don't count.  If there are more, Collie waits for their
+substitutes, or for @command{collie sync --build}."
    (sanitizer sanitize-max-builds))
   (services
    (policies '())
    "What happens to a running service whose definition changed, an alist like
 @code{'((nginx . defer) (podman/syncthing . never))}, with
 @var{user}/@var{service} for one of a home.  @code{restart}, the default for
-most, restarts it in the switch.  The new definition takes effect with
-@code{defer} at @command{collie restart} or at the next boot, with
-@code{never} at the next boot, and so with @code{reboot}, which says that the
-machine needs one."
+most, restarts it in the switch.  With @code{defer} the new definition takes
+effect at @command{collie restart} or at the next boot, with @code{never} only
+at the next boot.  @code{reboot} is like @code{never}, but the status also
+shows that the machine needs a reboot."
    (sanitizer sanitize-services))
   (service-timeout
    (seconds 120)
-   "Seconds within which a service has to stop, or to start.  One that takes
-longer is a problem, and nothing waits for it."
+   "Seconds within which a service has to stop, or to start.  A service that
+takes longer is a problem, and nothing waits for it."
    (sanitizer sanitize-service-timeout))
   (others-timeout
    (seconds 1200)
    "Seconds for which a switch waits for a @command{guix} that someone else
-runs, as @command{guix system reconfigure}.  Then it is tried again later."
+runs, for example @command{guix system reconfigure}.  Then Collie tries again
+later."
    (sanitizer sanitize-others-timeout))
   (drift
    (drift-policy 'report)
-   "What to do when someone else switched the system or a home, as with
-@command{guix system reconfigure}: @code{'report} it and leave it until the
-next commit, or @code{'heal} it: switch back at once."
+   "What to do when someone else switched the system or a home, for example
+with @command{guix system reconfigure}.  @code{'report} shows it and leaves it
+until the next commit.  @code{'heal} switches back at once."
    (sanitizer sanitize-drift))
   (windows
    (windows '())
-   "When new commits may be switched to, in the machine's time zone:
+   "When Collie may switch to new commits, in the machine's time zone:
 @code{daily 03:00-05:00}, @code{Sat,Sun 01:00-06:00}, @code{Mon-Fri
-22:00-02:00}.  They are prepared before.  A return needs none, and
-@command{collie sync --now} overrules them.  Without any, at all times."
+22:00-02:00}.  It prepares them before.  A roll-back ignores windows, and so
+does @command{collie sync --now}.  Without any window, Collie may switch at
+all times."
    (sanitizer sanitize-windows))
   (reboots?
    (boolean #f)
-   "Whether to reboot the machine, once a commit is good, for what only a boot
-puts into force: kernel, initrd, boot arguments, Shepherd, and services whose
-policy is @code{reboot}.  In one of the @code{windows}, if there are some.")
+   "Whether to reboot the machine, once a commit is good, for changes that
+only a boot activates: kernel, initrd, boot arguments, Shepherd, and services
+whose policy is @code{reboot}.  If there are @code{windows}, only in one of
+them.")
   (soak
    (seconds 30)
-   "Seconds for which all must be well after a switch before a revision counts
-as good.  A commit can only lengthen it."
+   "Seconds for which everything must be well after a switch before a revision
+counts as good.  A commit can only lengthen it."
    (sanitizer sanitize-soak))
   (keep
    (collie-keep (collie-keep))
-   "What stays of former revisions, a @code{collie-keep}.")
+   "What to keep of former revisions, a @code{collie-keep}.")
   (images
    (collie-images (collie-images))
    "Where the images of pods come from, a @code{collie-images}.")
@@ -454,36 +457,37 @@ before it is killed."
    (sanitizer sanitize-respawn-delay))
   (environment-variables
    (environment-variables '())
-   "More of the agent's environment, as @code{\"NAME=VALUE\"} strings, for
-instance @code{\"https_proxy=http://proxy.example.org:3128\"}.  They win over
-the agent's usual ones, as @code{GOMEMLIMIT=512MiB}, to which it keeps its
-memory."
+   "Additional environment variables of the agent, as @code{\"NAME=VALUE\"}
+strings, for instance @code{\"https_proxy=http://proxy.example.org:3128\"}.
+They override the agent's own ones, such as @code{GOMEMLIMIT=512MiB}, which
+limits its memory."
    (sanitizer sanitize-environment))
   (home-service?
    (boolean for-home?)
-   "Whether it is a home's Collie.  @code{home-collie-service-type} says so
-itself."))
+   "Whether this is the Collie of a home.  @code{home-collie-service-type}
+sets it."))
 
 ;; What other services add, by an extension of Collie's.
 (define-configuration/no-serialization collie-extension
   (services
    (policies '())
-   "Policies for services that the configuration has none for."
+   "Policies for services that have none in the configuration."
    (sanitizer sanitize-services))
   (homes
    (list-of-strings '())
    "More users whose homes Collie follows.")
   (mirrors
    (list-of-collie-mirrors '())
-   "More mirrors, which are asked after those of the configuration."
+   "More mirrors, after those of the configuration."
    (sanitizer sanitize-mirrors))
   (windows
    (windows '())
-   "More windows in which new commits may be switched to."
+   "More windows in which Collie may switch to new commits."
    (sanitizer sanitize-windows))
   (environment-variables
    (environment-variables '())
-   "More of the agent's environment.  The configuration's wins over it."
+   "Additional environment variables of the agent.  Those of the configuration
+override them."
    (sanitizer sanitize-environment)))
 
 (define (followed-homes config)
@@ -1051,27 +1055,27 @@ the pods to what it describes.")
                          "Look for a new commit now."
                          config '("sync"))
           (collie-action 'plan
-                         "Show what waits, or a branch plan/NAME, and what \
-its switch would change."
+                         "Show what a switch would change, to the newest \
+revision or to a branch plan/NAME."
                          config '("plan"))
           (collie-action 'history
-                         "List what was deployed, and how it ended."
+                         "List deployments, with their results."
                          config '("history"))
           (collie-action 'generations
-                         "List Guix's generations, with the commit that made \
-each."
+                         "List Guix's generations, with the commit and the \
+verdict of each."
                          config '("generations"))
           (collie-action 'logs
-                         "Show the last of what Guix said for the newest \
-revision, or for the one that is named."
+                         "Show the end of Guix's output for the newest \
+revision, or for a named one."
                          config '("logs" "--lines" "100"))
           (collie-action 'suspend
-                         "Switch to nothing new until `resume'; arguments \
-say why."
+                         "Deploy no new revision until `resume'; arguments \
+are the reason."
                          config '("suspend" "--"))
           (collie-action 'resume "Deploy again." config '("resume"))
           (collie-action 'retry
-                         "Try the newest revision again, though it failed."
+                         "Try the newest revision again after it failed."
                          config '("retry"))))))
 
 (define (collie-secrets config)
