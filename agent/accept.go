@@ -15,31 +15,10 @@ func (a *Agent) accept(ctx context.Context, id string) (api.Synced, error) {
 	}
 	rev, err := a.source.Accept(ctx, id, func(rev, instead source.Revision, step func() error) error {
 		// It isn't given up halfway: nobody would know then whether the step was done.
-		return a.conductor.ask(context.WithoutCancel(ctx), func() error {
-			err := a.conductor.write(Entry{
-				Event: evAccepted, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject,
-				Because: "by hand, in place of " + instead.ID + ", from which it doesn't descend",
-			})
-			if err != nil {
-				return err
-			}
-			if err := step(); err != nil {
-				return &unwrittenError{err}
-			}
-			return nil
-		})
+		return a.conductor.Accept(context.WithoutCancel(ctx), rev, instead, step)
 	})
 	if err != nil {
 		return api.Synced{}, err
 	}
-	err = a.conductor.ask(ctx, func() error { a.conductor.newest(rev); return nil })
-	return api.Synced{Revision: rev.ID}, err
-}
-
-func sourceStatus(s source.Status) api.Source {
-	told := api.Source{URL: s.URL, Branch: s.Branch, LastPoll: s.LastPoll, Error: s.Error, Answered: s.Answered}
-	for _, w := range s.Wrong {
-		told.Wrong = append(told.Wrong, api.Wrong(w))
-	}
-	return told
+	return api.Synced{Revision: rev.ID}, a.conductor.Follow(ctx, rev, a.source.Plans())
 }

@@ -12,10 +12,6 @@ import (
 	"example.org/collie/guix"
 )
 
-// An adviser adds to an error of a layer, for which no commit is to blame, what `collie doctor` knows. It is also
-// called without an error, when the layer is well.
-type adviser func(ctx context.Context, layer string, err error) error
-
 // What may be why a layer can't be looked at or prepared, by the names of the doctor's checks.
 var causes = []struct {
 	layer  string // or what its name begins with

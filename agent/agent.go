@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/layers"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
 	"example.org/collie/agent/statefile"
@@ -32,23 +34,24 @@ type Agent struct {
 	version   string
 	runtime   string // folder of the control socket, and of Podman's
 	log       *slog.Logger
-	store     store
 	lock      *os.File
 	source    *source.Source
-	conductor *conductor
+	conductor *rollout.Conductor
 	runner    *guix.Runner
-	system    *guix.System // nil: not followed
-	own       selfOwner    // nil: there is neither the system nor a home that may have the agent's own service
-	pods      podLister    // nil: no pods
-	refused   *refused
-	planning  hangs // layers whose plan doesn't end
-	unmade    bool  // the state folder couldn't be made, or taken, at the start
+	system    *guix.System    // nil: not followed
+	own       leaver          // nil: there is neither the system nor a home that may have the agent's own service
+	pods      podStore        // nil: no pods
+	builder   *layers.Builder // nil: no layer is Guix's
+	unmade    bool            // the state folder couldn't be made, or taken, at the start
 	unread    []unread
 }
 
-type podLister interface {
-	Pods(ctx context.Context, t Target) ([]api.Pod, error)
-	Jobs(t Target) ([]api.Job, []api.CronJob, error)
+// A leaver takes the agent's own service off the machine.
+type leaver interface {
+	Leave(ctx context.Context) error
+}
+
+type podStore interface {
 	Import(ctx context.Context, name string) (string, error)
 	WriteAgain() error
 }
@@ -61,8 +64,8 @@ const buildDir = "build"
 // New takes the state folder, alone, and prepares to run; nothing on the machine changes yet. A folder that can't be written
 // is no reason not to run: the conductor says so, and tries again.
 func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err error) {
-	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log, store: store{dir: cfg.State}, refused: &refused{file: filepath.Join(cfg.State, "refused.json")}}
-	if err := a.takeFolder(); failedToWrite(err) {
+	a := &Agent{cfg: cfg, version: version, runtime: runtime, log: log}
+	if err := a.takeFolder(); errors.As(err, new(*rollout.UnwrittenError)) {
 		log.Error("the state folder can't be written for now", "dir", cfg.State, "err", err)
 		a.unmade = true
 	} else if err != nil {
@@ -73,9 +76,9 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 			a.lock.Close()
 		}
 	}()
-	var state State
+	var state rollout.State
 	a.mustRead("what is suspended, which revisions are bad, and what was good", func() (err error) {
-		state, err = a.store.load()
+		state, err = rollout.Load(cfg.State)
 		return err
 	})
 	if id := state.Newest.ID; id != "" && !source.IsCommit(id) {
@@ -86,10 +89,6 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		state.Host = a.unreadHost()
 	} else if err := a.nameHost(&state); err != nil {
 		return nil, err
-	}
-	journal, err := openJournal(a.journalFile())
-	if err != nil {
-		log.Error("the journal can't be written for now", "err", err)
 	}
 	a.source, err = source.Open(source.Config{
 		Repository: cfg.Source.Repository, Mirrors: cfg.Source.Mirrors, Branch: cfg.Source.Branch, PodUser: cfg.podUser(),
@@ -103,40 +102,20 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	if err != nil {
 		return nil, err
 	}
-	conducted := conductorConfig{
-		parts: parts, soak: time.Duration(cfg.Soak), yields: time.Duration(cfg.OthersTimeout), images: time.Duration(cfg.Images.Interval),
-		windows: cfg.Windows, reboots: cfg.Reboots, rule: cfg.Keep, removal: cfg.uninstalls(), closed: a.closed(),
-		log: log, store: a.store, journal: journal,
-		files: a.source.Tree, export: a.export, drop: a.dropTrees, others: a.clashing, present: a.present,
+	conducted := rollout.Config{
+		Parts: parts, Soak: time.Duration(cfg.Soak), Yields: time.Duration(cfg.OthersTimeout), Images: time.Duration(cfg.Images.Interval),
+		Windows: cfg.Windows, Reboots: cfg.Reboots, Rule: cfg.Keep, Removal: cfg.uninstalls(), Closed: a.closed(),
+		Log: log, Dir: cfg.State,
+		Open: a.repository().Open, Mark: guix.For, Drop: a.dropTrees, Others: a.clashing, Describe: a.source.Describe, Present: a.present,
 	}
 	if !cfg.alone { // the doctor is for a machine's Collie
-		conducted.advise = (&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of
+		conducted.Advise = (&advice{on: func() *machine { return thisMachine(cfg, a.runtime) }}).of
 	}
 	if cfg.System || len(cfg.Homes) > 0 {
-		conducted.collector = a.runner
+		conducted.Collector = a.runner
 	}
-	a.conductor = newConductor(conducted, state)
-	a.conductor.writing.unsaved = true
+	a.conductor = rollout.New(conducted, state)
 	return a, nil
-}
-
-func newConductor(cfg conductorConfig, state State) *conductor {
-	c := &conductor{
-		conductorConfig: cfg, state: state, asksAt: time.Now().Add(cfg.images),
-		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
-		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, unrecorded: map[string]time.Time{}, aside: map[string]bool{},
-		preparer: &preparer{
-			parts: cfg.parts, host: state.Host, files: cfg.files, export: cfg.export, advise: cfg.advise, results: make(chan prepared), mayBuild: state.MayBuild,
-		},
-		garbage: garbage{collector: cfg.collector, results: make(chan error, 1)},
-	}
-	for _, p := range cfg.parts {
-		c.keepers[p.Name] = &keeper{
-			Part: p, log: cfg.log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, advise: cfg.advise, every: restless,
-		}
-	}
-	c.publish()
-	return c
 }
 
 // Run works until ctx ends, or until Collie's own service was replaced.
@@ -146,7 +125,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("collie runs", "version", a.version, "host", a.conductor.state.Host, "url", a.cfg.Source.URL, "branch", a.cfg.Source.Branch)
+	a.log.Info("collie runs", "version", a.version, "host", a.conductor.Host(), "url", a.cfg.Source.URL, "branch", a.cfg.Source.Branch)
 	asked := ctx // to stop, by Shepherd
 	// Socket and source live until the conductor is done, so that a stop can be watched.
 	ctx, stop := context.WithCancel(ctx)
@@ -162,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			followed <- nil
 			return
 		}
-		err := a.source.Run(ctx, a.offer)
+		err := a.source.Run(ctx, a.conductor.Offer)
 		if err != nil && ctx.Err() == nil {
 			stop() // without a source there is nothing to do
 		}
@@ -171,10 +150,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	if len(a.unread) > 0 {
 		err = a.awaitState(ctx)
 	} else {
-		err = a.conductor.run(ctx)
+		err = a.conductor.Run(ctx)
 	}
-	left, reboots := errors.Is(err, errLeft), errors.Is(err, errReboots)
-	if left || reboots || errors.Is(err, errReplaced) || errors.Is(err, errReadable) {
+	left, reboots := errors.Is(err, rollout.ErrLeft), errors.Is(err, rollout.ErrReboots)
+	if left || reboots || errors.Is(err, rollout.ErrReplaced) || errors.Is(err, errReadable) {
 		a.log.Info(err.Error())
 		err = nil
 	}
@@ -186,7 +165,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if interrupted && errors.Is(sourceErr, context.Canceled) {
 		sourceErr = nil
 	}
-	err = errors.Join(err, sourceErr, <-served, a.conductor.journal.close())
+	err = errors.Join(err, sourceErr, <-served, a.conductor.Close())
 	if left {
 		err = errors.Join(err, a.own.Leave(asked))
 	}
@@ -196,29 +175,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// offer puts a new revision into the conductor's mailbox; the latest wins.
-func (a *Agent) offer(rev source.Revision) {
-	for {
-		select {
-		case a.conductor.source <- rev:
-			return
-		default:
-		}
-		select {
-		case <-a.conductor.source:
-		default:
-		}
-	}
-}
-
-// propose tells the conductor which plans there are. The revision that was accepted comes before them: what was prepared
-// for a plan that it merged is still there, then.
+// propose tells the conductor which plans there are.
 func (a *Agent) propose(plans []source.Plan) {
 	rev, _ := a.source.Accepted()
-	err := a.conductor.ask(context.Background(), func() error {
-		a.conductor.newest(rev)
-		return a.conductor.propose(plans)
-	})
+	err := a.conductor.Follow(context.Background(), rev, plans)
 	if err != nil && !errors.Is(err, api.ErrStopping) {
 		a.log.Error("the plans aren't written down", "err", err)
 	}
@@ -231,7 +191,7 @@ func (a *Agent) takeFolder() error {
 		return err
 	}
 	if unmade != nil {
-		return &unwrittenError{unmade}
+		return &rollout.UnwrittenError{Err: unmade}
 	}
 	return nil
 }
@@ -243,7 +203,7 @@ func (a *Agent) makeFolders() error {
 	if err := os.Chmod(a.cfg.State, 0o711); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	for name, mode := range map[string]fs.FileMode{"targets": 0o700, "logs": 0o700, keysDir: 0o700, treesDir: 0o755} {
+	for name, mode := range map[string]fs.FileMode{"targets": 0o700, "logs": 0o700, layers.KeysDir: 0o700, treesDir: 0o755} {
 		dir := filepath.Join(a.cfg.State, name)
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("state folder: %w", err)
@@ -300,12 +260,12 @@ func (a *Agent) lockState() error {
 	name := a.lockFile()
 	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
 		if _, err := statefile.SetAside(name); err != nil {
-			return &unwrittenError{err}
+			return &rollout.UnwrittenError{Err: err}
 		}
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o600) // one that is there opens on a read-only disk, too
 	if err != nil {
-		return &unwrittenError{fmt.Errorf("lock: %w", err)}
+		return &rollout.UnwrittenError{Err: fmt.Errorf("lock: %w", err)}
 	}
 	if err := lockSoon(f); err != nil {
 		f.Close()
@@ -329,7 +289,7 @@ func lockSoon(f *os.File) error {
 }
 
 // nameHost keeps the name under which this machine was first known: system.scm may change the host name itself.
-func (a *Agent) nameHost(s *State) error {
+func (a *Agent) nameHost(s *rollout.State) error {
 	if a.cfg.Host != "" {
 		s.Host = a.cfg.Host
 	}
@@ -341,7 +301,7 @@ func (a *Agent) nameHost(s *State) error {
 		return fmt.Errorf("host name: %w", err)
 	}
 	s.Host = name
-	if err := a.store.save(*s); err != nil {
+	if err := rollout.Save(a.cfg.State, *s); err != nil {
 		a.log.Warn("the host's name isn't kept for now", "err", err) // the conductor tries again
 	}
 	return nil
@@ -379,60 +339,48 @@ func (a *Agent) listen() ([]net.Listener, error) {
 	return []net.Listener{l}, nil
 }
 
-// export writes what Guix sees of this host's files.
-func (a *Agent) export(files view) (string, error) {
-	if !a.cfg.System && len(a.cfg.Homes) == 0 {
-		return "", nil
+func (a *Agent) repository() layers.Repository {
+	r := layers.Repository{Tree: a.source.Tree}
+	if a.cfg.System || len(a.cfg.Homes) > 0 {
+		r.Trees = filepath.Join(a.cfg.State, treesDir)
 	}
-	return source.Export(files.repository, files.forGuix, filepath.Join(a.cfg.State, treesDir))
+	return r
 }
 
 // dropTrees removes what was written out for Guix of revisions that no target needs.
-func (a *Agent) dropTrees(ts []Target) {
-	if err := keepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
+func (a *Agent) dropTrees(ts []rollout.Target) {
+	if err := layers.KeepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
 		a.log.Warn("old trees stay for now", "err", err)
 	}
 	if !a.cfg.System && len(a.cfg.Homes) == 0 {
 		return
 	}
-	if err := keepPins(guix.Roots(a.cfg.guixRoots()), ts); err != nil {
+	if err := layers.KeepPins(guix.Roots(a.cfg.guixRoots()), ts); err != nil {
 		a.log.Warn("the guix of old revisions stays for now", "err", err)
 	}
 }
-
-func (a *Agent) journalFile() string { return filepath.Join(a.cfg.State, "journal") }
 
 func (a *Agent) answers() api.Agent {
 	c := a.conductor
 	return api.Agent{
 		Status:  a.status,
-		Plan:    a.plan,
+		Plan:    c.Plan,
 		Sync:    a.sync,
 		Accept:  a.accept,
-		History: a.history,
+		History: func(context.Context) ([]api.Deployment, error) { return c.Deployments() },
 
-		Generations: a.generations,
+		Generations: func(context.Context) ([]api.Generation, error) { return c.Generations() },
 
-		Suspend: func(ctx context.Context, why string) error {
-			return c.ask(ctx, func() error { return c.suspend(why) })
-		},
-		Resume: func(ctx context.Context) error { return c.ask(ctx, c.resumeDeploying) },
-		Now:    func(ctx context.Context) error { return c.ask(ctx, c.atOnce) },
-		Build:  func(ctx context.Context) error { return c.ask(ctx, c.mayBuild) },
+		Suspend: c.Suspend, Resume: c.Resume, Now: c.AtOnce, Build: c.MayBuild, Evaluate: c.Evaluate, Only: c.Only,
 
-		Evaluate: func(ctx context.Context) error { return c.ask(ctx, c.evaluate) },
-		Only: func(ctx context.Context, layers []string, by string) error {
-			return c.ask(ctx, func() error { return c.only(layers, by, time.Now()) })
-		},
-
-		Retry: func(ctx context.Context) error { return c.ask(ctx, a.retry) },
+		Retry: a.retry,
 		Logs: func(ctx context.Context, q api.LogQuery, w io.Writer) error {
 			return Logs(ctx, a.cfg.State, q, w)
 		},
 		Restart: a.restart,
 		Import:  a.importPod,
 		Key: func(context.Context) (api.Key, error) {
-			identity, err := secrets.Open(filepath.Join(a.cfg.State, keysDir))
+			identity, err := secrets.Open(filepath.Join(a.cfg.State, layers.KeysDir))
 			if err != nil {
 				return api.Key{}, err
 			}
@@ -451,11 +399,13 @@ func (a *Agent) importPod(ctx context.Context, name string) (api.Imported, error
 }
 
 // retry gives the newest revision another chance, whatever of its files was refused.
-func (a *Agent) retry() error {
-	if err := a.conductor.retry(); err != nil {
-		return err
+func (a *Agent) retry(ctx context.Context) error {
+	if a.builder != nil {
+		if err := a.builder.TryAgain(); err != nil {
+			return err
+		}
 	}
-	return a.refused.forget()
+	return a.conductor.Retry(ctx)
 }
 
 // sync polls now and tells the newest accepted revision, once the conductor knows it.
@@ -467,22 +417,5 @@ func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
 	if err != nil {
 		return api.Synced{}, err
 	}
-	err = a.conductor.ask(ctx, func() error {
-		a.conductor.newest(rev)
-		a.conductor.askNow()
-		return a.conductor.propose(a.source.Plans())
-	})
-	return api.Synced{Revision: rev.ID}, err
-}
-
-func (a *Agent) history(context.Context) ([]api.Deployment, error) {
-	entries, err := readJournal(a.journalFile(), historyLimit)
-	if err != nil {
-		return nil, err
-	}
-	generations, err := numbers(a.conductor.parts)
-	if err != nil {
-		return nil, err
-	}
-	return history(entries, generations, time.Now()), nil
+	return api.Synced{Revision: rev.ID}, a.conductor.Synced(ctx, rev, a.source.Plans())
 }

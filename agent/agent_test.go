@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/rollout"
 )
 
 // localConfig follows a repository on this machine, and pods of a Podman that isn't there.
@@ -75,17 +76,20 @@ func TestHostNameIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := a.conductor.state
 	a.lock.Close()
+	s, err := rollout.Load(cfg.State)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Host = "as-it-was-called"
-	if err := a.store.save(s); err != nil {
+	if err := rollout.Save(cfg.State, s); err != nil {
 		t.Fatal(err)
 	}
 	if a, err = newAgent(t, cfg, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	a.lock.Close()
-	if got := a.conductor.state.Host; got != "as-it-was-called" {
+	if got := a.conductor.Host(); got != "as-it-was-called" {
 		t.Errorf("host %q", got)
 	}
 	cfg.Host = "configured"
@@ -93,7 +97,7 @@ func TestHostNameIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.lock.Close()
-	if got := a.conductor.state.Host; got != "configured" {
+	if got := a.conductor.Host(); got != "configured" {
 		t.Errorf("host %q, though the configuration names it", got)
 	}
 }
@@ -223,7 +227,7 @@ func TestAcceptIsDoneWhollyOrNotAtAll(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- a.conductor.run(ctx) }()
+	go func() { ended <- a.conductor.Run(ctx) }()
 	if _, err := a.sync(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -236,11 +240,11 @@ func TestAcceptIsDoneWhollyOrNotAtAll(t *testing.T) {
 		if rev, _ := a.source.Accepted(); rev.ID != want {
 			t.Errorf("accepted is %s, want %s", rev.ID, want)
 		}
-		entries, err := readJournal(a.journalFile(), historyLimit)
+		text, err := os.ReadFile(filepath.Join(a.cfg.State, "journal"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := slices.ContainsFunc(entries, func(e Entry) bool { return e.Event == evAccepted }); got != noted {
+		if got := strings.Contains(string(text), `"event":"accepted"`); got != noted {
 			t.Errorf("the journal says that %s was accepted: %v", other, got)
 		}
 	}

@@ -4,24 +4,39 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
+	"example.org/collie/agent/layers"
 	"example.org/collie/agent/mistake"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
+
+// Images says of the images of pods where they come from, and how often that is asked.
+type Images struct {
+	Interval      rollout.Duration `yaml:"interval"`      // between two questions whether the tag of an image moved whose pull policy is Always; default 1h; 0s: never
+	RequireDigest bool             `yaml:"requireDigest"` // refuse an image that isn't named with its digest
+	AuthFile      string           `yaml:"authFile"`      // credentials for registries, as `podman login' writes them
+}
+
+func (i Images) mistakes(wrong func(key, format string, args ...any)) {
+	if i.Interval != 0 && time.Duration(i.Interval) < time.Minute {
+		wrong("images.interval", "at least 1m, or 0s for never")
+	}
+	if i.AuthFile != "" && !strings.HasPrefix(i.AuthFile, "/") {
+		wrong("images.authFile", "%q is no absolute path", i.AuthFile)
+	}
+}
 
 // Config is the guest's configuration, /etc/collie.yaml. The Guix record has the same words.
 type Config struct {
 	Source struct {
 		source.Repository `yaml:",inline"`
 		Branch            string              `yaml:"branch"`   // default: main
-		Interval          Duration            `yaml:"interval"` // between two polls; default 30s, at least 1s
+		Interval          rollout.Duration    `yaml:"interval"` // between two polls; default 30s, at least 1s
 		Mirrors           []source.Repository `yaml:"mirrors"`  // asked in this order when the repository has nothing new to tell
 	} `yaml:"source"`
 	Host           string                 `yaml:"host"`           // this machine's name in the repository; default: the host name when Collie first ran
@@ -32,13 +47,13 @@ type Config struct {
 	MaxBuilds      int                    `yaml:"maxBuilds"`      // how much may be built here that isn't trivial; for more, substitutes are waited for; default 20
 	Drift          string                 `yaml:"drift"`          // a system or home that someone else switched: report (the default) or heal
 	Services       map[string]guix.Policy `yaml:"services"`       // what happens to one whose definition changed; USER/SERVICE for one of a home
-	ServiceTimeout Duration               `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
-	OthersTimeout  Duration               `yaml:"othersTimeout"`  // for which a switch waits for a guix that someone else runs, before it is tried again later; default 20m
-	Windows        []Window               `yaml:"windows"`        // when new revisions are switched to, in local time; default: always
+	ServiceTimeout rollout.Duration       `yaml:"serviceTimeout"` // within which a service stops, or starts; default 2m
+	OthersTimeout  rollout.Duration       `yaml:"othersTimeout"`  // for which a switch waits for a guix that someone else runs, before it is tried again later; default 20m
+	Windows        []rollout.Window       `yaml:"windows"`        // when new revisions are switched to, in local time; default: always
 	Reboots        bool                   `yaml:"reboots"`        // whether the machine is rebooted where a good system takes that
-	Soak           Duration               `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
+	Soak           rollout.Duration       `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
 	Images         Images                 `yaml:"images"`         // of pods: where they come from, and how often
-	Keep           Keep                   `yaml:"keep"`           // former good revisions, and free space in the store
+	Keep           rollout.Keep           `yaml:"keep"`           // former good revisions, and free space in the store
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 
 	alone bool // it is a user's, without root
@@ -49,19 +64,6 @@ const (
 	driftReport = "report" // it is left until the next commit
 	driftHeal   = "heal"   // it is switched back at once
 )
-
-// Duration is written like 30s or 5m.
-type Duration time.Duration
-
-// UnmarshalYAML reads 30s, 5m, 1h30m.
-func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
-	v, err := time.ParseDuration(node.Value)
-	if err != nil {
-		return fmt.Errorf("%q is no duration: write 30s, 5m or 1h", node.Value)
-	}
-	*d = Duration(v)
-	return nil
-}
 
 // ReadConfig reads the configuration in file. Its mistakes are a [mistake.List].
 func ReadConfig(file string) (Config, error) {
@@ -80,9 +82,9 @@ func ReadConfig(file string) (Config, error) {
 const stateFolder = "/var/lib/collie"
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: Keep{Revisions: 5}, Images: Images{Interval: Duration(time.Hour)}, Soak: Duration(30 * time.Second), ServiceTimeout: Duration(2 * time.Minute), OthersTimeout: Duration(guix.DefaultPatience), State: stateFolder}
+	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: rollout.Keep{Revisions: 5}, Images: Images{Interval: rollout.Duration(time.Hour)}, Soak: rollout.Duration(30 * time.Second), ServiceTimeout: rollout.Duration(2 * time.Minute), OthersTimeout: rollout.Duration(guix.DefaultPatience), State: stateFolder}
 	cfg.Source.Branch = "main"
-	cfg.Source.Interval = Duration(30 * time.Second)
+	cfg.Source.Interval = rollout.Duration(30 * time.Second)
 	doc := mistake.Decode(file, text, &cfg)
 	cfg.check(doc)
 	if wrong := doc.Mistakes(); len(wrong) > 0 {
@@ -102,7 +104,7 @@ func (cfg Config) check(doc *mistake.Document) {
 		for _, m := range r.Mistakes() {
 			wrong(at+m.Key, "%s", m.Says)
 		}
-		if r.Owner != "" && !plainName.MatchString(r.Owner) {
+		if r.Owner != "" && !layers.PlainName.MatchString(r.Owner) {
 			wrong(at+"owner", "%q is no name", r.Owner)
 		}
 	}
@@ -122,8 +124,8 @@ func (cfg Config) check(doc *mistake.Document) {
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")
 	}
-	if cfg.Keep.Revisions < 0 || cfg.Keep.Revisions > mostFormer {
-		wrong("keep.revisions", "a number up to %d: write 0 to keep the last good one alone", mostFormer)
+	if cfg.Keep.Revisions < 0 || cfg.Keep.Revisions > rollout.MostFormer {
+		wrong("keep.revisions", "a number up to %d: write 0 to keep the last good one alone", rollout.MostFormer)
 	}
 	if cfg.Keep.Age < 0 {
 		wrong("keep.age", "no negative duration")
@@ -136,12 +138,12 @@ func (cfg Config) check(doc *mistake.Document) {
 		wrong("system", "nothing is followed: set system, homes or user")
 	}
 	for _, n := range []struct{ key, name string }{{"user", cfg.User}, {"host", cfg.Host}} {
-		if n.name != "" && !plainName.MatchString(n.name) {
+		if n.name != "" && !layers.PlainName.MatchString(n.name) {
 			wrong(n.key, "%q is no name", n.name)
 		}
 	}
 	for i, name := range cfg.Homes {
-		if !plainName.MatchString(name) {
+		if !layers.PlainName.MatchString(name) {
 			wrong(fmt.Sprintf("homes[%d]", i), "%q is no user's name", name)
 		}
 		if slices.Contains(cfg.Homes[:i], name) {
@@ -149,5 +151,3 @@ func (cfg Config) check(doc *mistake.Document) {
 		}
 	}
 }
-
-var plainName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)

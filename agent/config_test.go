@@ -4,11 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
 	"example.org/collie/agent/mistake"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
 )
@@ -19,10 +23,10 @@ func TestConfigDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want Config
-	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", Duration(30*time.Second)
-	want.System, want.MaxBuilds, want.Drift, want.Soak, want.State = true, 20, "report", Duration(30*time.Second), "/var/lib/collie"
-	want.ServiceTimeout, want.OthersTimeout, want.Keep.Revisions = Duration(2*time.Minute), Duration(20*time.Minute), 5
-	want.Images.Interval = Duration(time.Hour)
+	want.Source.URL, want.Source.Branch, want.Source.Interval = "file:///srv/git/ops.git", "main", rollout.Duration(30*time.Second)
+	want.System, want.MaxBuilds, want.Drift, want.Soak, want.State = true, 20, "report", rollout.Duration(30*time.Second), "/var/lib/collie"
+	want.ServiceTimeout, want.OthersTimeout, want.Keep.Revisions = rollout.Duration(2*time.Minute), rollout.Duration(20*time.Minute), 5
+	want.Images.Interval = rollout.Duration(time.Hour)
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -81,14 +85,14 @@ state: /tmp/state
 		{URL: "https://mirror.example.org/ops.git", TokenFile: "/keys/token", TokenUser: "bob", CAFile: "/keys/ca.pem"},
 		{URL: "git@mirror.example.org:ops.git", KeyFile: "/keys/ssh", KnownHosts: "/keys/known_hosts"},
 	}
-	want.Source.Interval, want.MaxBuilds = Duration(90*time.Minute), 3
+	want.Source.Interval, want.MaxBuilds = rollout.Duration(90*time.Minute), 3
 	want.Host, want.Homes, want.User, want.Drift, want.State = "web-1", []string{"podman", "ann"}, "podman", "heal", "/tmp/state"
 	want.Services = map[string]guix.Policy{"nginx": guix.Defer, "my.service": guix.Never, "podman/bell": guix.Reboot}
-	want.ServiceTimeout, want.OthersTimeout = Duration(45*time.Second), Duration(5*time.Minute)
-	want.Images = Images{Interval: Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
-	want.Windows = []Window{{days: [7]bool{true, true, true, true, true, true, true}, from: 3 * 60, till: 5 * 60, text: "daily 03:00-05:00"}}
+	want.ServiceTimeout, want.OthersTimeout = rollout.Duration(45*time.Second), rollout.Duration(5*time.Minute)
+	want.Images = Images{Interval: rollout.Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
+	want.Windows = windows(t, "daily 03:00-05:00")
 	want.Reboots = true
-	want.Keep = Keep{Age: Duration(720 * time.Hour), Free: 5 << 30}
+	want.Keep = rollout.Keep{Age: rollout.Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -226,4 +230,12 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+func windows(t *testing.T, text string) (all []rollout.Window) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte("["+strconv.Quote(text)+"]"), &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }

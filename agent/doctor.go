@@ -96,6 +96,7 @@ type illness struct {
 }
 
 func (e *illness) Error() string { return e.says }
+
 func (e *illness) Unwrap() error { return e.cause }
 
 // ill is what keeps Collie from working.

@@ -19,15 +19,17 @@ import (
 	"time"
 
 	"example.org/collie/agent/cmdline"
+	"example.org/collie/agent/layers"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/agent/source"
-	"example.org/collie/agent/statefile"
 	"example.org/collie/manifests/forward"
 	"example.org/collie/manifests/podman"
 	"example.org/collie/shepherd"
 )
 
 func hasPods(cfg Config) bool { return cfg.User != "" }
+
 func hasGuix(cfg Config) bool { return cfg.System || len(cfg.Homes) > 0 }
 
 // checks are all that `collie doctor` looks at, in the order in which it tells it.
@@ -60,12 +62,12 @@ func checkAgent(ctx context.Context, m *machine) (string, error) {
 		return "", ill("start it with `herd start collie`; why it ended is in /var/log/collie.log", "%s", err)
 	}
 	switch {
-	case s.Phase == string(stuck):
+	case s.Phase == "stuck":
 		return "", ill("push a commit that mends it, or mend it by hand and run `collie retry`", "the machine is stuck: %s", s.Wanted.Because)
 	case len(s.Problems) > 0:
 		return "", risk(look, "%d problems, as %s", len(s.Problems), s.Problems[0])
 	case s.Suspended != nil:
-		return "", risk("deploy again with `collie resume`", "suspended%s", colon(s.Suspended.Why))
+		return "", risk("deploy again with `collie resume`", "%s", strings.TrimSuffix("suspended: "+s.Suspended.Why, ": "))
 	}
 	return s.Version + ", " + s.Phase, nil
 }
@@ -125,7 +127,7 @@ func checkState(_ context.Context, m *machine) (string, error) {
 			return "", err
 		}
 	}
-	_, err = store{dir: dir}.load()
+	_, err = rollout.Load(dir)
 	if err == nil {
 		err = podman.Connect(m.at(m.cfg.podmanSocket(m.runtime))).Remember(filepath.Join(dir, jobsFile)) // reads it only
 	}
@@ -137,7 +139,7 @@ func checkState(_ context.Context, m *machine) (string, error) {
 
 // checkKey looks whether the machine can decrypt, and nobody else with its key.
 func checkKey(_ context.Context, m *machine) (string, error) {
-	dir := m.at(m.cfg.State, keysDir)
+	dir := m.at(m.cfg.State, layers.KeysDir)
 	file := filepath.Join(dir, secrets.IdentityFile)
 	if _, err := m.owned(file, 0o077); errors.Is(err, fs.ErrNotExist) {
 		return "", risk("make it with `collie key`", "there is no %s", file)
@@ -198,7 +200,7 @@ func checkClock(_ context.Context, m *machine) (string, error) {
 			return "", ill(set, "it says %s, but the running system was made later, at %s", m.now.UTC().Format(time.DateTime), made.ModTime().UTC().Format(time.DateTime))
 		}
 	}
-	if s, err := statefile.Read[State](store{dir: m.at(m.cfg.State)}.stateFile()); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
+	if s, err := rollout.Peek(m.at(m.cfg.State)); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
 		return "", risk(set, "it says %s, but the newest commit was made later, at %s", m.now.UTC().Format(time.DateTime), s.Newest.Time.UTC().Format(time.DateTime))
 	}
 	return m.now.UTC().Format(time.DateTime) + " UTC", nil

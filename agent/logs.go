@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
-	"example.org/collie/agent/statefile"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/guix"
 )
 
@@ -46,7 +46,7 @@ func Logs(ctx context.Context, state string, q api.LogQuery, w io.Writer) error 
 		return err
 	}
 	if len(l.open) == 0 {
-		fmt.Fprintf(w, "Guix ran nothing for revision %s, or it was long ago: only the newest logs are kept.\n", short(revision))
+		fmt.Fprintf(w, "Guix ran nothing for revision %s, or it was long ago: only the newest logs are kept.\n", api.Short(revision))
 	}
 	for q.Follow {
 		select {
@@ -63,40 +63,15 @@ func Logs(ctx context.Context, state string, q api.LogQuery, w io.Writer) error 
 
 // logRevision is the one revision whose id begins with prefix, or the newest.
 func logRevision(state, prefix string) (string, error) {
-	s, err := statefile.Read[State](store{dir: state}.stateFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("state: %w", err)
-	}
-	if prefix == "" {
-		if s.Newest.ID == "" {
-			return "", errors.New("there is no revision yet: push one, then `collie sync`")
-		}
-		return s.Newest.ID, nil
-	}
-	entries, err := readJournal(filepath.Join(state, "journal"), journalLimit)
-	if err != nil {
-		return "", err
-	}
 	logs, err := guix.Logs(filepath.Join(state, logsDir))
 	if err != nil {
 		return "", err
 	}
-	known := []string{s.Newest.ID}
-	for _, e := range entries {
-		known = append(known, e.Revision)
-	}
+	var logged []string
 	for _, l := range logs {
-		known = append(known, l.For)
+		logged = append(logged, l.For)
 	}
-	slices.Sort(known)
-	known = slices.DeleteFunc(slices.Compact(known), func(id string) bool { return !strings.HasPrefix(id, strings.ToLower(prefix)) })
-	switch len(known) {
-	case 0:
-		return "", fmt.Errorf("no revision begins with %.40q: `collie history` lists them", prefix)
-	case 1:
-		return known[0], nil
-	}
-	return "", fmt.Errorf("%d revisions begin with %.40q, as %s and %s: write more of it", len(known), prefix, short(known[0]), short(known[1]))
+	return rollout.Find(state, prefix, logged)
 }
 
 // A logWriter writes the logs of a revision to out, as far as they go; called again, what came since. Several runs may go
@@ -144,7 +119,7 @@ func (l *logWriter) write() error {
 func (o *openLog) Write(p []byte) (int, error) {
 	if o.to.last != o {
 		o.to.last = o
-		if _, err := fmt.Fprintf(o.to.out, "==> %s, %s, for revision %s <==\n", o.What, o.At.Local().Format(time.DateTime), short(o.For)); err != nil {
+		if _, err := fmt.Fprintf(o.to.out, "==> %s, %s, for revision %s <==\n", o.What, o.At.Local().Format(time.DateTime), api.Short(o.For)); err != nil {
 			return 0, err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"example.org/collie/agent/layers"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/guix"
 	"example.org/collie/manifests/podman"
@@ -19,15 +21,12 @@ const (
 	guixRoots      = "/var/guix/gcroots/collie"
 	shepherdSocket = "/var/run/shepherd/socket"
 	forwardSocket  = "podman/forward.sock"
-	ownService     = "collie"
-	podmanService  = "podman-api"
-	forwardService = "collie-forward"
 	inventoryFile  = "inventory.json" // of pods, in the state folder
 	jobsFile       = "jobs.json"
 )
 
 // parts makes the layers that the configuration names, in the order of their switches.
-func (a *Agent) parts() ([]Part, error) {
+func (a *Agent) parts() ([]rollout.Part, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("own binary: %w", err)
@@ -35,24 +34,24 @@ func (a *Agent) parts() ([]Part, error) {
 	in := func(name string) string { return filepath.Join(a.cfg.State, name) }
 	runner := &guix.Runner{Command: "guix", Logs: in("logs"), Patience: time.Duration(a.cfg.OthersTimeout)}
 	a.runner = runner
-	settler := &settler{runner: runner}
 	roots := guix.Roots(a.cfg.guixRoots())
-	builder := &builder{roots: roots, maxBuilds: a.cfg.MaxBuilds, refused: a.refused, evaluated: &evaluations{file: in("evaluated.json")}}
+	builder := layers.NewBuilder(runner, roots, a.cfg.MaxBuilds, a.cfg.State)
+	a.builder = builder
 	if !a.cfg.alone {
-		builder.build = &guix.Evaluator{Account: "collie-build", Home: in(buildDir + "/system")}
-		builder.plan = &guix.Evaluator{Account: "collie-plan", Home: in(buildDir + "/plan"), Channels: in(buildDir + "/channels"), Plans: true}
+		builder.Build = &guix.Evaluator{Account: "collie-build", Home: in(buildDir + "/system")}
+		builder.Plan = &guix.Evaluator{Account: "collie-plan", Home: in(buildDir + "/plan"), Channels: in(buildDir + "/channels"), Plans: true}
 	}
-	var parts []Part
+	var parts []rollout.Part
 	if a.cfg.System {
-		parts = append(parts, Part{Name: "secrets", Layer: newSecretsLayer(a.cfg), Heals: true})
+		parts = append(parts, rollout.Part{Name: "secrets", Layer: layers.Secrets(in(layers.KeysDir)), Heals: true})
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: roots,
-			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Commits: in("system.commits.json"), Self: ownService, Idle: []string{podmanService, forwardService},
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Commits: in("system.commits.json"), Self: rollout.OwnService, Idle: []string{layers.PodmanService, layers.ForwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
-			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
+			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: rollout.Patience(time.Duration(a.cfg.Soak)),
 		}
 		a.own = a.system
-		parts = append(parts, Part{Name: "system", Layer: systemLayer{a.system, settler, builder, a.cfg.User}, Heals: a.cfg.Drift == driftHeal})
+		parts = append(parts, rollout.Part{Name: "system", Layer: layers.System(a.system, builder, a.cfg.User), Heals: a.cfg.Drift == driftHeal})
 	}
 	for _, user := range a.cfg.Homes {
 		name := "home:" + user
@@ -60,16 +59,16 @@ func (a *Agent) parts() ([]Part, error) {
 			Runner: runner, User: user, Helper: []string{binary, "as-user"}, Profiles: guixProfiles, Roots: roots,
 			Started: in("started." + user + ".json"), Begun: in("home." + user + ".begun"), Made: in("home." + user + ".made.json"),
 			Backups: in("home." + user + ".backups.json"), Vigil: guix.NewVigil(),
-			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: patience(time.Duration(a.cfg.Soak)),
+			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: rollout.Patience(time.Duration(a.cfg.Soak)),
 		}
 		if a.cfg.alone {
-			home.Self, home.Idle, a.own = ownService, []string{forwardService}, home
+			home.Self, home.Idle, a.own = rollout.OwnService, []string{layers.ForwardService}, home
 		}
-		parts = append(parts, Part{Name: name, Layer: homeLayer{home, settler, builder, name, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)}, Heals: a.cfg.Drift == driftHeal})
+		parts = append(parts, rollout.Part{Name: name, Layer: layers.Home(home, builder, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)), Heals: a.cfg.Drift == driftHeal})
 	}
 	if a.cfg.User != "" {
-		pods := podsLayer{podman.Connect(a.cfg.podmanSocket(a.runtime)), in(keysDir)}
-		if _, err := secrets.Open(pods.keys); err != nil { // whoever needs it says so again
+		pods := podman.Connect(a.cfg.podmanSocket(a.runtime))
+		if _, err := secrets.Open(in(layers.KeysDir)); err != nil { // whoever needs it says so again
 			a.log.Error(err.Error())
 		}
 		a.mustRead("which pods and claims a commit may not remove", func() error { return pods.TakeInventory(in(inventoryFile)) })
@@ -85,17 +84,7 @@ func (a *Agent) parts() ([]Part, error) {
 		}
 		pods.Log = a.log
 		a.pods = pods
-		parts = append(parts, Part{Name: "pods", Layer: pods, Heals: true})
+		parts = append(parts, rollout.Part{Name: "pods", Layer: layers.Pods(pods, in(layers.KeysDir)), Heals: true})
 	}
 	return parts, nil
-}
-
-// unsupported names the mistakes of what is encrypted in a repository, and of its collie.yaml.
-func unsupported(files view) []error {
-	var all []error
-	all = append(all, checkSealed(files)...)
-	if _, err := readRepositoryConfig(files); err != nil {
-		all = append(all, err)
-	}
-	return all
 }

@@ -3,14 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -67,54 +65,10 @@ func (a *Agent) servePushes(ctx context.Context) {
 	}
 }
 
-// pushed tells what there is to say of a ref that was pushed.
+// pushed is what there is to say of a ref that was pushed.
 func (a *Agent) pushed(ctx context.Context, ref, commit string) (api.Pushed, error) {
-	branch, _ := strings.CutPrefix(ref, "refs/heads/")
-	name, isPlan := source.PlanOf(branch)
-	switch {
-	case branch == ref:
-		return api.Pushed{Done: true}, nil // a tag is nothing to us
-	case !isPlan && branch != a.cfg.Source.Branch:
-		return api.Pushed{Says: "Branch " + branch + " isn't followed: this machine follows " + a.cfg.Source.Branch +
-			". Of a branch plan/NAME it shows what it would change.\n", Done: true}, nil
-	}
-	known := func(s State) bool {
-		return isPlan && s.Plans[name].Revision.ID == commit || !isPlan && s.Newest.ID == commit
-	}
-	s := a.conductor.look().state
-	if !known(s) {
-		switch _, err := a.sync(ctx); {
-		case errors.Is(err, api.ErrStopping):
-			return api.Pushed{}, err
-		case err != nil:
-			return api.Pushed{Says: "collie: " + err.Error() + "\n", Done: true}, nil
-		}
-		s = a.conductor.look().state
-	}
-	switch {
-	case isPlan && known(s):
-		return a.pushedPlan(ctx, name)
-	case isPlan:
-		err := source.CheckPlanName(name)
-		if err == nil {
-			err = fmt.Errorf("%s has nothing that isn't on %s", branch, a.cfg.Source.Branch)
-		}
-		return api.Pushed{Says: "collie: " + err.Error() + "\n", Done: true}, nil
-	case !known(s):
-		return api.Pushed{Done: true}, nil // it moved on meanwhile
-	}
-	says := "Revision " + short(commit) + " is seen: `collie sync --wait` tells what becomes of it.\n"
-	if s.Suspended != nil {
-		says = "Revision " + short(commit) + " is seen, and waits: suspended" + colon(s.Suspended.Why) + ".\n"
-	}
-	return api.Pushed{Says: says, Done: true}, nil
-}
-
-func (a *Agent) pushedPlan(ctx context.Context, name string) (api.Pushed, error) {
-	plan, err := a.plan(ctx, name)
-	if err != nil {
-		return api.Pushed{}, err
-	}
-	underway := plan.Preparing != nil && plan.Preparing.Error == ""
-	return api.Pushed{Says: plan.Text(), Done: !underway}, nil
+	return a.conductor.Pushed(ctx, ref, commit, a.cfg.Source.Branch, func(ctx context.Context) error {
+		_, err := a.sync(ctx)
+		return err
+	})
 }

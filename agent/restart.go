@@ -9,63 +9,23 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/guix"
 	"example.org/collie/shepherd"
 )
 
-// restart restarts one service on a person's word, USER/SERVICE for one of a home. The layer's keeper does it, between
-// its switches and looks.
+// restart restarts one service on a person's word, USER/SERVICE for one of a home.
 func (a *Agent) restart(ctx context.Context, name string) (api.Restarted, error) {
 	layer, service := a.cfg.layerOf(name)
-	keeper := a.conductor.keepers[layer]
-	if keeper == nil {
-		return api.Restarted{}, fmt.Errorf("service %s: the %s isn't followed here", name, layer)
-	}
-	err := a.conductor.ask(ctx, func() error {
-		return a.conductor.write(Entry{Event: evRestart, Layer: layer, Because: "asked to restart service " + service})
-	})
-	if err != nil {
-		return api.Restarted{}, err
-	}
-	var done guix.Restarted
-	var refused error
-	err = keeper.ask(ctx, a.conductor.gone, func(ctx context.Context) {
-		done, refused = keeper.Layer.(restarter).Restart(ctx, service)
-	})
+	done, err := a.conductor.Restart(ctx, layer, service)
 	if err != nil {
 		return api.Restarted{}, fmt.Errorf("service %s: %w", name, err)
 	}
+	done.Service = a.cfg.fullName(layer, done.Service)
 	for i := range done.With {
 		done.With[i] = a.cfg.fullName(layer, done.With[i])
 	}
-	if refused != nil {
-		return api.Restarted{}, refused
-	}
-	a.log.Info("restarted, as somebody asked", "layer", layer, "service", done.Service, "with", done.With, "problems", done.Problems)
-	told := api.Restarted{Service: a.cfg.fullName(layer, done.Service), With: done.With, Problems: guixProblems(done.Problems)}
-	return told, nil
-}
-
-// ask has f run by the keeper, once that has time: only then has nobody else a hand on the layer.
-func (k *keeper) ask(ctx context.Context, gone <-chan struct{}, f func(context.Context)) error {
-	done := make(chan struct{})
-	call := func(ctx context.Context) {
-		defer close(done)
-		f(ctx)
-	}
-	select {
-	case k.asked <- call:
-	case <-gone:
-		return api.ErrStopping
-	case <-ctx.Done():
-		return fmt.Errorf("a switch or a look is underway and takes long: %w", ctx.Err())
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("it takes long, and goes on: see `collie status`: %w", ctx.Err())
-	}
+	return done, nil
 }
 
 // layerOf splits the name of a service, as the configuration and people write it.
@@ -104,7 +64,7 @@ func (cfg Config) serviceMistakes(wrong func(key, format string, args ...any)) {
 			wrong("services."+name, "%q is no service's name", service)
 		case err != nil:
 			wrong("services."+name, "%v", err)
-		case service == ownService && layer == "system":
+		case service == rollout.OwnService && layer == "system":
 			wrong("services."+name, "Collie replaces itself at a quiet point: leave it out")
 		}
 	}

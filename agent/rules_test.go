@@ -55,7 +55,9 @@ func packages(t *testing.T) []pkg {
 // The arrows of docs/design.md: who may import whom.
 func TestImportsRunOneWay(t *testing.T) {
 	may := map[string][]string{
-		"agent":                     {"agent/api", "agent/cmdline", "agent/crash", "agent/foreign", "agent/mistake", "agent/secrets", "agent/source", "agent/statefile", "agent/waits", "guix", "manifests", "manifests/forward", "manifests/podman", "shepherd"},
+		"agent":                     {"agent/api", "agent/cmdline", "agent/foreign", "agent/layers", "agent/mistake", "agent/rollout", "agent/secrets", "agent/source", "agent/statefile", "guix", "manifests/forward", "manifests/podman", "shepherd"},
+		"agent/layers":              {"agent/api", "agent/mistake", "agent/rollout", "agent/secrets", "agent/source", "agent/statefile", "guix", "manifests", "manifests/forward", "manifests/podman"},
+		"agent/rollout":             {"agent/api", "agent/crash", "agent/foreign", "agent/source", "agent/statefile", "agent/waits"},
 		"agent/api":                 {"agent/foreign"},
 		"agent/bootstrap":           {"agent/api", "agent/source", "guix"},
 		"agent/cmdline":             nil,
@@ -67,7 +69,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
 		"agent/source":              {"agent/crash", "agent/foreign", "agent/limits", "agent/statefile"},
-		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
+		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/layers", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
 		"cmd/mutants":               nil,
 		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.org/collie/agent/rollout"
 )
 
 // Whatever is in place of a file of the state, the agent starts, answers, and says so.
@@ -50,10 +52,10 @@ func TestNoFileOfTheStateKeepsTheAgentFromStarting(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if _, err := a.history(t.Context()); err != nil {
+				if _, err := a.conductor.Deployments(); err != nil {
 					t.Error(err)
 				}
-				said := slices.ContainsFunc(status.Problems, func(p Problem) bool {
+				said := slices.ContainsFunc(status.Problems, func(p rollout.Problem) bool {
 					return strings.Contains(p.Says, file) && strings.Contains(p.Says, "makes no sense")
 				})
 				if mustBeRead := slices.Contains([]string{"state.json", "inventory.json", "jobs.json"}, name); said != (mustBeRead && slices.Contains(senseless, what)) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"example.org/collie/agent/layers"
+	"example.org/collie/agent/rollout"
 	"example.org/collie/guix"
 )
 
@@ -47,10 +49,10 @@ func (cfg Config) uninstalls() string {
 // Check tells why these can't be removed: an agent may still need them, or they aren't Collie's.
 func (r Remains) Check() error {
 	if _, err := os.Stat(r.Config); r.Config != "" && err == nil {
-		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, repositoryFile)
+		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, layers.RepositoryFile)
 	}
-	if _, err := os.Stat(store{dir: r.State}.stateFile()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(store{dir: r.State}.stateFile()))
+	if _, err := os.Stat(rollout.StateFile(r.State)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(rollout.StateFile(r.State)))
 	}
 	lock, err := os.Open(filepath.Join(r.State, "lock"))
 	if err != nil {

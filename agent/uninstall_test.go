@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/collie/agent/rollout"
 )
 
 func TestUninstall(t *testing.T) {
@@ -27,7 +29,7 @@ func TestUninstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("isn't the state of a Collie") // many a folder has a lock
-	if err := os.WriteFile(store{dir: r.State}.stateFile(), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(rollout.StateFile(r.State), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"example.org/collie/agent/rollout"
 )
 
 // Some files of the state must not be forgotten. While one of them is there and can't be read, nothing is deployed and nothing
@@ -56,17 +58,16 @@ func (u unread) says() string {
 }
 
 // unreadSays are the problems of files that can't be read.
-func (a *Agent) unreadSays() []Problem {
-	var all []Problem
+func (a *Agent) unreadSays() []rollout.Problem {
+	var all []rollout.Problem
 	for _, u := range a.unread {
-		all = append(all, Problem{Subject: "state", Says: u.says()})
+		all = append(all, rollout.Problem{Subject: "state", Says: u.says()})
 	}
 	return all
 }
 
 // awaitState waits until all of the state can be read, or ctx ends.
 func (a *Agent) awaitState(ctx context.Context) error {
-	defer close(a.conductor.gone)
 	for {
 		select {
 		case <-ctx.Done():

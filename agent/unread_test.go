@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/statefile"
 )
 
@@ -53,7 +53,7 @@ func TestAStateThatCannotBeReadStopsDeployments(t *testing.T) {
 					go func() { ended <- a.Run(ctx) }()
 					asked := a.answers()
 					status, err := asked.Status(ctx)
-					if err != nil || !slices.ContainsFunc(status.Problems, func(p Problem) bool {
+					if err != nil || !slices.ContainsFunc(status.Problems, func(p rollout.Problem) bool {
 						return p.Subject == "state" && strings.Contains(p.Says, file) && strings.Contains(p.Says, "nothing is deployed") && strings.Contains(p.Says, "move it away")
 					}) {
 						t.Errorf("problems %+v, %v", status.Problems, err)
@@ -104,13 +104,3 @@ func TestAStateThatCannotBeReadStopsDeployments(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
-
-// A disk that is full in a switch is no commit's fault: a note that couldn't be written once made a commit bad.
-func TestAFullDiskBlamesNoCommit(t *testing.T) {
-	for err, passes := range map[error]bool{syscall.ENOSPC: true, syscall.EDQUOT: true, syscall.ENOENT: false, errors.New("no space left on device"): false} {
-		err = forgive(fmt.Errorf("writing system.begun: %w", &os.PathError{Op: "write", Path: ".new", Err: err}))
-		if passing := new(TransientError); errors.As(err, &passing) != passes {
-			t.Errorf("%v: passes %v", err, !passes)
-		}
-	}
-}

@@ -50,6 +50,9 @@ type WaitError struct {
 	Most   int
 }
 
+// Awaited names what would have been built.
+func (e *WaitError) Awaited() []string { return e.Builds }
+
 func (e *WaitError) Error() string {
 	const told = 5
 	names := strings.Join(e.Builds[:min(told, len(e.Builds))], ", ")

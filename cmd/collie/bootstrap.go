@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"example.org/collie/agent"
 	"example.org/collie/agent/bootstrap"
+	"example.org/collie/agent/layers"
 	"example.org/collie/manifests/podman"
 )
 
@@ -62,7 +62,7 @@ func bootstrapCmd(c *cli) *cobra.Command {
 			asked := c.agent
 			asked.Patience = 0 // at first there is none
 			m.Agent, m.Wait, m.Out = asked, c.wait, c.out
-			m.Check = func(dir string) (notes, mistakes []string) { return agent.Validate(os.DirFS(dir), "") }
+			m.Check = func(dir string) (notes, mistakes []string) { return layers.Validate(os.DirFS(dir), "") }
 			m.Pods = func() (bootstrap.Podman, error) {
 				socket := filepath.Join(filepath.Dir(c.agent.Socket), "podman/podman.sock")
 				if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) { // this machine runs no pods

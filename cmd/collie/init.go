@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/collie/agent"
+	"example.org/collie/agent/layers"
 )
 
 //go:embed template
@@ -72,7 +72,7 @@ func initCmd(c *cli) *cobra.Command {
 }
 
 // placeholderKey is the key that the example has in place of one's own.
-var placeholderKey = regexp.MustCompile(`"[^"\n]*` + agent.Placeholder + `[^"\n]*"`)
+var placeholderKey = regexp.MustCompile(`"[^"\n]*` + layers.Placeholder + `[^"\n]*"`)
 
 // personal makes an example the operator's own, as far as that is known here.
 func (c *cli) personal(system string) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent"
+	"example.org/collie/agent/layers"
 	"example.org/collie/agent/limits"
 )
 
@@ -95,7 +96,7 @@ func asUserCmd() *cobra.Command {
 		Hidden: true,
 		Args:   usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return agent.AsUser(cmd.Context(), args, os.Stdin, os.Stdout)
+			return layers.AsUser(cmd.Context(), args, os.Stdin, os.Stdout)
 		},
 	}
 }

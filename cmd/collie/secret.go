@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/collie/agent"
+	"example.org/collie/agent/layers"
 	"example.org/collie/agent/secrets"
 )
 
@@ -196,7 +196,7 @@ func recipientsFor(file string) (secrets.Recipients, error) {
 		return secrets.Recipients{}, err
 	}
 	dir := filepath.Dir(file)
-	if agent.OfServices(file) {
+	if layers.OfServices(file) {
 		dir = filepath.Dir(dir)
 	}
 	beside := filepath.Join(dir, "recipients")
@@ -217,7 +217,7 @@ func recipientsFor(file string) (secrets.Recipients, error) {
 
 // seal writes Secrets into a file, encrypted.
 func seal(file string, text []byte) error {
-	if err := agent.CheckSecret(file, text); err != nil {
+	if err := layers.CheckSecret(file, text); err != nil {
 		return err
 	}
 	r, err := recipientsFor(file)

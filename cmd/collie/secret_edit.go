@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"example.org/collie/agent"
+	"example.org/collie/agent/layers"
 )
 
 func secretEditCmd(c *cli) *cobra.Command {
@@ -31,7 +31,7 @@ func secretEditCmd(c *cli) *cobra.Command {
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			was := []byte(newSecret)
-			if agent.OfServices(args[0]) {
+			if layers.OfServices(args[0]) {
 				was = nil
 			}
 			_, err := os.Stat(args[0])
@@ -105,7 +105,7 @@ func edit(ctx context.Context, file string, text []byte) ([]byte, error) {
 		if bytes.HasPrefix(shown, []byte(remark)) {
 			now = withoutRemarks(edited)
 		}
-		mistakes := agent.CheckSecret(file, now)
+		mistakes := layers.CheckSecret(file, now)
 		switch {
 		case bytes.Equal(now, text) && bytes.Equal(shown, text):
 			return text, nil

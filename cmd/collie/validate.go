@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.org/collie/agent"
 	"example.org/collie/agent/foreign"
+	"example.org/collie/agent/layers"
 )
 
 func validateCmd(c *cli) *cobra.Command {
@@ -25,7 +25,7 @@ func validateCmd(c *cli) *cobra.Command {
 				return err
 			}
 			defer root.Close()
-			notes, mistakes := agent.Validate(root.FS(), host)
+			notes, mistakes := layers.Validate(root.FS(), host)
 			plain := foreign.Writer{Writer: c.err}
 			for _, n := range notes {
 				fmt.Fprintf(plain, "note: %s\n", n)

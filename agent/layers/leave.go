@@ -1,0 +1,107 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"example.org/collie/agent/rollout"
+	"example.org/collie/guix"
+	"example.org/collie/manifests/podman"
+)
+
+func (l systemLayer) Describe(t rollout.Target) string {
+	number, item, err := l.Generation()
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("generation %d, %s, stays, and its services go on", number, item)
+}
+
+func (l homeLayer) Describe(t rollout.Target) string {
+	var item guixItem
+	if err := t.Decode(&item); err != nil {
+		return err.Error()
+	}
+	return filepath.Base(item.Item) + " stays, and its services go on"
+}
+
+func (l podsLayer) Describe(t rollout.Target) string {
+	var r podman.Rendered
+	if err := t.Decode(&r); err != nil {
+		return err.Error()
+	}
+	var names []string
+	for _, pod := range r.Pods {
+		names = append(names, pod.Name)
+	}
+	if len(names) == 0 {
+		return "there are none"
+	}
+	return strings.Join(names, ", ") + " go on until the next boot, and nobody starts them then"
+}
+
+// A selfOwner may have the agent's own service: the system, or without root the home.
+type selfOwner interface {
+	Live(ctx context.Context) (item string, err error)
+	Runs(item string) (bool, error)
+	Drops(live, item string) (bool, error)
+	Own(ctx context.Context, item string) (guix.Change, error)
+	Leave(ctx context.Context) error
+}
+
+// serviceTypes have the agent's own service, by what they are of.
+var serviceTypes = map[string]string{"system": "collie-service-type", "home": "home-collie-service-type"}
+
+// mayLeave refuses what takes Collie off the machine, unless the commit says that it is meant so: a service list that was
+// copied without it would do that by mistake, and nobody could undo it by a push. item was made of file, and is called what.
+func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file string) (leaves bool, err error) {
+	cfg, err := readRepositoryConfig(files)
+	if err != nil {
+		return false, err
+	}
+	stays, err := l.Runs(item)
+	switch {
+	case err != nil:
+		return false, err
+	case stays && cfg.Leave:
+		return false, &rollout.BadError{Err: fmt.Errorf("%s: leave: true, but the %s of %s still has the service %s\n"+
+			"  hint: remove the one or the other", files.at(RepositoryFile), what, files.at(file), rollout.OwnService)}
+	case stays:
+		return false, nil
+	}
+	live, err := l.Live(ctx)
+	if err != nil {
+		return false, err
+	}
+	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
+		err = &rollout.BadError{Err: fmt.Errorf("%s: the %s has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
+			"  hint: keep %s, or say `leave: true` in %s", files.at(file), what, rollout.OwnService, serviceTypes[what], RepositoryFile)}
+	}
+	return leaves, err
+}
+
+func (l systemLayer) Own(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return ownOf(ctx, l.System, t)
+}
+
+func (l homeLayer) Own(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return ownOf(ctx, l.Home, t)
+}
+
+// ownOf is what is due for the agent's own service, where t is wanted.
+func ownOf(ctx context.Context, l selfOwner, t rollout.Target) (rollout.Change, error) {
+	var item guixItem
+	if t.ID != "" {
+		if err := t.Decode(&item); err != nil {
+			return rollout.Change{}, err
+		}
+	}
+	own, err := l.Own(ctx, item.Item)
+	does := own.Does
+	if does == guix.Leaves {
+		does = rollout.Leaves
+	}
+	return rollout.Change{Does: does, Subject: own.Subject, Says: own.Says, Waits: own.Waits()}, err
+}

@@ -1,0 +1,268 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"example.org/collie/agent/rollout"
+	"example.org/collie/agent/secrets"
+	"example.org/collie/manifests"
+)
+
+// Where a repository has Secrets that are encrypted, and for whom.
+const (
+	secretsDir     = "secrets"
+	recipientsFile = secretsDir + "/recipients"
+	secretFilesDir = secretsDir + "/files" // of services
+)
+
+// PlainName is what users, groups, hosts and secrets may be called.
+var PlainName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$`)
+
+// KeysDir is where, in the state folder, the machine has what is its own.
+const KeysDir = "keys"
+
+// Bounds on the encrypted files of a revision.
+const (
+	mostSealed      = 1000
+	mostSealedBytes = 16 << 20 // all together, as of manifests
+)
+
+// sealed names the files with encrypted Secrets that this host has, as the repository names them, and what is beside them
+// and shouldn't be.
+func (v view) sealed() (files []string, mistakes []error) {
+	entries, size := map[string]fs.DirEntry{}, int64(0)
+	for _, dir := range []string{secretsDir, path.Join(v.dir, secretsDir)} {
+		in, err := fs.ReadDir(v.repository, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			mistakes = append(mistakes, err)
+		}
+		for _, e := range in {
+			entries[v.at(path.Join(secretsDir, e.Name()))] = e
+		}
+	}
+	for _, at := range slices.Sorted(maps.Keys(entries)) {
+		wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+		e, name := entries[at], path.Base(at)
+		switch {
+		case e.IsDir() && name == path.Base(secretFilesDir):
+		case e.IsDir():
+			wrong("is a folder: put its files into the one above")
+		case name == path.Base(recipientsFile), strings.HasPrefix(name, "."), path.Ext(name) == ".md":
+		case strings.HasSuffix(name, ".yaml.age"), strings.HasSuffix(name, ".yml.age"):
+			files = append(files, at)
+			if info, err := fs.Stat(v.repository, at); err == nil {
+				size += info.Size()
+			}
+		case path.Ext(name) == ".age":
+			wrong("isn't looked at: name it NAME.yaml.age, if it holds Secrets of pods")
+		default:
+			wrong("isn't encrypted, and whoever sees the repository has read it: change what is secret in it, then see `collie secret encrypt`")
+		}
+	}
+	if len(files) > mostSealed {
+		mistakes = append(mistakes, fmt.Errorf("%s/: there are %d files, and %d are the most", secretsDir, len(files), mostSealed))
+		files = files[:mostSealed]
+	}
+	if size > mostSealedBytes {
+		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d MiB", secretsDir, mostSealedBytes>>20))
+		files = nil
+	}
+	return files, mistakes
+}
+
+// secretFiles are the encrypted files with secrets of services, by name, as the repository names them, and what is beside
+// them and shouldn't be.
+func (v view) secretFiles() (files map[string]string, mistakes []error) {
+	files = map[string]string{}
+	size := int64(0)
+	for _, dir := range slices.Compact([]string{secretFilesDir, path.Join(v.dir, secretFilesDir)}) {
+		in, err := fs.ReadDir(v.repository, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			mistakes = append(mistakes, err)
+		}
+		for _, e := range in {
+			at := v.at(path.Join(secretFilesDir, e.Name()))
+			wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+			name, sealed := strings.CutSuffix(e.Name(), ".age")
+			switch _, twice := files[name]; {
+			case e.IsDir():
+				wrong("is a folder: put its files into the one above")
+			case strings.HasPrefix(name, "."), path.Ext(name) == ".md":
+			case !sealed:
+				wrong("isn't encrypted, and whoever sees the repository has read it: change what is secret in it, then see `collie secret encrypt`")
+			case !PlainName.MatchString(name):
+				wrong("is no name for a file of a service: take letters, digits, dots and hyphens")
+			case !twice:
+				files[name] = at
+				if info, err := fs.Stat(v.repository, at); err == nil {
+					size += info.Size()
+				}
+			}
+		}
+	}
+	if size > mostTogether {
+		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d KiB", secretFilesDir, mostTogether>>10))
+		files = nil
+	}
+	return files, mistakes
+}
+
+// checkRights finds what collie.yaml says of secrets that no host has, and of owners that can't be.
+func (v view) checkRights() (mistakes []error) {
+	cfg, err := readRepositoryConfig(v)
+	if err != nil {
+		return nil // that is told elsewhere
+	}
+	own, _ := v.secretFiles()
+	for _, name := range slices.Sorted(maps.Keys(cfg.Secrets)) {
+		wrong := func(format string, args ...any) {
+			mistakes = append(mistakes, fmt.Errorf("%s: secrets.%s: %s", v.at(RepositoryFile), name, fmt.Sprintf(format, args...)))
+		}
+		elsewhere, _ := fs.Glob(v.repository, path.Join(hostsDir, "*", secretFilesDir, name+".age"))
+		if own[name] == "" && len(elsewhere) == 0 {
+			wrong("there is no %s/%s.age", secretFilesDir, name)
+		}
+		for _, account := range []string{cfg.Secrets[name].Owner, cfg.Secrets[name].Group} {
+			if account != "" && !PlainName.MatchString(account) {
+				wrong("%q is no name of a user or group", account)
+			}
+		}
+	}
+	return mistakes
+}
+
+// CheckSecret finds what is wrong with what is to be encrypted into a file of the repository: those of services hold
+// anything, all others Secrets of pods.
+func CheckSecret(file string, text []byte) error {
+	switch {
+	case !OfServices(file):
+		return manifests.CheckSealed(manifests.Opened(file, text))
+	case len(text) > mostDelivered:
+		return fmt.Errorf("%s: a secret of a service has %d KiB at most", file, mostDelivered>>10)
+	}
+	return nil
+}
+
+// OfServices tells whether a file of the repository is for a secret of services.
+func OfServices(file string) bool {
+	dir := filepath.Dir(file)
+	return filepath.Base(dir) == path.Base(secretFilesDir) && filepath.Base(filepath.Dir(dir)) == secretsDir
+}
+
+// recipients are those for whom the repository wants Secrets encrypted.
+func (v view) recipients() (secrets.Recipients, error) {
+	text, err := v.read(recipientsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return secrets.Recipients{}, fmt.Errorf("%s: is missing: write the public keys of the machine (`collie key`) and of an operator there, a line each", recipientsFile)
+	}
+	if err != nil {
+		return secrets.Recipients{}, err
+	}
+	return secrets.ParseRecipients(v.at(recipientsFile), text)
+}
+
+// checkSealed finds what is wrong with the encrypted Secrets, as far as that can be seen without decrypting them.
+func checkSealed(files view) []error {
+	names, mistakes := files.sealed()
+	services, more := files.secretFiles()
+	mistakes = append(append(mistakes, more...), files.checkRights()...)
+	if len(names)+len(services) > 0 || files.has(recipientsFile) {
+		if _, err := files.recipients(); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	return mistakes
+}
+
+// private is what the machine adds to a revision's manifests: what it decrypted, and its key for hashes.
+func (l podsLayer) private(ctx context.Context, files view) (manifests.Private, error) {
+	var p manifests.Private
+	if l.keys == "" {
+		return p, nil
+	}
+	var err error
+	if p.Key, err = secrets.HashKey(l.keys); err != nil {
+		return p, err
+	}
+	names, _ := files.sealed() // its mistakes were told before
+	if len(names) == 0 {
+		return p, nil
+	}
+	identity, err := secrets.Open(l.keys)
+	if err != nil {
+		return p, err
+	}
+	recipients, err := files.recipients()
+	if err != nil {
+		return p, &rollout.BadError{Err: err}
+	}
+	if !recipients.Has(identity.Public) && l.Log != nil {
+		l.Log.Warn("the next `collie secret rekey` takes the Secrets from this machine: its key isn't in "+recipientsFile, "key", identity.Public)
+	}
+	var mistakes []error
+	for _, name := range names {
+		if err := context.Cause(ctx); err != nil {
+			return p, err
+		}
+		file, err := fs.ReadFile(files.repository, name)
+		if err != nil {
+			return p, err
+		}
+		text, err := identity.Decrypt(file)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w%s", name, err, howToOpen(err, identity, recipients)))
+			continue
+		}
+		p.Sealed = append(p.Sealed, manifests.Opened(name, text))
+	}
+	if len(mistakes) > 0 {
+		return p, &rollout.BadError{Err: errors.Join(mistakes...)}
+	}
+	return p, nil
+}
+
+// howToOpen says what to do about a file that this machine can't decrypt.
+func howToOpen(err error, identity *secrets.Identity, recipients secrets.Recipients) string {
+	switch others := new(secrets.ForOthersError); {
+	case !errors.As(err, &others):
+		return "\n  hint: take it from an older commit, or encrypt it anew with `collie secret encrypt`"
+	case recipients.Has(identity.Public):
+		return "\n  hint: this machine is in " + recipientsFile + ", so the file is older than that: run `collie secret rekey`, and commit what it writes"
+	default:
+		return "\n  hint: add this machine's key to " + recipientsFile + ", run `collie secret rekey`, and commit both\n  key: " + identity.Public
+	}
+}
+
+// closed are the encrypted files to who can't decrypt them.
+func closed(files view) (p manifests.Private) {
+	names, _ := files.sealed()
+	for _, name := range names {
+		p.Sealed = append(p.Sealed, manifests.Closed(name))
+	}
+	return p
+}
+
+// sealedNotes tell of Secrets, encrypted or not, what isn't wrong, but good to know.
+func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
+	names, _ := files.sealed()
+	services, _ := files.secretFiles()
+	for _, name := range slices.Concat(names, slices.Sorted(maps.Values(services))) {
+		notes = append(notes, name+": is encrypted, so what is in it isn't looked at here")
+	}
+	if r, err := files.recipients(); err == nil && len(r.Keys) == 1 {
+		notes = append(notes, files.at(recipientsFile)+": there is one key: who loses it loses all that is encrypted; add an operator's")
+	}
+	for _, plain := range all.Plain {
+		notes = append(notes, fmt.Sprintf("%s:%d: this Secret can be read by all who see the repository; `collie secret encrypt` makes a file of it that not all can read", plain.File, plain.Line))
+	}
+	return notes
+}

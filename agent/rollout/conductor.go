@@ -1,0 +1,700 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"example.org/collie/agent/crash"
+	"example.org/collie/agent/source"
+)
+
+// A conductorConfig has all settings of a conductor, and the functions that it calls. They are given at once, so that none is forgotten.
+type Config struct {
+	Parts   []Part
+	Soak    time.Duration
+	Yields  time.Duration // for so long guixes of others are waited for
+	Images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
+	Windows []Window
+	Reboots bool   // the machine, where a good system takes one
+	Rule    Keep   // of former good revisions
+	Removal string // the command that removes what Collie kept, once it left
+	Closed  error  // why no call is taken; nil: calls are
+
+	Log *slog.Logger
+	Dir string // of the state
+
+	Open      func(ctx context.Context, revision, host string) (Files, error)
+	Mark      func(ctx context.Context, revision string) context.Context // says for which revision a layer works, as in the names of its logs
+	Drop      func(ts []Target)                                          // removes the files of all revisions but these
+	Others    func() []Other                                             // the guixes that others run
+	Describe  func(revision string) (source.Revision, error)             // its author and subject
+	Present   func() (again bool, err error)                             // makes the state folder again, if somebody removed it; nil: nobody does
+	Advise    adviser                                                    // of what can't be prepared or looked at; nil: nobody knows more
+	Collector collector                                                  // of the store; nil: it isn't collected
+}
+
+// A conductor decides what the machine should be and the next step there. It is the only writer of state and journal,
+// and never waits for the work it hands out.
+type Conductor struct {
+	Config
+
+	store   store
+	journal *journal
+
+	source   chan source.Revision // a mailbox of one: the latest wins
+	preparer *preparer
+	keepers  map[string]*keeper // by layer
+	reports  chan report
+	calls    chan func()   // of the control socket, run here
+	answers  []func()      // to calls, given once status tells what they did
+	gone     chan struct{} // closed when no call is taken any more
+
+	state    State
+	busy     string            // the layer that is being switched
+	seen     map[string]report // the last look at each layer
+	well     time.Time         // soaking: since when all is well
+	soaking  time.Time         // since when it soaks
+	from     time.Time         // when the last soak began: what died before that, and was started again, is no problem
+	blind    bool              // soaking: a layer can't be looked at
+	due      time.Time         // since when the agent is to end for its own service
+	boots    time.Time         // since when the machine is to be booted
+	retryAt  time.Time         // returning: when what refused is asked again
+	next     time.Time         // when to look again, though nothing was heard
+	untidy   bool              // something may be there that no set needs
+	restsAt  time.Time         // when memory is given back
+	asked    time.Time         // before a rollout: since when each layer is to be looked at
+	about    Set               // then: to what
+	waiting  time.Time         // since when a rollout waits for others
+	garbage  garbage
+	inputs   []func() error    // what came and isn't written down yet
+	writing  writing           // whether state and journal can be written
+	held     map[string]Target // by ID: of current and good, should their files be lost
+	checked  time.Time         // when those were last looked for
+	absent   map[string]bool   // layers of which there was nothing to take as it is
+	aside    map[string]bool   // files of the state that were set aside, as the log says
+	recordAt time.Time         // when it is tried again to take the machine as it is
+	asksAt   time.Time         // when it is asked next whether a tag has moved
+
+	planning hangs // layers whose plan doesn't end
+
+	revival revival              // returning, and all layers did: of what should run
+	unseen  map[string]time.Time // since when a layer can't be looked at
+	ill     map[string][]Problem // of each layer, when it was last seen
+	tidied  bool                 // since the last rollout began, or beside it
+	tidying map[string][]Target  // layers that have yet to drop all but these,
+	epoch   int                  // unless something was prepared since
+	dark    time.Time            // soaking: since when not all layers can be looked at
+
+	unrecorded map[string]time.Time // since when layers can't be taken as they are, for reasons that lie with a user
+
+	mu       sync.Mutex // guards the copy that status reads
+	snapshot snapshot
+}
+
+// A snapshot is what the conductor last knew.
+type snapshot struct {
+	state   State
+	wanted  Set
+	because string
+	seen    map[string]report
+	writing writing
+}
+
+const (
+	returnAttempts = 3
+	restsAfter     = 5 * time.Second
+	retryFirst     = 30 * time.Second
+	retryMost      = 30 * time.Minute
+)
+
+// New makes a conductor of what the state says.
+func New(cfg Config, state State) *Conductor {
+	journal, err := openJournal(filepath.Join(cfg.Dir, journalName))
+	if err != nil {
+		cfg.Log.Error("the journal can't be written for now", "err", err)
+	}
+	return newConductor(cfg, store{dir: cfg.Dir}, journal, state)
+}
+
+func newConductor(cfg Config, st store, j *journal, state State) *Conductor {
+	c := &Conductor{
+		Config: cfg, store: st, journal: j, state: state, asksAt: time.Now().Add(cfg.Images),
+		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
+		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, unrecorded: map[string]time.Time{}, aside: map[string]bool{},
+		preparer: &preparer{
+			parts: cfg.Parts, host: state.Host, open: cfg.Open, advise: cfg.Advise, results: make(chan prepared), mayBuild: state.MayBuild,
+		},
+		garbage: garbage{collector: cfg.Collector, results: make(chan error, 1)},
+	}
+	for _, p := range cfg.Parts {
+		c.keepers[p.Name] = &keeper{
+			Part: p, log: cfg.Log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, mark: cfg.Mark, advise: cfg.Advise, every: restless,
+		}
+	}
+	c.writing.unsaved = true
+	c.publish()
+	return c
+}
+
+// close ends the journal, after run.
+func (c *Conductor) Close() error { return c.journal.close() }
+
+// host is the name under which the machine is known.
+func (c *Conductor) Host() string { return c.preparer.host }
+
+// run decides and delegates until ctx ends. A lost or doubled wake costs one look: the step follows from the state, not from the wake.
+func (c *Conductor) Run(ctx context.Context) error {
+	var keepers sync.WaitGroup
+	hands, dismiss := context.WithCancel(ctx) // preparations and keepers end before the conductor does
+	defer func() {
+		close(c.gone)
+		dismiss()
+		c.drain(&keepers)
+	}()
+	for _, k := range c.keepers {
+		keepers.Go(func() { k.run(hands) })
+	}
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	c.untidy = true // the last life may have ended before it tidied up
+	if err := c.resume(); err != nil {
+		return err
+	}
+	for {
+		c.next = time.Now().Add(time.Minute)
+		if err := c.advance(hands, time.Now()); err != nil {
+			return err
+		}
+		c.publish()
+		for _, answer := range c.answers {
+			answer()
+		}
+		c.answers = nil
+		alarm.Reset(time.Until(c.next))
+		select {
+		case <-ctx.Done():
+			return nil
+		case rev := <-c.source:
+			c.newest(rev)
+		case p := <-c.preparer.results:
+			c.inputs = append(c.inputs, func() error {
+				if err := c.take(p); err != nil {
+					return err
+				}
+				c.preparer.finished(p) // until it is taken, status tells of it as being prepared
+				return nil
+			})
+		case r := <-c.reports:
+			if err := c.hear(r); err != nil {
+				return err
+			}
+		case err := <-c.garbage.results:
+			c.collected(err)
+		case call := <-c.calls:
+			call()
+		case <-alarm.C:
+		}
+	}
+}
+
+// drain waits for the keepers to finish what they are at, and takes down what they did.
+func (c *Conductor) drain(keepers *sync.WaitGroup) {
+	gone := make(chan struct{})
+	go func() {
+		keepers.Wait()
+		c.preparer.done.Wait()
+		c.garbage.done.Wait()
+		close(gone)
+	}()
+	for {
+		select {
+		case r := <-c.reports:
+			if err := c.try(func() error { return c.note(r) }); err != nil {
+				c.Log.Error("the last switch isn't written down; it is looked at again", "err", err)
+			}
+		case <-c.preparer.results:
+		case <-gone:
+			return
+		}
+	}
+}
+
+// resume gives the keepers what they keep. The phase follows from the state; a layer in mid-switch has no current target.
+func (c *Conductor) resume() error {
+	if r := c.state.Rollout; r != nil {
+		c.Log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
+	}
+	c.hold()
+	return c.keepAll()
+}
+
+// step takes the next step towards what is wanted, or none.
+func (c *Conductor) step(ctx context.Context, now time.Time) error {
+	if err := c.prepareNewest(ctx, now); err != nil {
+		return err
+	}
+	if err := c.completes(); err != nil {
+		return err
+	}
+	if c.busy != "" {
+		return nil // its keeper will report
+	}
+	if c.recordUnknown(ctx, now) {
+		return nil // before anything is switched
+	}
+	if err := c.tidy(); err != nil {
+		return err
+	}
+	c.rest(now)
+	if l := c.state.Later; l != nil {
+		c.wakeAt(l.Next)
+	}
+	c.state.Waits = ""
+	if err := c.rejoin(now); err != nil {
+		return err
+	}
+	var opens time.Time
+	if c.state.Outside, opens = outside(c.Windows, now); c.state.Outside != "" {
+		c.wakeAt(opens)
+	}
+	set, because := wanted(c.state, now)
+	if c.state.Stuck != nil || set.Revision == "" {
+		return c.quiet(now)
+	}
+	if late := c.behind(set, now); len(late) > 0 {
+		if p := c.state.phase(); p == idle || p == soaking {
+			if clear, err := c.clear(set, now); !clear {
+				return err
+			}
+		}
+		return c.switchTo(late, set, because)
+	}
+	c.asked = time.Time{}
+	return c.judge(set, because, now)
+}
+
+// behind are the layers, in order, that aren't at their targets in set.
+func (c *Conductor) behind(set Set, now time.Time) []Part {
+	r := c.state.Rollout
+	var late []Part
+	for _, p := range c.sequence(set) {
+		id, named := set.Targets[p.Name]
+		if !named || c.state.Current.Targets[p.Name] == id {
+			continue
+		}
+		if r != nil && r.Phase == returning && (r.Refused[p.Name] != "" || now.Before(c.retryAt)) {
+			continue
+		}
+		late = append(late, p)
+	}
+	return late
+}
+
+// switchTo orders the first of the layers that are late to its target, once those after it let go; the intent is on disk before.
+func (c *Conductor) switchTo(late []Part, set Set, because string) error {
+	targets := make([]Target, len(late))
+	for i, p := range late {
+		var err error
+		if targets[i], err = c.target(p.Name, set.Targets[p.Name]); err != nil {
+			return c.forget(set, p.Name, err)
+		}
+	}
+	if r := c.state.Rollout; r == nil || r.Phase == soaking {
+		if err := c.begin(set, because); err != nil {
+			return err
+		}
+	}
+	if i := c.holder(late); i > 0 {
+		return c.release(late, targets, i)
+	}
+	layer, target := late[0].Name, targets[0]
+	c.held[target.ID] = target
+	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer, Because: c.takeBack(layer, target.ID)}); err != nil {
+		return err
+	}
+	delete(c.state.Current.Targets, layer)
+	if err := c.save(); err != nil {
+		return err
+	}
+	c.busy = layer
+	c.seen[layer] = report{layer: layer}
+	delete(c.ill, layer)
+	delete(c.unseen, layer)
+	r := c.state.Rollout
+	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), rollout: r.forward(), since: r.Since, every: c.pace(layer)})
+	return nil
+}
+
+// begin starts a rollout to set: forward, or back to good.
+func (c *Conductor) begin(set Set, because string) error {
+	r := &Rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
+	ev := evSwitching
+	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
+		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evRollingBack
+		c.revival = revival{}
+	}
+	was := c.state.Rollout
+	cuts := was != nil && r.Phase == switching
+	if cuts { // what came with a revision that isn't judged counts against this one
+		r.Before = was.Before
+	}
+	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
+	if r.Phase == returning {
+		entry.Revision = r.Failed
+	}
+	if err := c.write(entry); err != nil {
+		return err
+	}
+	c.state.Rollout, c.state.Moved = r, nil
+	if cuts {
+		c.state.Cut++
+	}
+	c.untidy, c.tidied, c.tidying = c.untidy || len(c.tidying) > 0, false, nil
+	if c.state.Current.Targets == nil {
+		c.state.Current.Targets = map[string]string{}
+	}
+	c.state.Current.Revision = set.Revision
+	c.Log.Info(string(r.Phase), "revision", set.Revision, "because", because)
+	return nil
+}
+
+// owesTidying reports whether a soak that newer revisions don't cut short has yet to be used for tidying: a stream of commits
+// leaves no other time for that. Nothing is prepared until it is done.
+func (c *Conductor) owesTidying() bool {
+	return c.state.finishes() && (c.untidy && !c.tidied || len(c.tidying) > 0)
+}
+
+// tidy drops, once nothing is underway, what no set needs that could be switched to.
+func (c *Conductor) tidy() error {
+	inSoak := c.state.finishes() && !c.tidied
+	if !c.untidy || c.state.Rollout != nil && !inSoak || c.state.Stuck != nil || c.preparer.busy() {
+		return nil
+	}
+	sets := append(c.state.proposed(), c.state.Current, c.state.Good)
+	if c.state.bad(c.state.Prepared.Revision) == nil {
+		sets = append(sets, c.state.Prepared)
+	}
+	former, err := c.former(time.Now())
+	if err != nil {
+		return err
+	}
+	sets = append(sets, former...)
+	sets = append(sets, slices.DeleteFunc(slices.Clone(c.state.Failed), c.store.lacks)...)
+	only, all, known := c.needed(sets)
+	if err := c.store.dropTargets(sets...); err != nil {
+		c.Log.Warn("old targets stay for now", "err", err)
+	}
+	if known {
+		c.Drop(all)
+	}
+	c.hold()
+	c.untidy, c.tidied = false, true
+	c.tidying, c.epoch = only, c.preparer.count()
+	c.restsAt = time.Now().Add(restsAfter)
+	return c.keepAll()
+}
+
+// rest gives back, once what came after the last work is over, the memory that it took.
+func (c *Conductor) rest(now time.Time) {
+	switch {
+	case c.restsAt.IsZero():
+	case now.Before(c.restsAt):
+		c.wakeAt(c.restsAt)
+	default:
+		c.restsAt = time.Time{}
+		if err := giveBack(); err != nil {
+			c.Log.Warn("more memory is kept than is needed", "err", err)
+		}
+	}
+}
+
+// keepAll tells all keepers what to keep, and which targets are still needed, if that is known.
+func (c *Conductor) keepAll() error {
+	for _, p := range c.Parts {
+		if err := c.keep(p.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conductor) keep(layer string) error {
+	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried, settled: c.from}
+	if r := c.state.Rollout; r != nil {
+		o.since = r.Since
+		if r.Phase == soaking && !c.from.IsZero() {
+			o.since = c.from // what died in the switch, and was started again, shows now whether it stays
+		}
+		if r.Phase == returning && !c.revival.round.IsZero() {
+			o.since, o.revival, o.revision = c.revival.round, c.revival.round, r.whose()
+		}
+	}
+	if id := c.state.Current.Targets[layer]; id != "" {
+		var err error
+		if o.target, err = c.target(layer, id); err != nil {
+			return c.forget(c.state.Current, layer, err)
+		}
+	}
+	if id := c.about.Targets[layer]; id != "" && !c.asked.IsZero() {
+		var err error
+		if o.about, err = c.target(layer, id); err != nil {
+			o.about = Target{Layer: layer, ID: id} // the switch says what is wrong with it
+		}
+	}
+	c.order(layer, o)
+	return nil
+}
+
+// pace is the time between two looks at a layer.
+func (c *Conductor) pace(layer string) time.Duration {
+	switch {
+	case c.state.Rollout != nil:
+		return min(max(c.Soak/4, wakeBounce), 2*time.Second)
+	case c.keepers[layer].Heals:
+		return 5 * time.Second
+	}
+	return 30 * time.Second // it is only reported
+}
+
+// order puts o into the keeper's mailbox; the latest wins.
+func (c *Conductor) order(layer string, o order) {
+	box := c.keepers[layer].orders
+	select {
+	case <-box:
+	default:
+	}
+	box <- o
+}
+
+// newest takes a revision that the source accepted.
+func (c *Conductor) newest(rev source.Revision) {
+	if rev.ID == c.state.Newest.ID {
+		return
+	}
+	c.state.Newest, c.state.Accepted = rev, time.Now()
+	c.Log.Info("new revision", "revision", rev.ID, "author", rev.Author, "subject", rev.Subject)
+	c.writing.unsaved = true // before the next step
+}
+
+// prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
+func (c *Conductor) prepareNewest(ctx context.Context, now time.Time) error {
+	rev := c.state.Newest
+	if c.owesTidying() {
+		return nil
+	}
+	if rev.ID == "" || CommitOf(c.state.Prepared.Revision) == rev.ID || c.state.bad(rev.ID) != nil {
+		c.prepareAgain(ctx, now)
+		return nil
+	}
+	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
+		return nil
+	}
+	j := job{Revision: rev, unknown: c.unknown(), evaluate: c.state.Evaluate == rev.ID}
+	if c.state.Only.is(rev.ID) {
+		j.parts = slices.DeleteFunc(slices.Clone(c.Parts), func(p Part) bool { return !c.state.Only.names(p.Name) })
+	}
+	if !c.preparer.ready(j) {
+		return nil
+	}
+	if err := c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject}); err != nil {
+		return err
+	}
+	c.startPreparing(ctx, j)
+	crash.At("preparing.begun")
+	return nil
+}
+
+// take notes what came of a preparation.
+func (c *Conductor) take(p prepared) error {
+	c.untidy = true
+	p.notes = p.notes[:min(len(p.notes), MostNotes)]
+	for _, note := range p.notes {
+		c.Log.Info("a note", "revision", p.revision.ID, "says", note)
+	}
+	if p.plan != "" {
+		return c.takeProposal(p)
+	}
+	if p.revision.ID == Baseline {
+		return c.takeAsItIs(p)
+	}
+	if p.revision.ID == c.state.Newest.ID && !slices.Equal(c.state.Notes, p.notes) {
+		c.state.Notes, c.writing.unsaved = p.notes, true
+	}
+	c.asksAt = time.Now().Add(c.Images)
+	if blamed := new(BadError); p.evaluate && (p.again || p.err == nil || errors.As(p.err, &blamed)) {
+		c.state.Evaluate, c.writing.unsaved = "", true
+	}
+	if p.again {
+		return c.takeAgain(p)
+	}
+	if err := c.adopt(p.baseline); err != nil {
+		return err
+	}
+	if errors.Is(p.err, context.Canceled) {
+		return nil
+	}
+	if blamed := new(BadError); errors.As(p.err, &blamed) {
+		if err := c.write(Entry{Event: evFailed, Revision: p.revision.ID, Because: blamed.Error()}); err != nil {
+			return err
+		}
+		c.Log.Error("rejected", "revision", p.revision.ID, "reason", blamed.Error())
+		c.markBad(p.revision.ID, blamed.Error())
+		if blamed.Waits {
+			c.state.Bad[p.revision.ID] = c.state.Bad[p.revision.ID].again()
+		}
+		return c.save()
+	}
+	if p.err != nil {
+		c.state.Later = c.state.Later.again(p.revision.ID, p.err.Error())
+		if c.state.Later.WaitsFor = awaited(p.err); c.state.Later.WaitsFor != nil && c.state.MayBuild == p.revision.ID {
+			c.state.Later.Next = time.Now() // it was allowed meanwhile
+		}
+		c.Log.Warn("preparing is tried again later", "revision", p.revision.ID, "at", c.state.Later.Next, "err", p.err)
+		if err := c.write(Entry{Event: evLater, Revision: p.revision.ID, Because: p.err.Error()}); err != nil {
+			return err
+		}
+		return c.save()
+	}
+	if waits, err := c.awaitLayers(p, time.Now()); waits || err != nil {
+		return err
+	}
+	set, err := c.keepTargets(p)
+	if err != nil {
+		return err
+	}
+	return c.prepared(set, p)
+}
+
+// keepTargets saves what was made, and names it.
+func (c *Conductor) keepTargets(p prepared) (Set, error) {
+	set := Set{Revision: p.revision.ID, Targets: map[string]string{}}
+	for layer, t := range p.targets {
+		t.Revision = c.madeBy(t)
+		if err := c.store.keepTarget(t); err != nil {
+			return Set{}, err
+		}
+		set.Targets[layer] = t.ID
+		set.Leaves = set.Leaves || c.leaves(t)
+	}
+	return set, nil
+}
+
+// prepared takes a set as the newest that could be prepared.
+func (c *Conductor) prepared(set Set, p prepared) error {
+	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision, Images: c.imagesOf(p.targets)}); err != nil {
+		return err
+	}
+	crash.At("preparing.done")
+	c.state.Prepared = set
+	c.state.Later = nil
+	c.state.Stuck = nil // a new commit: it may mend what was stuck
+	if err := c.goWithout(p, time.Now()); err != nil {
+		return err
+	}
+	return c.save()
+}
+
+// adopt takes layers that Collie hasn't switched yet as they are: that is where a return leads.
+func (c *Conductor) adopt(live map[string]Target) error {
+	if len(live) == 0 {
+		return nil
+	}
+	for layer, t := range live {
+		if err := c.store.keepTarget(t); err != nil {
+			return err
+		}
+		c.held[t.ID] = t
+		for _, set := range []*Set{&c.state.Good, &c.state.Current} {
+			if set.Revision == "" {
+				set.Revision = Baseline
+			}
+			if set.Targets == nil {
+				set.Targets = map[string]string{}
+			}
+			if set.Targets[layer] == "" && (set == &c.state.Good || c.state.Rollout == nil) {
+				set.Targets[layer] = t.ID
+			}
+		}
+	}
+	if err := c.write(Entry{Event: evBaseline, Revision: Baseline}); err != nil {
+		return err
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	return c.keepAll()
+}
+
+// see takes what a keeper saw, or couldn't.
+func (c *Conductor) see(r report) {
+	c.seen[r.layer] = r
+	switch {
+	case r.err == nil:
+		c.ill[r.layer] = r.problems
+		delete(c.unseen, r.layer)
+	case c.unseen[r.layer].IsZero():
+		c.unseen[r.layer] = r.at
+	}
+}
+
+// note takes a keeper's report.
+func (c *Conductor) note(r report) error {
+	switch {
+	case r.tidied:
+		delete(c.tidying, r.layer)
+		return nil
+	case r.released:
+		return c.noteReleased(r)
+	}
+	if !r.switched {
+		if c.busy != r.layer && c.state.Current.Targets[r.layer] == r.target {
+			c.see(r)
+			return c.noteDrift(r)
+		}
+		return nil
+	}
+	c.busy = ""
+	ro := c.state.Rollout
+	if ro == nil {
+		return fmt.Errorf("layer %s was switched without a rollout", r.layer)
+	}
+	if ro.Changes == nil {
+		ro.Changes = map[string][]Change{}
+	}
+	ro.Changes[r.layer] = r.changes
+	if r.err == nil {
+		c.state.Current.Targets[r.layer] = r.target
+		c.Log.Info("switched", "layer", r.layer, "revision", ro.To.Revision)
+		return c.save()
+	}
+	if ro.Phase == returning {
+		c.refuse(r)
+		return c.save()
+	}
+	return c.failFor(r.layer, r.err.Error(), r.err)
+}
+
+func (c *Conductor) write(e Entry) error {
+	e.At = time.Now()
+	return c.journal.write(e)
+}
+
+func (c *Conductor) save() error {
+	if err := c.store.save(c.state); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+// wakeAt asks for a step at t, unless one is due before. What is due already waits for news, not for the time.
+func (c *Conductor) wakeAt(t time.Time) {
+	if t.Before(c.next) && t.After(time.Now()) {
+		c.next = t
+	}
+}

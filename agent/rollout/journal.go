@@ -1,0 +1,407 @@
+package rollout
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
+	"example.org/collie/agent/statefile"
+)
+
+// An event is one line of the journal, written before what it says happens.
+type event string
+
+const (
+	evPreparing event = "preparing"
+	evPrepared  event = "prepared"
+	evFailed    event = "failed"
+	evLater     event = "later"
+	evSwitching event = "switching" // a rollout begins
+	evLayer     event = "layer"     // one layer of it
+	evSoaking   event = "soaking"
+	evGood      event = "good"
+	evStuck     event = "stuck"
+	evSuspended event = "suspended"
+	evResumed   event = "resumed"
+	evRetry     event = "retry"
+	evAccepted  event = "accepted"  // a commit that doesn't descend from the one before, by hand
+	evMayBuild  event = "may build" // all of a revision, here
+	evAtOnce    event = "at once"   // a revision, though no window is open, as somebody asked
+	evEvaluate  event = "evaluate"  // a revision, though it is known what comes of it
+	evRestart   event = "restart"   // of a service, as somebody asked
+	evBaseline  event = "baseline"
+	evDrift     event = "drift"   // someone else switched a layer
+	evHealing   event = "healing" // it is switched back
+	evHealed    event = "healed"
+	evReplaced  event = "replaced"   // Collie ends so that its own new definition starts
+	evReboot    event = "reboot"     // of the machine
+	evLeft      event = "left"       // Collie goes from this machine
+	evCollect   event = "collecting" // what nothing needs, from the store, for want of space
+
+	evRollingBack event = "rolling back"
+	evRolledBack  event = "rolled back"
+
+	evReleasing  event = "releasing"  // a layer is to stop what another may take the place of
+	evWithout    event = "without"    // a revision is deployed without a layer
+	evOnly       event = "only"       // a revision, to some layers first, as somebody asked
+	evIncomplete event = "incomplete" // rolled back, and not all of good is well
+)
+
+// formerly are events in the words of former versions.
+var formerly = map[event]event{"bad": evFailed, "returning": evRollingBack, "returned": evRolledBack}
+
+// UnmarshalText also reads the words of former versions.
+func (e *event) UnmarshalText(text []byte) error {
+	*e = event(text)
+	if now, is := formerly[*e]; is {
+		*e = now
+	}
+	return nil
+}
+
+// An Entry says what is about to happen, and why.
+type Entry struct {
+	At       time.Time `json:"at"`
+	Event    event     `json:"event"`
+	Revision string    `json:"revision,omitempty"`
+	Author   string    `json:"author,omitempty"`
+	Subject  string    `json:"subject,omitempty"`
+	Layer    string    `json:"layer,omitempty"`
+	Because  string    `json:"because,omitempty"`
+	Before   []Problem `json:"before,omitempty"`
+
+	Changes map[string][]Change `json:"changes,omitempty"` // by layer, of a rollout that ends
+	Images  map[string]string   `json:"images,omitempty"`  // digests, by the names that the revision's pods have for them
+	Moved   []string            `json:"moved,omitempty"`   // files of users' own, of a rollout that ends: where each is
+	Without map[string]string   `json:"without,omitempty"` // layers that a revision is good without, with the reasons
+	Items   map[string]string   `json:"items,omitempty"`   // by layer: of system and homes, in the store, where it ended
+}
+
+const (
+	journalName  = "journal" // in the state folder
+	journalLimit = 4 << 20   // bytes: then all but the newest half of it goes
+	mostEntry    = 256 << 10 // bytes of a line: readers have the last MiB
+)
+
+// A journal is a file of JSON lines, each fsynced. It is never longer than journalLimit and one line.
+type journal struct {
+	name string
+	file journalFile // nil: it couldn't be opened yet
+	torn bool        // its last line has no end
+}
+
+// A journalFile is an *os.File.
+type journalFile interface {
+	io.WriteCloser
+	Sync() error
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+}
+
+// openJournal opens or makes the journal. With an error it is opened later, before the next entry.
+func openJournal(name string) (*journal, error) {
+	j := &journal{name: name}
+	if err := j.open(); err != nil {
+		return j, fmt.Errorf("journal: %w", err)
+	}
+	_ = j.shorten() // without space for that, it is tried again while the agent runs
+	return j, nil
+}
+
+func (j *journal) open() error {
+	if info, err := os.Lstat(j.name); err == nil && !info.Mode().IsRegular() {
+		if _, err := statefile.SetAside(j.name); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(j.name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	j.file, j.torn = f, false
+	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		last := make([]byte, 1)
+		_, err = f.ReadAt(last, info.Size()-1)
+		j.torn = last[0] != '\n' // a crash left half a line
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// shorten drops the older part of a journal that has grown too long. One that can't be shortened stays, and is still written.
+func (j *journal) shorten() error {
+	if j.file == nil {
+		return nil
+	}
+	info, err := j.file.Stat()
+	if err != nil || info.Size() < journalLimit {
+		return err
+	}
+	text, err := tail(j.name, journalLimit/2)
+	if err == nil {
+		err = statefile.Write(j.name, text)
+	}
+	if err != nil {
+		return fmt.Errorf("shortening the journal: %w", err)
+	}
+	old := j.file
+	return errors.Join(j.open(), old.Close())
+}
+
+// tail is the end of a file, in whole lines.
+func tail(name string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	from := max(info.Size()-most, 0)
+	text := make([]byte, info.Size()-from)
+	n, err := f.ReadAt(text, from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	text = text[:n]
+	if from > 0 {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	return text, nil
+}
+
+// write adds an entry, or nothing at all.
+func (j *journal) write(e Entry) error {
+	text, err := json.Marshal(e)
+	if err == nil && len(text) > mostEntry {
+		text, err = json.Marshal(Entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: foreign.Bound(e.Author, mostText), Subject: foreign.Bound(e.Subject, mostText),
+			Because: strings.TrimSpace(foreign.Bound(e.Because, mostError) + fmt.Sprintf(" (this entry had %d bytes: only its beginning is kept)", len(text)))})
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := j.there(); err != nil {
+		return &UnwrittenError{fmt.Errorf("journal: %w", err)}
+	}
+	before := j.size()
+	if j.torn {
+		text = append([]byte("\n"), text...)
+	}
+	_, err = j.file.Write(append(text, '\n'))
+	if err := errors.Join(err, j.file.Sync()); err != nil {
+		j.cut(before)
+		return &UnwrittenError{fmt.Errorf("journal: %w", err)}
+	}
+	j.torn = false
+	return nil
+}
+
+// there sees to it that the open file is the one of that name: somebody may have removed it.
+func (j *journal) there() error {
+	if j.file == nil {
+		return j.open()
+	}
+	is, err := os.Stat(j.name)
+	if err == nil {
+		if info, err := j.file.Stat(); err == nil && os.SameFile(is, info) {
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	old := j.file
+	if err := j.open(); err != nil {
+		return err
+	}
+	return old.Close()
+}
+
+// size is where the next entry begins.
+func (j *journal) size() int64 {
+	if j.file == nil && j.open() != nil {
+		return -1 // which cut leaves alone
+	}
+	info, err := j.file.Stat()
+	if err != nil {
+		return -1
+	}
+	return info.Size()
+}
+
+// cut takes back what was written since the journal had a size.
+func (j *journal) cut(size int64) {
+	if now := j.size(); size < 0 || now <= size {
+		return
+	}
+	if err := j.file.Truncate(size); err != nil {
+		j.torn = true // readers pass over the line
+	}
+}
+
+func (j *journal) close() error {
+	if j.file == nil {
+		return nil
+	}
+	return j.file.Close()
+}
+
+// historyLimit is how much of the journal's end `collie history' reads: some thousand entries.
+const historyLimit = 1 << 20
+
+// readJournal returns the entries in the last bytes of the file, oldest first; a torn line is passed over.
+func readJournal(name string, most int64) ([]Entry, error) {
+	text, err := tail(name, most)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	var entries []Entry
+	for line := range bytes.Lines(text) {
+		var e Entry
+		if json.Unmarshal(line, &e) == nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// history tells the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
+// a number that was kept might name another item today, as Guix gives them again after going back.
+func history(entries []Entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
+	var all []*api.Deployment
+	open := map[string]*api.Deployment{} // by revision
+	commits := map[string]Entry{}        // what is known of them, by revision
+	begin := func(e Entry) *api.Deployment {
+		d := open[e.Revision]
+		if d == nil {
+			commit := commits[e.Revision]
+			d = &api.Deployment{Revision: e.Revision, Author: commit.Author, Subject: commit.Subject, Started: e.At, Layers: []string{}, Outcome: "underway"}
+			open[e.Revision] = d
+			all = append(all, d)
+		}
+		return d
+	}
+	end := func(e Entry, outcome string) {
+		d := begin(e)
+		d.Outcome, d.Duration = outcome, e.At.Sub(d.Started)
+		if e.Because != "" {
+			d.Reason = e.Because
+		}
+		d.Moved = e.Moved
+		d.Generations = map[string]int{}
+		for layer, item := range e.Items {
+			if number := numbers[layer][item]; number > 0 {
+				d.Generations[layer] = number
+			}
+		}
+		delete(open, e.Revision)
+	}
+	overtake := func(e Entry, older func(revision string, d *api.Deployment) bool) {
+		for revision, d := range open {
+			if revision != e.Revision && older(revision, d) {
+				d.Outcome, d.Duration = "superseded", e.At.Sub(d.Started)
+				delete(open, revision)
+			}
+		}
+	}
+	beside := func(e Entry) string { return "beside " + e.Layer } // no revision
+	aside := func(e Entry) {                                      // what others did, and its healing, are entries of their own
+		d := &api.Deployment{Revision: e.Revision, Started: e.At, Layers: []string{e.Layer}, Outcome: string(e.Event), Reason: e.Because}
+		if e.Event == evHealing {
+			if open[beside(e)] != nil {
+				return // tried once more
+			}
+			open[beside(e)] = d
+		}
+		all = append(all, d)
+	}
+	made := map[string]bool{} // revisions that were prepared
+	deploying := ""           // the revision whose rollout is underway
+	for _, e := range entries {
+		switch e.Event {
+		case evPreparing:
+			commits[e.Revision] = e
+			overtake(e, func(revision string, _ *api.Deployment) bool { return revision != deploying && !made[revision] })
+			begin(e)
+		case evPrepared:
+			made[e.Revision] = true
+			begin(e).Images = e.Images
+		case evSwitching:
+			d := begin(e)
+			d.Because = e.Because
+			overtake(e, func(_ string, older *api.Deployment) bool { return !older.Started.After(d.Started) })
+			deploying = e.Revision
+		case evLayer:
+			if d := open[deploying]; d != nil && !slices.Contains(d.Layers, e.Layer) {
+				d.Layers = append(d.Layers, e.Layer)
+			}
+		case evFailed:
+			d := begin(e)
+			d.Reason, d.Changes = e.Because, e.Changes
+			if deploying != e.Revision { // it failed in prepare: nothing to take back
+				end(e, api.OutcomeRejected)
+			}
+		case evRollingBack:
+			if d := open[e.Revision]; d != nil && d.Reason == "" {
+				d.Reason = e.Because
+			}
+		case evLater:
+			begin(e).Reason = e.Because
+		case evAccepted:
+			commits[e.Revision] = e
+			end(e, "accepted")
+		case evGood:
+			d := begin(e)
+			d.Reason, d.Changes, d.Without = "", e.Changes, e.Without // of this try
+			end(e, "good")
+			deploying = ""
+		case evRolledBack:
+			end(e, api.OutcomeRolledBack)
+			deploying = ""
+		case evIncomplete:
+			if d := open[e.Revision]; d != nil && d.Reason != "" {
+				e.Because = d.Reason + "; " + e.Because
+			}
+			end(e, "incomplete")
+			deploying = ""
+		case evStuck:
+			end(e, "stuck")
+			deploying = ""
+		case evDrift, evHealing:
+			aside(e)
+		case evReboot:
+			e.Layer = "system"
+			aside(e)
+		case evHealed:
+			if d := open[beside(e)]; d != nil {
+				d.Outcome, d.Duration = "healed", e.At.Sub(d.Started)
+				delete(open, beside(e))
+			}
+		}
+	}
+	deployments := make([]api.Deployment, 0, len(all))
+	for _, d := range slices.Backward(all) {
+		if d.Outcome == "underway" {
+			d.Duration = now.Sub(d.Started)
+		}
+		deployments = append(deployments, *d)
+	}
+	return deployments
+}
