@@ -225,6 +225,19 @@ func (v view) forGuix(at string) string {
 	return name
 }
 
+// ForGuix writes what Guix reads of a repository, as host sees it, to a folder in into, and returns that.
+func ForGuix(repository fs.FS, host, into string) (string, error) {
+	repository, err := source.Linked(repository)
+	if err != nil {
+		return "", err
+	}
+	files, err := viewOf(repository, host)
+	if err != nil {
+		return "", err
+	}
+	return source.Export(files.repository, files.forGuix, into)
+}
+
 // private reports whether what is at a path mustn't become readable, as all is that Guix finds.
 func private(at string) bool {
 	parts := strings.Split(at, "/")

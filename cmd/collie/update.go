@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/foreign"
+	"example.org/collie/agent/layers"
 	"example.org/collie/guix"
 )
 
@@ -21,6 +25,8 @@ const (
 	updateName = "update" // of the plan
 	mostNews   = 20       // entries of a channel that are shown
 	mostRows   = 200      // of what a plan changes
+
+	serverPatience = 2 * time.Minute // for what a substitute server has
 )
 
 func updateCmd(c *cli) *cobra.Command {
@@ -31,7 +37,9 @@ func updateCmd(c *cli) *cobra.Command {
 		Long: "Ask the repositories of the channels for their newest commits, write these to channels.scm, and push that as the branch\n" +
 			"plan/update. The agent prepares it. Then the commit's message lists the news of the channels, the changed versions, and the\n" +
 			"growth of the system and the homes. Nothing is deployed before you merge that branch. DIR is a clone of the repository that\n" +
-			"the agent follows. Its files are not changed.",
+			"the agent follows. Its files are not changed.\n\n" +
+			"Before the push, `guix weather` of the new channels reports how much of the new system the substitute servers have, and what\n" +
+			"remains to be built here. It runs with your rights, and Guix makes the guix of the new channels first, as `guix time-machine` does.",
 		Example: "  collie update ~/ops\n  collie update --timeout 3h && git merge --ff-only origin/plan/update",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -88,8 +96,9 @@ func (u *updater) update(ctx context.Context) error {
 		return nil
 	}
 	commits, subject := map[string]string{}, subjectOf(all)
-	for _, m := range all {
+	for i, m := range all {
 		commits[m.Name] = m.to
+		all[i].news = newsOf(ctx, m)
 	}
 	next, err := guix.PinChannels(text, commits)
 	if err != nil {
@@ -99,7 +108,14 @@ func (u *updater) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	commit, err := u.propose(ctx, base, tree, subject)
+	substitutes, err := u.weather(ctx, s.Host, tree)
+	if err != nil {
+		return err
+	}
+	for _, row := range substitutes {
+		fmt.Fprintln(u.err, "substitutes:", row)
+	}
+	commit, err := u.propose(ctx, base, tree, messageOf(subject, all, substitutes, api.Plan{}))
 	if err != nil {
 		return err
 	}
@@ -112,10 +128,7 @@ func (u *updater) update(ctx context.Context) error {
 	case plan.Rejected != "":
 		return &exitError{exitRejected, fmt.Errorf("plan %s can't be deployed: %s", updateName, plan.Rejected)}
 	}
-	for i := range all { // Guix fetched them by now
-		all[i].news = newsOf(ctx, all[i])
-	}
-	message := messageOf(subject, all, plan)
+	message := messageOf(subject, all, substitutes, plan)
 	if _, err := u.propose(ctx, base, tree, message); err != nil {
 		return err
 	}
@@ -166,6 +179,54 @@ func (u *updater) tree(ctx context.Context, base, text string) (string, error) {
 	return u.gitWith(ctx, []string{index}, "", "write-tree")
 }
 
+// weather says of how much of the host's new system there are substitutes. It is no mistake that nobody knows.
+func (u *updater) weather(ctx context.Context, host, tree string) ([]string, error) {
+	if name, is := strings.CutPrefix(filepath.ToSlash(filepath.Clean(u.file)), "hosts/"); is {
+		host, _, _ = strings.Cut(name, "/")
+	}
+	w, err := u.ask(ctx, host, tree)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return []string{"not known: " + foreign.Line(err.Error(), 300)}, nil
+	}
+	return w, nil
+}
+
+func (u *updater) ask(ctx context.Context, host, tree string) ([]string, error) {
+	dir, err := os.MkdirTemp("", "collie-update-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	files, index := filepath.Join(dir, "files"), "GIT_INDEX_FILE="+filepath.Join(dir, "index")
+	for _, args := range [][]string{{"read-tree", tree}, {"checkout-index", "--all", "--prefix=" + files + "/"}} {
+		if _, err := u.gitWith(ctx, []string{index}, "", args...); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(files)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	seen, err := layers.ForGuix(root.FS(), host, filepath.Join(dir, "trees"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(seen, "system.scm")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // there is no system to ask for
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, u.timeout, fmt.Errorf("no answer within %v", u.timeout))
+	defer cancel()
+	w, err := guix.AskWeather(ctx, seen, serverPatience)
+	if err != nil {
+		return nil, err
+	}
+	return w.Lines(), nil
+}
+
 // propose pushes a commit as the branch of the plan, in place of what it had.
 func (u *updater) propose(ctx context.Context, base, tree, message string) (string, error) {
 	commit, err := u.git(ctx, message, "commit-tree", "-p", base, "-F", "-", tree)
@@ -207,54 +268,104 @@ func runGit(ctx context.Context, dir string, env []string, in string, args ...st
 	return strings.TrimSuffix(out.String(), "\n"), nil
 }
 
-// newsOf is what a channel tells of what came, from a clone of it on this machine: Guix's own, or the channel itself. Without
-// one there is none to be told.
+// newsOf is what a channel tells of what came: from a clone of it on this machine, Guix's own or the channel itself. Where none
+// has the new commit, the two commits are fetched from the channel's repository, without the history between them.
 func newsOf(ctx context.Context, m moved) []string {
 	dirs, _ := filepath.Glob(filepath.Join(cacheFolder(), "guix/checkouts/*"))
 	if path := strings.TrimPrefix(m.URL, "file://"); filepath.IsAbs(path) {
 		dirs = append(dirs, path)
 	}
 	for _, dir := range dirs {
-		ask := func(args ...string) (string, error) {
-			return runGit(ctx, dir, nil, "", append([]string{"-c", "safe.directory=*"}, args...)...)
+		c := clone{dir: dir, whole: true}
+		if c.has(ctx, m.to) && c.has(ctx, m.Commit) {
+			return c.news(ctx, m)
 		}
-		if _, err := ask("cat-file", "-e", m.to+"^{commit}"); err != nil {
-			continue
+	}
+	c, err := fetched(ctx, m)
+	if err != nil {
+		return []string{"its news aren't known: " + foreign.Line(err.Error(), 300)}
+	}
+	defer os.RemoveAll(c.dir)
+	return c.news(ctx, m)
+}
+
+// A clone is one of a channel.
+type clone struct {
+	dir   string
+	whole bool // it has all commits, not just two
+}
+
+// fetched is a new clone with the two commits alone. Of their files it has none where the server can leave them out: git fetches
+// each when it is asked for. Of Guix's 200,000 commits with their files these are the smallest part.
+func fetched(ctx context.Context, m moved) (clone, error) {
+	dir, err := os.MkdirTemp("", "collie-channel-")
+	if err != nil {
+		return clone{}, err
+	}
+	for _, args := range [][]string{{"init", "--quiet", "--bare"}, {"remote", "add", "--", "channel", m.URL},
+		{"fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "channel", m.to, m.Commit}} {
+		if _, err := runGit(ctx, dir, nil, "", args...); err != nil {
+			os.RemoveAll(dir)
+			return clone{}, err
 		}
-		var says []string
-		if count, err := ask("rev-list", "--count", m.Commit+".."+m.to); err == nil {
+	}
+	return clone{dir: dir}, nil
+}
+
+func (c clone) git(ctx context.Context, args ...string) (string, error) {
+	return runGit(ctx, c.dir, nil, "", append([]string{"-c", "safe.directory=*"}, args...)...)
+}
+
+func (c clone) has(ctx context.Context, commit string) bool {
+	_, err := c.git(ctx, "cat-file", "-e", commit+"^{commit}")
+	return err == nil
+}
+
+// news are the entries that came with the new commit, but for those that tell of what was there before.
+func (c clone) news(ctx context.Context, m moved) (says []string) {
+	if c.whole {
+		if count, err := c.git(ctx, "rev-list", "--count", m.Commit+".."+m.to); err == nil {
 			says = append(says, count+" commits")
 		}
-		description, err := ask("show", m.to+":.guix-channel")
-		if err != nil {
-			return says
-		}
-		file := guix.NewsFile(description)
-		if file == "" {
-			return says
-		}
-		text, err := ask("show", m.to+":"+file)
-		if err != nil {
-			return says
-		}
-		news, err := guix.ReadNews(text)
-		if err != nil {
-			return append(says, "its news can't be read")
-		}
-		shown := 0
-		for _, n := range news {
-			if _, err := ask("merge-base", "--is-ancestor", n.Commit, m.Commit); err == nil || shown == mostNews {
-				continue // it was there before
-			}
-			if _, err := ask("merge-base", "--is-ancestor", n.Commit, m.to); err != nil {
-				continue
-			}
-			shown++
-			says = append(says, "* "+n.Title)
-		}
-		return says
 	}
-	return nil
+	now, err := c.newsAt(ctx, m.to)
+	if err != nil {
+		return append(says, "its news can't be read")
+	}
+	before, _ := c.newsAt(ctx, m.Commit) // as far as they can be read
+	shown := 0
+	for _, n := range now {
+		known := n.Commit == m.Commit || slices.ContainsFunc(before, func(old guix.News) bool { return old.Commit == n.Commit })
+		if known || shown == mostNews || c.whole && c.leads(ctx, n.Commit, m.Commit) {
+			continue
+		}
+		shown++
+		says = append(says, "* "+n.Title)
+	}
+	return says
+}
+
+// leads reports whether a commit is one of those that led to another.
+func (c clone) leads(ctx context.Context, commit, to string) bool {
+	_, err := c.git(ctx, "merge-base", "--is-ancestor", commit, to)
+	return err == nil
+}
+
+// newsAt are the news as a commit has them; none if the channel has no file for them.
+func (c clone) newsAt(ctx context.Context, commit string) ([]guix.News, error) {
+	description, err := c.git(ctx, "show", commit+":.guix-channel")
+	if err != nil {
+		return nil, nil
+	}
+	file := guix.NewsFile(description)
+	if file == "" {
+		return nil, nil
+	}
+	text, err := c.git(ctx, "show", commit+":"+file)
+	if err != nil {
+		return nil, nil
+	}
+	return guix.ReadNews(text)
 }
 
 func cacheFolder() string {
@@ -277,8 +388,8 @@ func subjectOf(all []moved) string {
 	return subject
 }
 
-// messageOf says in a commit's message what the update changes.
-func messageOf(subject string, all []moved, plan api.Plan) string {
+// messageOf says in a commit's message what the update changes, as far as that is known by then.
+func messageOf(subject string, all []moved, substitutes []string, plan api.Plan) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, subject)
 	for _, m := range all {
@@ -286,6 +397,12 @@ func messageOf(subject string, all []moved, plan api.Plan) string {
 		for _, line := range m.news {
 			fmt.Fprintf(&b, "  %s\n", line)
 		}
+	}
+	if len(substitutes) > 0 {
+		fmt.Fprintf(&b, "\nsubstitutes:\n")
+	}
+	for _, row := range substitutes {
+		fmt.Fprintf(&b, "  %s\n", row)
 	}
 	for _, layer := range plan.Layers {
 		var rows []string

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +64,10 @@ channel mine: ` + ids[0][:12] + ` → ` + ids[2][:12] + `
   2 commits
   * Better
 
+substitutes:
+  for 97.8% of the 47 items
+  u: 97.8%
+
 system:
   update package git: 2.1 → 2.2
   size closure: +312.0 MiB, 900.0 MiB in all: postgresql-16 +300.0 MiB
@@ -70,12 +77,56 @@ system:
 home:ann:
   nothing changes
 `
-	if got := messageOf(subjectOf([]moved{m}), []moved{m}, plan); got != want {
+	if got := messageOf(subjectOf([]moved{m}), []moved{m}, []string{"for 97.8% of the 47 items", "u: 97.8%"}, plan); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
-	m.URL = "https://git.example.org/mine.git"
-	if says := newsOf(context.Background(), m); says != nil {
-		t.Errorf("of a channel that isn't here: %q", says)
+}
+
+// The news of a channel of which there is no clone on this machine come from its repository, over the network; the history
+// between two commits doesn't.
+func TestNewsFromTheChannelsRepository(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("TMPDIR", t.TempDir())
+	dir := filepath.Join(root, "channel")
+	entry := func(commit, title string) string {
+		return `(entry (commit "` + commit + `") (title (en "` + title + `")) (body (en "x")))`
+	}
+	ids := commits(t, dir, []string{`.guix-channel=(channel (version 0) (news-file "news.scm"))`, "large=" + strings.Repeat("x", 100)})
+	old := entry(ids[0], "Old")
+	ids = append(ids, commits(t, dir, []string{"news.scm=(channel-news (version 0) " + old + ")"})...)
+	ids = append(ids, commits(t, dir, []string{"between=1"}, []string{"news.scm=(channel-news (version 0) " + entry(ids[1], "Late") + entry(strings.Repeat("b", 40), "Better \x1b[2J") + old + ")"})...)
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := &cgi.Handler{Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
+		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}, InheritEnv: []string{"PATH", "HOME"}}
+	server := httptest.NewServer(backend)
+	defer server.Close()
+	m := moved{Channel: guix.Channel{Name: "mine", URL: server.URL + "/channel/.git", Branch: "main", Commit: ids[1]}, to: ids[3]}
+	for _, filters := range []string{"false", "true"} {
+		if out, err := exec.Command("git", "-C", dir, "config", "uploadpack.allowFilter", filters).CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
+		want := []string{"* Better"} // "Late" is of a commit that is there already
+		if says := newsOf(t.Context(), m); !slices.Equal(says, want) {
+			t.Errorf("with filters %s: %q, want %q", filters, says, want)
+		}
+		c, err := fetched(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count, err := c.git(t.Context(), "rev-list", "--count", m.to); err != nil || count != "1" {
+			t.Errorf("with filters %s: %s commits came, %v", filters, count, err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "collie-channel-*")); len(left) != 2 { // those of this test
+		t.Errorf("%d clones are left", len(left)-2)
+	}
+	server.Close()
+	if says := newsOf(t.Context(), m); len(says) != 1 || !strings.HasPrefix(says[0], "its news aren't known: git fetch: ") {
+		t.Errorf("of a repository that doesn't answer: %q", says)
 	}
 }
 
