@@ -36,10 +36,8 @@ const (
 )
 
 // A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
-// log file, never to a pipe that would die with the agent. Only a build as a user has a pipe: the log is root's, and what that
-// user runs could keep it open and go on writing; a build ends with the agent in any case. After a switch as a user, a copy takes
-// the place of the log: the user's Shepherd may have it open, and must not die of a pipe that nobody reads. Beside the log lies a
-// note of the process (LOG.running), from which the agent's next life knows it.
+// log file, never to a pipe that would die with the agent. One that runs as a user has a pipe that doesn't (see transcript). Beside
+// the log lies a note of the process (LOG.running), from which the agent's next life knows it.
 type Runner struct {
 	Command       string        // the guix to run: "guix", or a file
 	Logs          string        // directory with a log for each attempt; the newest 50 are kept
@@ -138,9 +136,6 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	answered := waits.For(ctx, "guix, for "+a.what+" (see "+log.Name()+")")
 	err = r.watch(ctx, cancel, a, log)
 	answered()
-	if a.as != nil && !a.build {
-		withdraw(log)
-	}
 	if err != nil {
 		var exit *exec.ExitError
 		cause := context.Cause(ctx)
@@ -180,24 +175,20 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: a.who().credential()}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
-	var copied sync.WaitGroup
-	var says *os.File // what a user's build says; nil: it writes the log by itself
-	if a.build && a.who() != nil {
-		var into *os.File
-		if says, into, err = os.Pipe(); err != nil {
-			return fmt.Errorf("starting guix: %w", err)
+	var said *transcript // nil: it writes the log by itself
+	if a.who() != nil {
+		if said, err = newTranscript(ctx, log, !a.build); err != nil {
+			return passing(fmt.Errorf("starting guix: %w", err))
 		}
-		defer says.Close()
-		defer into.Close()
-		cmd.Stdout, cmd.Stderr = into, into
+		defer said.close()
+		cmd.Stdout, cmd.Stderr = said.into, said.into
 	}
 	if err := limits.Start(cmd); err != nil {
 		return fmt.Errorf("starting guix: %w", err)
 	}
-	if says != nil {
-		cmd.Stdout.(*os.File).Close()
-		copied.Go(func() {
-			if err := transcribe(log, says); err != nil {
+	if said != nil {
+		said.begin(func(err error) {
+			if a.build {
 				cancel(passing(fmt.Errorf("writing its log: %w", err)))
 			}
 		})
@@ -225,14 +216,17 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
 	}
 	waited := cmd.Wait()
-	if says != nil {
-		_ = says.SetReadDeadline(time.Now().Add(looks)) // what it left running may hold the pipe
-		copied.Wait()
+	var unsaid error
+	if said != nil {
+		unsaid = said.finish()
 	}
 	close(ended)
 	followed.Wait()
-	if waited != nil && full != nil {
-		waited = full // it ended as it couldn't say what it did
+	if full == nil && unsaid != nil {
+		full = passing(fmt.Errorf("writing its log: %w", unsaid))
+	}
+	if full != nil && (waited != nil || unsaid != nil) {
+		waited = full // it couldn't say what it did
 	}
 	return errors.Join(err, waited, os.Remove(note))
 }
@@ -244,42 +238,6 @@ func awaitEnd(pid int) {
 			return
 		}
 	}
-}
-
-// transcribe writes what is said into a log, until nobody says any more or the deadline of says; of too much, the beginning.
-func transcribe(log io.Writer, says io.Reader) error {
-	_, err := io.Copy(log, io.LimitReader(says, longestLog+1)) // with the last byte, follow ends it
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
-		_, _ = io.Copy(io.Discard, says)
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
-	return err
-}
-
-// withdraw puts a copy in the place of a log that a user's switch wrote to: what it started, as the user's Shepherd, may keep the
-// file open, and goes on with one that nobody reads. Where that fails, as on a full disk, the log stays as it is.
-func withdraw(log *os.File) {
-	said, err := os.Open(log.Name())
-	if err != nil {
-		return
-	}
-	defer said.Close()
-	copied := log.Name() + ".copy"
-	f, err := os.OpenFile(copied, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return
-	}
-	_, err = io.Copy(f, io.LimitReader(said, longestLog))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(copied, log.Name())
-	}
-	if err != nil {
-		_ = os.Remove(copied)
-		return
-	}
-	_ = log.Truncate(0) // it lives on, nameless, while it is open
 }
 
 // newLog makes the log of an attempt, and removes the oldest.

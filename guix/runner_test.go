@@ -261,30 +261,142 @@ func TestAUsersBuildHasNoLogOfRoots(t *testing.T) {
 	}
 }
 
-// What a user's switch leaves running has a file open, and that isn't the log any more. It has all that was said.
-func TestAUsersSwitchLosesTheLogOfRoots(t *testing.T) {
+// What a user's switch leaves running, as the user's Shepherd, has a pipe that it can write to for ever. The log has all that guix
+// said, and no more.
+func TestAUsersSwitchLeavesNoLogOfRoots(t *testing.T) {
 	m := newMachine(t)
 	me := &User{Name: "me", UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Home: m.path("home/me")}
-	m.now("early", `(exec sleep 1000) & echo $! >"$me/child"; seq 1000`)
-	out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me})
-	child := readPID(m.path("fake/child"))
-	t.Cleanup(func() { _ = syscall.Kill(child, syscall.SIGKILL) })
-	if err != nil || out.code != 0 || !strings.Contains(out.text, "\n1000\n") {
-		t.Errorf("%d bytes, code %d, %v", len(out.text), out.code, err)
+	for name, last := range map[string]string{"that said all": "seq 1000", "that is held by what goes on": `seq 1000; (exec yes more) & echo $! >"$me/yes"`} {
+		t.Run(name, func(t *testing.T) {
+			m.now("early", `(trap 'touch "$me/died"' EXIT; until [ -e "$me/go" ]; do sleep 0.01; done; head -c 200000 /dev/zero && touch "$me/alive"; exec sleep 1000) & echo $! >"$me/child"; `+last)
+			out, err := m.runner().run(t.Context(), attempt{what: "test", args: []string{"home", "nothing"}, as: me})
+			child := readPID(m.path("fake/child"))
+			t.Cleanup(func() {
+				_ = syscall.Kill(-child, syscall.SIGKILL)
+				for _, file := range []string{"child", "yes"} {
+					if pid := readPID(m.path("fake/" + file)); pid > 1 {
+						_ = syscall.Kill(pid, syscall.SIGKILL)
+					}
+				}
+				for _, file := range []string{"go", "alive", "died", "child", "yes"} {
+					_ = os.Remove(m.path("fake/" + file))
+				}
+			})
+			if err != nil || out.code != 0 || !strings.Contains(out.text, "\n1000\n") {
+				t.Errorf("%d bytes, code %d, %v", len(out.text), out.code, err)
+			}
+			before, err := os.Stat(out.log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.now("go", "")
+			eventually(t, "write more than a pipe holds", func() bool {
+				_, err := os.Stat(m.path("fake/alive"))
+				return err == nil
+			})
+			if after, err := os.Stat(out.log); err != nil || after.Size() != before.Size() || after.Mode().Perm() != 0o600 {
+				t.Errorf("the log grew from %d bytes to %d, %v, %v", before.Size(), after.Size(), after.Mode(), err)
+			}
+			if logs, _ := filepath.Glob(filepath.Join(filepath.Dir(out.log), "*")); len(logs) != 1 {
+				t.Errorf("beside the log: %v", logs)
+			}
+			_ = os.Remove(out.log)
+		})
 	}
-	log, err := os.Stat(out.log)
+}
+
+// A guix that outlives the agent goes on to write its log, up to a bound, and isn't ended by a pipe that nobody reads.
+func TestAUsersSwitchOutlivesTheAgent(t *testing.T) {
+	dir := t.TempDir()
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	held, err := os.Stat(fmt.Sprintf("/proc/%d/fd/1", child))
+	defer log.Close()
+	said, err := newTranscript(t.Context(), log, true)
 	if err != nil {
-		t.Fatal("what it left running:", err)
+		t.Fatal(err)
 	}
-	if os.SameFile(log, held) || held.Size() != 0 || log.Mode().Perm() != 0o600 {
-		t.Errorf("the log of %d bytes, mode %v, is held: %v; what is held has %d bytes", log.Size(), log.Mode(), os.SameFile(log, held), held.Size())
+	guix := exec.Command("/bin/sh", "-c", `echo first; until [ -e go ]; do sleep 0.01; done; echo last && head -c 70000000 /dev/zero && exec yes`)
+	guix.Dir, guix.Stdout = dir, said.into
+	if err := guix.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if logs, _ := os.ReadDir(filepath.Dir(out.log)); len(logs) != 1 {
-		t.Errorf("beside the log: %v", logs)
+	t.Cleanup(func() { _ = guix.Process.Kill(); _ = guix.Wait() })
+	said.begin(func(error) {})
+	size := func() int64 {
+		info, err := os.Stat(log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	eventually(t, "begin the log", func() bool { return size() == int64(len("first\n")) })
+	said.close() // as the kernel does for an agent that was killed
+	said.copied.Wait()
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "fill the log", func() bool { return size() == int64(len("first\n"))+longestLog })
+	eventually(t, "go on to write", func() bool {
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", guix.Process.Pid))
+		return string(cmdline) == "yes\x00"
+	})
+	text := make([]byte, 16)
+	f, err := os.Open(log.Name())
+	if err == nil {
+		_, err = f.Read(text)
+		f.Close()
+	}
+	if err != nil || string(text) != "first\nlast\n\x00\x00\x00\x00\x00" {
+		t.Errorf("the log begins with %q, %v", text, err)
+	}
+	if size() != int64(len("first\n"))+longestLog {
+		t.Errorf("the log has %d bytes", size())
+	}
+}
+
+// The output of a guix is whole although what it started goes on to write, and whatever the pipe held when it ended.
+func TestATranscriptIsWhole(t *testing.T) {
+	for _, lines := range []int{0, 1, 5000, 60000} {
+		log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := newTranscript(t.Context(), log, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		guix := exec.Command("/bin/sh", "-c", fmt.Sprintf(`seq %d; (trap "" PIPE; exec sleep 1000) 3>&- & echo $! >&3`, lines))
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		guix.Stdout, guix.ExtraFiles = said.into, []*os.File{w}
+		if err := guix.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if lines <= 5000 { // all of it fits into the pipe: nothing is read before the end
+			_ = guix.Wait()
+			said.begin(func(err error) { t.Error(err) })
+		} else {
+			said.begin(func(err error) { t.Error(err) })
+			_ = guix.Wait()
+		}
+		var child int
+		if _, err := fmt.Fscan(r, &child); err != nil {
+			t.Error(err)
+		}
+		if err := said.finish(); err != nil {
+			t.Error(err)
+		}
+		said.close()
+		_ = syscall.Kill(child, syscall.SIGKILL)
+		text, err := os.ReadFile(log.Name())
+		if got := strings.Count(string(text), "\n"); err != nil || got != lines {
+			t.Errorf("%d of %d lines, %v", got, lines, err)
+		}
 	}
 }
 

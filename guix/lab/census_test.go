@@ -41,6 +41,7 @@ func keptBy(c pushed, newest bool) []kept {
 		one("system's service lamp", `process\troot busybox httpd -f -p 127.0.0.1:8090 .*`),
 		some(movers["service"], "system's service mover", `process\troot busybox httpd -f -p 8095 .*`),
 		one("user's Shepherd", `process\tpodman \S+guile\S* .*/bin/shepherd .*`),
+		one("reader of what the user's Shepherd says", `process\troot cat`),
 		one("home's service bell", fmt.Sprintf(`process\tpodman sleep %d`, 200_000+c.service)),
 		one("home's service door", `process\tpodman busybox httpd -f -p 127.0.0.1:8091 .*`),
 		one("pasta of the shared network", `process\tpodman \S*pasta .*rootless-netns.*`),
@@ -107,6 +108,7 @@ process	podman catatonit -P
 process	root busybox httpd -f -p 127.0.0.1:8090 -h /share
 process	root sleep 100007
 process	podman /usr/bin/guile-3.0 --no-auto-compile /gnu/store/h8h-shepherd-for-home-1.0.9/bin/shepherd --silent --config /gnu/store/jbg-shepherd.conf
+process	root cat
 process	podman busybox httpd -f -p 127.0.0.1:8091 -h /share
 process	podman sleep 200007
 process	podman /run/current-system/profile/bin/pasta --config-net --netns /run/user/1000/containers/networks/rootless-netns/rootless-netns
