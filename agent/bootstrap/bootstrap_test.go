@@ -421,7 +421,7 @@ func TestAccessByToken(t *testing.T) {
 	w := newWorld(t, plainSystem)
 	file := filepath.Join(w.root, "keys/token")
 	w.Repository = source.Repository{URL: "https://git.example.org/ops.git", TokenFile: file}
-	asks := 0
+	asks, typed := 0, "wrong\n"
 	w.probe = func(context.Context) (c source.Checked, err error) {
 		if text, _ := os.ReadFile(file); string(text) != "t0ken\n" {
 			c.Err, c.Locked = errors.New("wants a token"), true
@@ -429,7 +429,14 @@ func TestAccessByToken(t *testing.T) {
 		return c, nil
 	}
 	w.fails("access: ", "write it to "+file, "mode 600")
-	w.Ask = func(string) (string, error) { asks++; return "t0ken\n", nil }
+	w.Ask = func(string) (string, error) { asks++; return typed, nil }
+	for range 2 { // a mistake in it isn't kept
+		w.fails("access: ", "isn't opened by what was given: run this again")
+	}
+	if asks != 2 || exists(file) {
+		t.Fatalf("asked %d times; the wrong one is kept: %v", asks, exists(file))
+	}
+	asks, typed = 0, "t0ken\n"
 	if _, is, err := w.hasAccess(t.Context()); is || err != nil {
 		t.Fatal(is, err)
 	}
@@ -454,6 +461,12 @@ func TestAccessByToken(t *testing.T) {
 			t.Errorf("the token is in git's configuration: %q", c)
 		}
 	}
+
+	w.write(file, "a person's, which ran out\n")
+	w.fails("access: ", "isn't opened by the token in "+file, "run this again")
+	if text, _ := os.ReadFile(file); string(text) != "a person's, which ran out\n" || asks != 1 {
+		t.Errorf("%q, asked %d times", text, asks)
+	}
 }
 
 // For ssh a key is made without OpenSSH, once, and the host's keys are those that root trusts; what is missing is said.
@@ -463,6 +476,7 @@ func TestAccessByKey(t *testing.T) {
 	w.probe = func(context.Context) (source.Checked, error) {
 		return source.Checked{Err: errors.New("doesn't take the key")}, nil
 	}
+	w.Ask = func(what string) (string, error) { t.Error("asked for the", what); return "", nil }
 	w.fails("access: doesn't take the key")
 	key, err := os.ReadFile(w.Repository.KeyFile)
 	has(t, w.out.String(), "give its public half", "ssh-ed25519 ")

@@ -95,29 +95,31 @@ func exists(file string) bool {
 
 // makeAccess makes the key for ssh, takes the host keys that root trusts, and asks for a token. What then still is missing
 // a person has to give: the error says what.
-func (m *Machine) makeAccess(ctx context.Context) (string, error) {
-	says, err := m.makeToken()
-	if m.scheme() == "ssh" {
+func (m *Machine) makeAccess(ctx context.Context) (says string, err error) {
+	byKey := m.scheme() == "ssh"
+	if byKey {
 		says, err = m.makeKey(ctx)
+	} else {
+		says, err = m.makeToken()
 	}
 	if err != nil {
 		return "", err
 	}
-	if _, is, err := m.hasAccess(ctx); err != nil || !is {
-		return "", errors.Join(err, m.wanting(is))
+	_, is, err := m.hasAccess(ctx)
+	if err != nil || is {
+		return says, err
 	}
-	return says, nil
-}
-
-func (m *Machine) wanting(is bool) error {
-	if is {
-		return nil
+	if !byKey {
+		err = os.Remove(m.Repository.TokenFile) // it was just typed, and is asked for again
 	}
-	return fmt.Errorf("repository %s isn't opened by what was given", m.Repository.URL)
+	return "", errors.Join(fmt.Errorf("repository %s isn't opened by what was given: run this again once it is", m.Repository.URL), err)
 }
 
 func (m *Machine) makeToken() (string, error) {
 	file := m.Repository.TokenFile
+	if exists(file) {
+		return "", fmt.Errorf("repository %s isn't opened by the token in %s: write one there that may read and write it, and run this again", m.Repository.URL, file)
+	}
 	if m.Ask == nil {
 		return "", fmt.Errorf("repository %s wants a token that may read and write it: write it to %s, with mode 600, and run this again", m.Repository.URL, file)
 	}
