@@ -35,7 +35,7 @@ func bootstrapCmd(c *cli) *cobra.Command {
 			"it can be repeated. It overwrites nothing. If it can't find the place for the service, it shows the line to add. It\n" +
 			"needs root, git, and a guix that has Collie's channel. It needs no agent.",
 		Example: "  collie bootstrap --dry-run /srv/git/ops.git\n  collie bootstrap https://git.example.org/ops.git\n  collie bootstrap --system /etc/config.scm -L /etc/modules git@git.example.org:ops.git",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m.Repository.URL = args[0]
 			if m.Dir == "" {
@@ -61,7 +61,7 @@ func bootstrapCmd(c *cli) *cobra.Command {
 			}
 			asked := c.agent
 			asked.Patience = 0 // at first there is none
-			m.Agent, m.Wait, m.Out = asked, c.wait, c.out
+			m.Agent, m.Wait, m.Out = asked, func(ctx context.Context) error { return c.wait(ctx, false) }, c.out
 			m.Check = func(dir string) (notes, mistakes []string) { return layers.Validate(os.DirFS(dir), "") }
 			m.Pods = func() (bootstrap.Podman, error) {
 				socket := filepath.Join(filepath.Dir(c.agent.Socket), "podman/podman.sock")

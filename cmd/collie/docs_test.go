@@ -54,14 +54,23 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	p("# Commands\n\n%s", generated)
 	p("Except for `bootstrap`, `forward`, `init`, `run`, `secret`, `validate` and `version`, the commands ask the agent through its control socket. Only root\n")
-	p("and the group `collie` may use it. Answers go to stdout, everything else to stderr.\n\n| command | what |\n|---|---|\n")
-	for _, c := range all[1:] {
-		p("| [`%s`](#collie-%s) | %s |\n", useOf(c), strings.ReplaceAll(name(c), " ", "-"), cell(c.Short))
+	p("and the group `collie` may use it. Answers go to stdout, everything else to stderr.\n")
+	for _, group := range all[0].Groups() {
+		p("\n| %s | |\n|---|---|\n", strings.TrimSuffix(group.Title, ":"))
+		for _, c := range all[1:] {
+			if groupOf(c) == group.ID {
+				p("| [`%s`](#collie-%s) | %s |\n", useOf(c), strings.ReplaceAll(name(c), " ", "-"), cell(c.Short))
+			}
+		}
 	}
 	p("\n## Exit codes\n\n| code | means |\n|---|---|\n")
 	for _, e := range exitCodes {
 		p("| %d | %s |\n", e.code, cell(e.means))
 	}
+	p("\nWith `--json`, an answer is JSON on stdout, and an error is one JSON object on stderr, also if the call itself is wrong:\n\n")
+	p("```json\n{\"error\":\"revision 2282ed69bda9 was rolled back: pod web: exited with 1\",\"exitCode\":4}\n```\n\n")
+	p("With `--verbose`, the object has the chain of causes, `because`. The progress of `--wait` is not shown with `--json`. A program can read\n")
+	p("the verdict from the answer or from the exit code: 1 means that something is broken, 5 that there is no verdict yet.\n")
 	p("\n## For all commands\n\n%s", flagTable(all[0].PersistentFlags()))
 	for _, c := range all[1:] {
 		p("\n## collie %s\n\n%s\n\n```\n%s\n```\n\n", name(c), sentence(c), useOf(c))
@@ -77,6 +86,13 @@ func commandsPage(all []*cobra.Command, actions [][2]string) string {
 	p("\n## Completions, manual\n\nThe Guix package has completions for Bash, Zsh and fish, and the manual page `collie(1)`. They also complete revisions, from the\n")
 	p("history, and layers, from the status. Elsewhere `collie completion SHELL` prints the completions of a shell.\n")
 	return b.String()
+}
+
+// groupOf is the group that the help shows a command in.
+func groupOf(c *cobra.Command) string {
+	for ; c.GroupID == "" && c.HasParent(); c = c.Parent() {
+	}
+	return c.GroupID
 }
 
 // useOf is how a command is called.

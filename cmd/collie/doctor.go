@@ -20,7 +20,7 @@ func doctorCmd(c *cli) *cobra.Command {
 			"and needs no agent. Without root, checks that need root warn, and the first line counts them. The exit code is 1 if a\n" +
 			"check failed.",
 		Example: "  collie doctor\n  collie doctor --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.scope == scopeUser {
 				return &exitError{exitUsage, errors.New("doctor checks what the machine's Collie needs: leave --scope user out")}

@@ -22,7 +22,7 @@ func forwardCmd(c *cli) *cobra.Command {
 		Use:     "forward",
 		Short:   "Forward ports of the machine to pods; Shepherd does this",
 		Example: "  collie forward --control /run/user/1000/collie/forward.sock",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := controlSocket(control)
 			if err != nil {

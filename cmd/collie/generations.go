@@ -17,7 +17,7 @@ it, whether the next boot uses it, the commit that made it, and the verdict on t
 A commit that doesn't change the system makes no new generation. So a generation names the first commit that it was good with. A
 generation that was rolled back is kept until another commit is good. You can inspect it below /var/guix/profiles.`,
 		Example: "  collie generations\n  collie generations --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := c.agent.Generations(cmd.Context())
 			if err != nil {

@@ -12,7 +12,7 @@ func historyCmd(c *cli) *cobra.Command {
 		Use:     "history",
 		Short:   "List deployments, newest first, with their results",
 		Example: "  collie history\n  collie history --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := c.agent.History(cmd.Context())
 			if err != nil {

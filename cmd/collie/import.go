@@ -16,7 +16,7 @@ func importCmd(c *cli) *cobra.Command {
 			"the annotation that allows Collie to replace it. Its volumes keep their names and content. Read the YAML and check it\n" +
 			"with `collie validate`: it has environment variables in plain text.",
 		Example: "  collie import web",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			is, err := c.agent.Import(cmd.Context(), args[0])
 			if err != nil {

@@ -30,7 +30,7 @@ func initCmd(c *cli) *cobra.Command {
 			"may log in and push. If there is no key, the example has a placeholder, which `collie validate` and Guix refuse. For a\n" +
 			"machine that runs already, use `collie bootstrap`.",
 		Example: "  collie init ops && cd ops && git init -b main && git add . && git commit -m 'as it is'",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := args[0]
 			if err := os.MkdirAll(dir, 0o755); err != nil {

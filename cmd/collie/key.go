@@ -16,7 +16,7 @@ func keyCmd(c *cli) *cobra.Command {
 		Long: "Show the machine's public key, a line for secrets/recipients. The command asks the agent. If none runs, root can read the\n" +
 			"key, or make it before the agent's first run. The private key never leaves the machine.",
 		Example: "  collie key\n  collie key --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := c.agent.Key(cmd.Context())
 			if api.Away(err) {
@@ -39,7 +39,7 @@ func deliverCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "deliver",
 		Hidden: true,
-		Args:   usage(cobra.NoArgs),
+		Args:   takes(0, 0),
 		RunE:   func(cmd *cobra.Command, _ []string) error { return agent.Deliver(cmd.Context(), config) },
 	}
 	cmd.Flags().StringVar(&config, "config", "/etc/collie.yaml", "the guest's configuration")

@@ -21,7 +21,7 @@ func logsCmd(c *cli) *cobra.Command {
 		Long: "Show Guix's output from building a revision and switching to it, by default the newest. The beginning of a revision's id is\n" +
 			"enough. If no agent runs, root can still read the logs: they come from the state folder.",
 		Example:           "  collie logs\n  collie logs 5585d04a --lines 50\n  collie logs --follow",
-		Args:              usage(cobra.MaximumNArgs(1)),
+		Args:              takes(0, 1),
 		ValidArgsFunction: c.completeRevisions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

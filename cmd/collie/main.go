@@ -5,12 +5,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +37,7 @@ var exitCodes = []struct {
 	{exitUsage, "wrong usage"},
 	{exitPending, "changes are pending (plan --exit-code)"},
 	{exitRejected, "the revision was rejected or rolled back (sync --wait, plan NAME)"},
+	{exitNoVerdict, "there is no verdict yet: the time is up, or the machine waits or is stuck (sync --wait, plan NAME, update, bootstrap)"},
 }
 
 const (
@@ -43,6 +46,7 @@ const (
 	exitUsage
 	exitPending
 	exitRejected
+	exitNoVerdict
 )
 
 // An exitError ends the command with a code of its own; without an error it says nothing.
@@ -86,7 +90,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)
-	err := root.ExecuteContext(ctx)
+	adopt(root)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -97,24 +102,42 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if exit := new(exitError); errors.As(err, &exit) {
 		code = exit.code
 	}
-	c.complain(err)
+	c.complain(err, code, wantsJSON(cmd, args))
 	return code
 }
 
-// complain shows one line of an error, or with --verbose the whole chain.
-func (c *cli) complain(err error) {
-	text := strings.TrimSpace(err.Error())
-	if text == "" {
+// A failure is an error as a program reads it.
+type failure struct {
+	Error   string   `json:"error"`
+	Code    int      `json:"exitCode"`
+	Because []string `json:"because,omitempty"` // with --verbose
+}
+
+// complain shows an error, with --verbose the whole chain: to a person, or with --json to a program.
+func (c *cli) complain(err error, code int, asJSON bool) {
+	f := failure{Error: foreign.Text(strings.TrimSpace(err.Error())), Code: code} // what servers, services and files say is in it
+	if f.Error == "" {
 		return
 	}
-	plain := foreign.Writer{Writer: c.err} // what servers, services and files say is in it
-	fmt.Fprintf(plain, "collie: %s\n", text)
-	if !c.verbose {
+	for cause := errors.Unwrap(err); c.verbose && cause != nil; cause = errors.Unwrap(cause) {
+		f.Because = append(f.Because, foreign.Text(cause.Error()))
+	}
+	if asJSON {
+		enc := json.NewEncoder(c.err)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(f) // there is no other place to say that it can't be written
 		return
 	}
-	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
-		fmt.Fprintf(plain, "  because: %s\n", cause)
+	fmt.Fprintf(c.err, "collie: %s\n", f.Error)
+	for _, cause := range f.Because {
+		fmt.Fprintf(c.err, "  because: %s\n", cause)
 	}
+}
+
+// wantsJSON reports whether a command was called with --json. The options may have a mistake, and not be read to the end.
+func wantsJSON(cmd *cobra.Command, args []string) bool {
+	f := cmd.Flags().Lookup("json")
+	return f != nil && (f.Value.String() == "true" || slices.Contains(args, "--json"))
 }
 
 func rootCmd(c *cli) *cobra.Command {
@@ -128,7 +151,7 @@ func rootCmd(c *cli) *cobra.Command {
 		Long:          "Collie keeps a Guix System guest (its system, homes and rootless pods) at the newest good commit\nof a git repository.\n\nExit codes:\n" + table.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usage(cobra.NoArgs),
+		Args:          takes(0, 0),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	socket := "/run/collie/collie.sock"
@@ -139,11 +162,29 @@ func rootCmd(c *cli) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.scope, "scope", scopeMachine, "machine (as root: system, homes, pods) or user (without root: your own home and pods)")
 	root.PersistentPreRunE = c.atScope
 	root.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "show the whole chain of an error")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(runCmd(c), statusCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), restartCmd(c), planCmd(c), historyCmd(c), generationsCmd(c), logsCmd(c), doctorCmd(c),
-		validateCmd(c), initCmd(c), bootstrapCmd(c), versionCmd(c), asUserCmd(), pushedCmd(c), addHookCmd(c), forwardCmd(c), keyCmd(c), importCmd(c), uninstallCmd(c), forgetCmd(c), deliverCmd(), secretCmd(c), updateCmd(c))
+	root.SetFlagErrorFunc(wrongOption)
+	for _, g := range []struct {
+		title string
+		all   []*cobra.Command
+	}{
+		{"Status", []*cobra.Command{statusCmd(c), historyCmd(c), generationsCmd(c), logsCmd(c), doctorCmd(c)}},
+		{"Deployment", []*cobra.Command{planCmd(c), syncCmd(c), suspendCmd(c), resumeCmd(c), retryCmd(c), updateCmd(c), initCmd(c), validateCmd(c)}},
+		{"Pods and secrets", []*cobra.Command{importCmd(c), keyCmd(c), secretCmd(c)}},
+		{machineGroup, []*cobra.Command{bootstrapCmd(c), restartCmd(c), uninstallCmd(c), runCmd(c), forwardCmd(c), versionCmd(c)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
+		for _, cmd := range g.all {
+			cmd.GroupID = g.title
+		}
+		root.AddCommand(g.all...)
+	}
+	root.SetHelpCommandGroupID(machineGroup)
+	root.SetCompletionCommandGroupID(machineGroup)
+	root.AddCommand(asUserCmd(), pushedCmd(c), addHookCmd(c), forgetCmd(c), deliverCmd()) // nobody's to call
 	return root
 }
+
+const machineGroup = "Machine"
 
 const (
 	scopeMachine = "machine"
@@ -172,14 +213,4 @@ func (c *cli) atScope(cmd *cobra.Command, _ []string) (err error) {
 		}
 	}
 	return nil
-}
-
-// usage makes a wrong number of arguments a mistake of usage.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
-		}
-		return nil
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -13,13 +14,22 @@ func TestErrorsAreShownPlain(t *testing.T) {
 	for _, verbose := range []bool{false, true} {
 		var errs bytes.Buffer
 		c := &cli{err: &errs, verbose: verbose}
-		c.complain(fmt.Errorf("asking: %w", foreign))
+		c.complain(fmt.Errorf("asking: %w", foreign), exitFailed, false)
 		want := "collie: asking: pod ]0;titleweb says \ufffd1m\n"
 		if verbose {
 			want += "  because: pod ]0;titleweb says \ufffd1m\n"
 		}
 		if errs.String() != want {
 			t.Errorf("got %q, want %q", errs.String(), want)
+		}
+		errs.Reset()
+		c.complain(fmt.Errorf("asking: %w", foreign), exitFailed, true)
+		want = `{"error":"asking: pod ]0;titleweb says �1m","exitCode":1}` + "\n"
+		if verbose {
+			want = strings.Replace(want, "}", `,"because":["pod ]0;titleweb says �1m"]}`, 1)
+		}
+		if errs.String() != want {
+			t.Errorf("as JSON: got %q, want %q", errs.String(), want)
 		}
 	}
 }

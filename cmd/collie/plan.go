@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func planCmd(c *cli) *cobra.Command {
 		Long: "Show which revision waits, why, and what a switch to it would change. With a NAME, show what a switch to the branch\n" +
 			"plan/NAME would change. Collie prepares such a branch like the followed one, but never switches to it.",
 		Example: "  collie plan\n  collie plan try-nginx --wait\n  collie plan --exit-code",
-		Args:    usage(cobra.MaximumNArgs(1)),
+		Args:    takes(0, 1),
 
 		ValidArgsFunction: c.completePlans,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,7 +33,9 @@ func planCmd(c *cli) *cobra.Command {
 			}
 			ask := func(ctx context.Context) (api.Plan, error) { return c.agent.Plan(ctx, name) }
 			if wait {
-				ask = func(ctx context.Context) (api.Plan, error) { return c.waitForPlan(ctx, name, timeout) }
+				ask = func(ctx context.Context) (api.Plan, error) {
+					return c.waitForPlan(ctx, name, timeout, c.progress(asJSON))
+				}
 			}
 			p, err := ask(cmd.Context())
 			if err != nil {
@@ -45,7 +48,7 @@ func planCmd(c *cli) *cobra.Command {
 			case p.Rejected != "":
 				return &exitError{code: exitRejected}
 			case exitCode && p.Name != "" && p.Preparing != nil:
-				return fmt.Errorf("plan %s isn't prepared yet, so what it changes isn't known: --wait waits for it", p.Name)
+				return &exitError{exitNoVerdict, fmt.Errorf("plan %s isn't prepared yet, so what it changes isn't known: --wait waits for it", p.Name)}
 			case exitCode && p.Pending():
 				return &exitError{code: exitPending}
 			case exitCode && len(p.Unknown()) > 0:
@@ -62,7 +65,7 @@ func planCmd(c *cli) *cobra.Command {
 }
 
 // waitForPlan asks until it is prepared, or can't be, and tells on the way how far it is.
-func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duration) (api.Plan, error) {
+func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duration, progress io.Writer) (api.Plan, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	if _, err := c.agent.SyncPatiently(ctx); err != nil { // it may have been pushed just now
@@ -75,15 +78,15 @@ func (c *cli) waitForPlan(ctx context.Context, name string, timeout time.Duratio
 		}
 		if line := p.Preparing.Text(); line != told {
 			told = line
-			fmt.Fprintln(foreign.Writer{Writer: c.err}, line)
+			fmt.Fprintln(foreign.Writer{Writer: progress}, line)
 		}
 		return false
 	})
 	if errors.Is(err, context.DeadlineExceeded) && p.Preparing != nil {
-		return p, fmt.Errorf("not prepared yet: it %s", p.Preparing.Text())
+		return p, &exitError{exitNoVerdict, fmt.Errorf("not prepared yet: it %s", p.Preparing.Text())}
 	}
 	if errors.Is(err, context.Canceled) && p.Preparing != nil {
-		return p, fmt.Errorf("interrupted: not prepared yet: it %s", p.Preparing.Text())
+		return p, &exitError{exitNoVerdict, fmt.Errorf("interrupted: not prepared yet: it %s", p.Preparing.Text())}
 	}
 	return p, err
 }

@@ -31,7 +31,7 @@ func pushedCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "pushed",
 		Hidden: true,
-		Args:   usage(cobra.NoArgs),
+		Args:   takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 			defer cancel()
@@ -99,7 +99,7 @@ func addHookCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:    "add-hook URL",
 		Hidden: true,
-		Args:   usage(cobra.ExactArgs(1)),
+		Args:   takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			note, err := agent.AddHook(args[0])
 			if note != "" {

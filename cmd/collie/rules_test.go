@@ -88,7 +88,7 @@ func TestExitCodesAreOneTable(t *testing.T) {
 			t.Errorf("the help doesn't have %q", line)
 		}
 	}
-	if want := []int{exitDone, exitFailed, exitUsage, exitPending, exitRejected}; !slices.Equal(codes, want) || !slices.Equal(codes, []int{0, 1, 2, 3, 4}) {
+	if want := []int{exitDone, exitFailed, exitUsage, exitPending, exitRejected, exitNoVerdict}; !slices.Equal(codes, want) || !slices.Equal(codes, []int{0, 1, 2, 3, 4, 5}) {
 		t.Errorf("the codes are %v, want %v", codes, want)
 	}
 }
@@ -99,7 +99,7 @@ func name(c *cobra.Command) string { return strings.TrimPrefix(c.CommandPath(), 
 // Programs need JSON where people get text.
 func TestWhatTellsTellsJSONToo(t *testing.T) {
 	for _, c := range commands(t) {
-		tells := slices.Contains([]string{"status", "plan", "history", "generations", "version", "doctor", "key"}, c.Name())
+		tells := slices.Contains([]string{"status", "plan", "sync", "restart", "history", "generations", "version", "doctor", "key"}, c.Name())
 		if got := c.Flags().Lookup("json") != nil; got != tells {
 			t.Errorf("%s has --json: %v, want %v", c.Name(), got, tells)
 		}

@@ -24,7 +24,7 @@ func runCmd(c *cli) *cobra.Command {
 		Use:     "run",
 		Short:   "Run the agent; Shepherd does this",
 		Example: "  collie run --config /etc/collie.yaml\n  collie --scope user run",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50) // the agent is idle nearly always: memory counts more than speed
@@ -94,7 +94,7 @@ func asUserCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:    "as-user VERB…",
 		Hidden: true,
-		Args:   usage(cobra.MinimumNArgs(1)),
+		Args:   takes(1, many),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return layers.AsUser(cmd.Context(), args, os.Stdin, os.Stdout)
 		},

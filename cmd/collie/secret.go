@@ -19,7 +19,7 @@ func secretCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret",
 		Short: "Encrypt, edit and decrypt the Secrets of a repository",
-		Args:  usage(cobra.NoArgs),
+		Args:  takes(0, 0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(secretEncryptCmd(c), secretEditCmd(c), secretDecryptCmd(c), secretRekeyCmd(c), secretKeygenCmd(c))
@@ -35,7 +35,7 @@ func secretEncryptCmd(c *cli) *cobra.Command {
 			"hosts/NAME/secrets and the host has its own recipients, these are used. Files in secrets/files are for services and can\n" +
 			"have any content. Encrypting needs no private key.",
 		Example: "  collie secret encrypt -o secrets/db.yaml.age\n  collie secret encrypt db.yaml --output secrets/db.yaml.age\n  collie secret encrypt wg.key -o secrets/files/wg.key.age",
-		Args:    usage(cobra.MaximumNArgs(1)),
+		Args:    takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if into == "" {
 				return &exitError{exitUsage, errors.New("name the file to write, for example --output secrets/db.yaml.age")}
@@ -66,7 +66,7 @@ func secretDecryptCmd(c *cli) *cobra.Command {
 		Use:     "decrypt FILE",
 		Short:   "Write the content of an encrypted file to standard output",
 		Example: "  collie secret decrypt secrets/db.yaml.age",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			id, err := readIdentity(identity)
 			if err != nil {
@@ -93,7 +93,7 @@ func secretRekeyCmd(c *cli) *cobra.Command {
 			"unless all can be decrypted. A removed key can still decrypt the files in git's history: change the secrets\n" +
 			"themselves, too.",
 		Example: "  collie secret rekey\n  collie secret rekey ops --identity key.txt",
-		Args:    usage(cobra.MaximumNArgs(1)),
+		Args:    takes(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			files, err := sealedFiles(slices.Concat(args, []string{"."})[0])
 			if err != nil {
@@ -118,7 +118,7 @@ func secretKeygenCmd(c *cli) *cobra.Command {
 		Long: "Make a key for yourself, as age-keygen does, and show its public half: a line for secrets/recipients. An existing file is\n" +
 			"not overwritten.",
 		Example: "  collie secret keygen\n  collie secret keygen -o key.txt",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			file := into
 			if file == "" {

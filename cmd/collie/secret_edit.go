@@ -28,7 +28,7 @@ func secretEditCmd(c *cli) *cobra.Command {
 			"while the editor runs. Afterwards it is checked. If it has a mistake, the editor opens again, with the errors in the first\n" +
 			"lines. To give up, leave the file unchanged. An unchanged file isn't encrypted again.",
 		Example: "  collie secret edit secrets/db.yaml.age",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			was := []byte(newSecret)
 			if layers.OfServices(args[0]) {

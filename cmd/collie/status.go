@@ -30,7 +30,7 @@ func statusCmd(c *cli) *cobra.Command {
 
 On a terminal it is coloured, unless NO_COLOR is set in the environment.`,
 		Example: "  collie status\n  collie status --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.agent.Status(cmd.Context())
 			if err != nil {
@@ -66,6 +66,14 @@ func coloured(out io.Writer, v api.Verdict) string {
 
 func jsonFlag(cmd *cobra.Command, asJSON *bool) {
 	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON")
+}
+
+// progress is where to show how far something is. Who reads JSON gets none.
+func (c *cli) progress(asJSON bool) io.Writer {
+	if asJSON {
+		return io.Discard
+	}
+	return c.err
 }
 
 // show prints an answer, for a person or for a program.

@@ -23,7 +23,7 @@ func resumeCmd(c *cli) *cobra.Command {
 		Use:     "resume",
 		Short:   "Deploy again after `collie suspend`",
 		Example: "  collie resume",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.did("resumed", c.agent.Resume(cmd.Context())) },
 	}
 }
@@ -33,7 +33,7 @@ func retryCmd(c *cli) *cobra.Command {
 		Use:     "retry",
 		Short:   "Try the newest revision again after it failed",
 		Example: "  collie retry",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.did("tried again", c.agent.Retry(cmd.Context())) },
 	}
 }

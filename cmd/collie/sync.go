@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 )
 
 func syncCmd(c *cli) *cobra.Command {
-	var wait, build, now, evaluate bool
+	var wait, build, now, evaluate, asJSON bool
 	var accept string
 	var only []string
 	var timeout time.Duration
@@ -21,11 +22,12 @@ func syncCmd(c *cli) *cobra.Command {
 		Use:   "sync",
 		Short: "Poll the repository now; with --wait, wait for the verdict on its newest revision",
 		Long: "Poll the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it was\n" +
-			"rejected or rolled back, and with 1 if there is no verdict: it waits for something, the time is up, or the machine is stuck.\n" +
-			"After a fault of the network or the machine, Collie tries the revision again until the time is up.",
+			"rejected or rolled back, and with 5 if there is no verdict yet: it waits for something, the time is up, or the machine is\n" +
+			"stuck. After a fault of the network or the machine, Collie tries the revision again until the time is up.\n\n" +
+			"With --wait --json, the answer has the outcome, in every case: good, rejected, rolled back, stuck, waiting or underway.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
-			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait\n  collie sync --only system --wait",
-		Args: usage(cobra.NoArgs),
+			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait\n  collie sync --only system --wait\n  collie sync --wait --json",
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("accept") && !fullID.MatchString(accept) {
 				return &exitError{exitUsage, fmt.Errorf("--accept %s: give the commit's full id, all 40 digits, as the refusal shows it", accept)}
@@ -56,12 +58,12 @@ func syncCmd(c *cli) *cobra.Command {
 			case err != nil:
 				return err
 			case wait:
-				return c.wait(ctx)
+				return c.wait(ctx, asJSON)
 			}
-			fmt.Fprint(c.out, synced.Text())
-			return nil
+			return c.show(synced, synced.Text(), asJSON)
 		},
 	}
+	jsonFlag(cmd, &asJSON)
 	cmd.Flags().StringVar(&accept, "accept", "", "accept `COMMIT` (its full id), which was force-pushed")
 	cmd.Flags().BoolVar(&build, "build", false, "build everything on this machine instead of waiting for substitutes")
 	cmd.Flags().BoolVar(&now, "now", false, "switch even if no window of the configuration is open")
@@ -75,56 +77,106 @@ func syncCmd(c *cli) *cobra.Command {
 
 var fullID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// wait follows the newest revision to its verdict, and tells on the way what is going on.
-func (c *cli) wait(ctx context.Context) error {
-	m := meter{out: c.err}
-	var failed *api.Failed
-	s, err := c.agent.Poll(ctx, func(s api.Status) bool {
-		m.show(s)
-		failed = nil
-		for _, f := range s.Failed {
-			if f.Revision == s.Revisions.Newest {
-				failed = &f
-			}
-		}
-		switch s.Phase {
-		case "idle":
-			return failed != nil || isGood(s) && !s.Evaluates() || (s.Suspended != nil || s.Held != "") && s.Preparing == nil
-		case "stuck":
-			return s.Preparing == nil // else what is prepared may mend it
-		}
-		return false
-	})
-	m.end()
-	switch {
-	case s.Phase != "" && errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), s.Going())
-	case s.Phase != "" && errors.Is(err, context.Canceled):
-		return fmt.Errorf("interrupted: no verdict yet on revision %s: %s", api.Short(s.Revisions.Newest), s.Going())
-	case err != nil:
-		return err
-	case s.Phase == "stuck":
-		return errors.New(s.Wanted.Because)
-	case failed != nil:
-		err := fmt.Errorf("revision %s was %s: %s", api.Short(failed.Revision), failed.Outcome, failed.Reason)
-		if s.Incomplete != "" {
-			err = fmt.Errorf("%w\n%s", err, s.Incomplete)
-		}
-		return &exitError{exitRejected, err}
-	case !isGood(s):
-		return fmt.Errorf("revision %s waits: %s", api.Short(s.Revisions.Newest), s.Wanted.Because)
-	}
-	fmt.Fprintf(c.out, "revision %s is good%s\n", api.Short(s.Revisions.Good), without(s))
-	return nil
+// A verdict is what a sync that waited came to.
+type verdict struct {
+	Revision   string        `json:"revision"`
+	Outcome    string        `json:"outcome"`
+	Reason     string        `json:"reason,omitempty"`
+	Incomplete string        `json:"incomplete,omitempty"` // what isn't well since the roll-back
+	Without    []api.Without `json:"without,omitempty"`    // layers that it isn't about
 }
 
-// without says which layers a verdict isn't about.
-func without(s api.Status) string {
-	var text string
-	for _, w := range s.Without {
+// The outcomes of a verdict, beside those of a revision that failed.
+const (
+	outcomeGood     = "good"
+	outcomeStuck    = "stuck"
+	outcomeWaiting  = "waiting"  // for somebody, or for a window
+	outcomeUnderway = "underway" // the time is up
+)
+
+// wait follows the newest revision to its verdict, and shows on the way what is going on.
+func (c *cli) wait(ctx context.Context, asJSON bool) error {
+	m := meter{out: c.progress(asJSON)}
+	v := verdict{Outcome: outcomeUnderway}
+	s, err := c.agent.Poll(ctx, func(s api.Status) bool {
+		m.show(s)
+		var over bool
+		v, over = judge(s)
+		return over
+	})
+	m.end()
+	if v.Revision = s.Revisions.Newest; v.Outcome == outcomeUnderway {
+		v.Reason = s.Going()
+	}
+	switch {
+	case s.Phase == "": // no agent answered
+		return err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), err == nil:
+	default:
+		return err
+	}
+	if err := c.show(v, v.text(), asJSON); err != nil {
+		return err
+	}
+	return v.err(errors.Is(err, context.Canceled))
+}
+
+// judge reads the verdict on the newest revision from a status, and reports whether it is the last word for now.
+func judge(s api.Status) (v verdict, over bool) {
+	v = verdict{Outcome: outcomeUnderway, Without: s.Without}
+	failed := slices.IndexFunc(s.Failed, func(f api.Failed) bool { return f.Revision == s.Revisions.Newest })
+	switch {
+	case s.Phase == "stuck" && s.Preparing == nil: // else what is prepared may mend it
+		v.Outcome, v.Reason = outcomeStuck, s.Wanted.Because
+		return v, true
+	case s.Phase != "idle":
+		return v, false
+	case failed >= 0:
+		v.Outcome, v.Reason, v.Incomplete = s.Failed[failed].Outcome, s.Failed[failed].Reason, s.Incomplete
+		return v, true
+	case isGood(s) && !s.Evaluates():
+		v.Outcome = outcomeGood
+		return v, true
+	case (s.Suspended != nil || s.Held != "") && s.Preparing == nil:
+		v.Outcome, v.Reason = outcomeWaiting, s.Wanted.Because
+		return v, true
+	}
+	return v, false
+}
+
+// text is a good verdict for a person; any other is an error.
+func (v verdict) text() string {
+	if v.Outcome != outcomeGood {
+		return ""
+	}
+	text := fmt.Sprintf("revision %s is good", api.Short(v.Revision))
+	for _, w := range v.Without {
 		text += fmt.Sprintf("; without %s: %s", w.Layer, w.Why)
 	}
-	return text
+	return text + "\n"
+}
+
+func (v verdict) err(interrupted bool) error {
+	revision := api.Short(v.Revision)
+	switch v.Outcome {
+	case outcomeGood:
+		return nil
+	case api.OutcomeRejected, api.OutcomeRolledBack:
+		err := fmt.Errorf("revision %s was %s: %s", revision, v.Outcome, v.Reason)
+		if v.Incomplete != "" {
+			err = fmt.Errorf("%w\n%s", err, v.Incomplete)
+		}
+		return &exitError{exitRejected, err}
+	case outcomeStuck:
+		return &exitError{exitNoVerdict, errors.New(v.Reason)}
+	case outcomeWaiting:
+		return &exitError{exitNoVerdict, fmt.Errorf("revision %s waits: %s", revision, v.Reason)}
+	}
+	err := fmt.Errorf("no verdict yet on revision %s: %s", revision, v.Reason)
+	if interrupted {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
+	return &exitError{exitNoVerdict, err}
 }
 
 func isGood(s api.Status) bool {

@@ -18,7 +18,7 @@ func uninstallCmd(c *cli) *cobra.Command {
 		Long: "Say what Collie still keeps on a machine that a commit with `leave: true` took it off, and with --yes remove it. Pods,\n" +
 			"services, homes and volumes stay. It refuses as long as Collie is configured, or an agent runs.",
 		Example: "  collie uninstall\n  collie uninstall --yes",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			remains := agent.OfMachine(state)
 			if c.scope == scopeUser {

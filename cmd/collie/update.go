@@ -41,7 +41,7 @@ func updateCmd(c *cli) *cobra.Command {
 			"Before the push, `guix weather` of the new channels reports how much of the new system the substitute servers have, and what\n" +
 			"remains to be built here. It runs with your rights, and Guix makes the guix of the new channels first, as `guix time-machine` does.",
 		Example: "  collie update ~/ops\n  collie update --timeout 3h && git merge --ff-only origin/plan/update",
-		Args:    usage(cobra.MaximumNArgs(1)),
+		Args:    takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u.dir = "."
 			if len(args) > 0 {
@@ -119,7 +119,7 @@ func (u *updater) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan, err := u.waitForPlan(ctx, updateName, u.timeout)
+	plan, err := u.waitForPlan(ctx, updateName, u.timeout, u.err)
 	switch {
 	case err != nil:
 		return fmt.Errorf("plan %s is pushed: %w", updateName, err)

@@ -18,7 +18,7 @@ func validateCmd(c *cli) *cobra.Command {
 		Short:   "Check the files of a repository without an agent",
 		Long:    "Check the files of a repository: its layout and all Kubernetes YAML. Only Guix checks Scheme, when a revision is prepared. If\nthe repository has folders of hosts, it is checked as each host sees it.",
 		Example: "  collie validate .\n  collie validate --host web1 .",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			root, err := os.OpenRoot(args[0])
 			if err != nil {

@@ -12,7 +12,7 @@ func versionCmd(c *cli) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  collie version --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 			return c.show(v, "collie "+version+"\n", asJSON)
