@@ -17,6 +17,14 @@
 (channel-news
  (version 0)
  (entry
+  (commit "c4c25ec2313ae4930981447125b54f4ff7fd1029")
+  (title (en "The exit code 5 says that there is no verdict yet"))
+  (body (en "@command{collie sync --wait} exits with 5 if there is no verdict
+yet: the time is up, or the machine waits or is stuck.  It was 1 before, as if
+something were broken.  With @code{--json}, an error is one JSON object on
+standard error.  @command{collie sync} and @command{collie restart} have
+@code{--json}, too, and @command{collie help} groups its commands.")))
+ (entry
   (commit "81f8628e93d3ab9d7f9b4ce6e560a3439334ad97")
   (title (en "A commit that failed was rejected or rolled back"))
   (body (en "@command{collie history}, @command{collie status} and their
