@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -43,9 +44,10 @@ func TestASilentServerEndsByDeadline(t *testing.T) {
 	for _, after := range []int{0, 1} { // fetches that work before
 		t.Run(fmt.Sprintf("asked for a pack after %d", after), func(t *testing.T) {
 			o := newOps(t)
-			mute := after == 0
+			var mute atomic.Bool // a request that was given up may look at it late
+			mute.Store(after == 0)
 			s := open(t, between(t, o.serve(), func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
-				if mute && r.Method == http.MethodPost {
+				if mute.Load() && r.Method == http.MethodPost {
 					w.WriteHeader(http.StatusOK)
 					w.(http.Flusher).Flush()
 					silent(r)
@@ -56,11 +58,13 @@ func TestASilentServerEndsByDeadline(t *testing.T) {
 			id := o.push("one")
 			if after > 0 {
 				poll(t, s, id)
-				mute, id = true, o.push("two")
+				mute.Store(true)
+				id = o.push("two")
 			}
 			s.transfer = 50 * time.Millisecond
 			fails(t, s, "fetching from http://127.0.0.1", "no answer within 50ms")
-			mute, s.transfer = false, transferTime
+			mute.Store(false)
+			s.transfer = transferTime
 			poll(t, s, id)
 		})
 	}

@@ -33,6 +33,7 @@ func TestWordsOfACommitKeepTheirLetters(t *testing.T) {
 		{"ISO-8859-1", "a\x1b[31m", "b\x1b]0;title\x07\x9b31m", "a[31m", "b]0;title\u203a31m"}, // a terminal obeys nothing of it
 	}
 	o := newOps(t)
+	s := open(t, o.bare)
 	for _, tt := range tests {
 		t.Run(tt.encoding, func(t *testing.T) {
 			args := []string{"commit", "-q", "--allow-empty", "-F", "-"}
@@ -46,7 +47,7 @@ func TestWordsOfACommitKeepTheirLetters(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			git(t, o.work, "push", "-q", o.bare, "HEAD:main")
-			rev, err := open(t, o.bare).Poll(t.Context())
+			rev, err := s.Poll(t.Context())
 			must(t, err)
 			if rev.Author != tt.wantAuthor || rev.Subject != tt.wantSubject {
 				t.Errorf("%q by %q, want %q by %q", rev.Subject, rev.Author, tt.wantSubject, tt.wantAuthor)
