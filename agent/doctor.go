@@ -40,7 +40,7 @@ const (
 // A Diagnosis is all that was found.
 type Diagnosis []Finding
 
-// Ill tells whether a check failed.
+// Ill reports whether a check failed.
 func (d Diagnosis) Ill() bool {
 	for _, f := range d {
 		if f.Level == levelFail {

@@ -72,7 +72,7 @@ func checkAgent(ctx context.Context, m *machine) (string, error) {
 	return s.Version + ", " + s.Phase, nil
 }
 
-// owned tells whether path is root's, and has none of the rights in never. Links aren't followed.
+// owned reports whether path is root's, and has none of the rights in never. Links aren't followed.
 func (m *machine) owned(path string, never fs.FileMode) (fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	if err != nil {

@@ -129,7 +129,7 @@ func fileName(provides []string) string {
 	return notInFileNames.ReplaceAllString(strings.Join(provides, "-"), "-")
 }
 
-// defines tells whether f is, or replaces, the service s.
+// defines reports whether f is, or replaces, the service s.
 func (f ServiceFile) defines(s shepherd.Service) bool {
 	if !f.Starts {
 		return f.Name == fileName(s.Provides) || slices.Contains(s.Provides, f.Name)

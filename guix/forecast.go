@@ -33,7 +33,7 @@ type node struct {
 	disabled bool
 }
 
-// details is diff for a person. again tells whether guix starts services, too.
+// details is diff for a person. again reports whether guix starts services, too.
 func (s *services) details(ctx context.Context, item string, again bool) ([]Detail, error) {
 	files, all, kept, err := s.survey(ctx, item)
 	if err != nil {

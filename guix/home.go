@@ -180,7 +180,7 @@ func (h *Home) left(seen homeLook) ([]family, error) {
 	return kept.left(family{}), err
 }
 
-// Resumes tells whether a change starts the user's Shepherd, ends what a dead one left, or goes on with a switch that was
+// Resumes reports whether a change starts the user's Shepherd, ends what a dead one left, or goes on with a switch that was
 // cut short: of all three only a boot, or a death, is the cause.
 func (h *Home) Resumes(does, subject string) bool {
 	return does == ends || does == "start" && subject == "Shepherd of "+h.User || does == "activate" && subject == "home of "+h.User

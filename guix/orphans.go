@@ -279,7 +279,7 @@ func (f family) strangers(all []status) []child {
 	return found
 }
 
-// unheard tells whether a process of this user reads from nowhere, and writes all to one pipe that nobody reads: what a
+// unheard reports whether a process of this user reads from nowhere, and writes all to one pipe that nobody reads: what a
 // service of Shepherd's looks like once that is dead.
 func unheard(pid int) bool {
 	dir := fmt.Sprintf("/proc/%d/fd/", pid)

@@ -51,7 +51,7 @@ const betweenSteps = 10 * time.Second
 // DefaultPatience is how long a switch waits for others.
 const DefaultPatience = 20 * time.Minute
 
-// Switches tells whether a switch of the system or, of a user, the home waits for o.
+// Switches reports whether a switch of the system or, of a user, the home waits for o.
 func (o Other) Switches(home *User) bool {
 	return o.does == doesSystem && o.UID == 0 || o.does == doesHome && home != nil && o.UID == home.UID
 }

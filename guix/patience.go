@@ -49,7 +49,7 @@ type lateError struct{ answer *shepherd.Error }
 func (e *lateError) Error() string { return e.answer.Error() }
 func (e *lateError) Unwrap() error { return e.answer }
 
-// hangs tells whether a service has been starting or stopping for too long.
+// hangs reports whether a service has been starting or stopping for too long.
 func (s *services) hangs(live shepherd.Service) bool {
 	return (live.Status == "starting" || live.Status == "stopping") && time.Since(live.Since) >= s.limit()
 }

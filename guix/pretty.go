@@ -78,7 +78,7 @@ func (f form) write(text []byte, most int) []byte {
 
 var stringEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// same tells whether f and other are equal, hashes of the store included.
+// same reports whether f and other are equal, hashes of the store included.
 func (f form) same(other form) bool {
 	return f.atom == other.atom && f.str == other.str && f.quoted == other.quoted && f.isList == other.isList && slices.EqualFunc(f.list, other.list, form.same)
 }

@@ -253,7 +253,7 @@ func smallestIn(narinfo []byte) (least int64) {
 	return least
 }
 
-// whole tells whether an item is in the store, and done: its time is set to the second 1 at the very end. A link is made
+// whole reports whether an item is in the store, and done: its time is set to the second 1 at the very end. A link is made
 // at once.
 func (f *follower) whole(item string) bool {
 	if !Store(f.dir).holds(item) {

@@ -9,7 +9,7 @@ import (
 )
 
 // Release stops the services that the live home starts and item doesn't have: what they hold, others may take. A switch to
-// either home is as good after it. It tells whether it stopped any.
+// either home is as good after it. It reports whether it stopped any.
 func (h *Home) Release(ctx context.Context, item string) (stopped bool, err error) {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {

@@ -12,16 +12,16 @@ import (
 // Leaves is the change of the agent's own service that left the configuration: it goes once all is quiet.
 const Leaves = "leave"
 
-// Runs tells whether the system item has the agent's own service.
+// Runs reports whether the system item has the agent's own service.
 func (s *System) Runs(item string) (bool, error) { return s.services().runsSelf(item) }
 
-// Runs tells whether the home item has the agent's own service.
+// Runs reports whether the home item has the agent's own service.
 func (h *Home) Runs(item string) (bool, error) { return h.services(User{}).runsSelf(item) }
 
-// Drops tells whether a switch from the system live to item takes the agent's own service off the machine.
+// Drops reports whether a switch from the system live to item takes the agent's own service off the machine.
 func (s *System) Drops(live, item string) (bool, error) { return s.services().dropsSelf(live, item) }
 
-// Drops tells whether a switch from the home live to item takes it off.
+// Drops reports whether a switch from the home live to item takes it off.
 func (h *Home) Drops(live, item string) (bool, error) {
 	return h.services(User{}).dropsSelf(live, item)
 }
@@ -119,7 +119,7 @@ func leave(ctx context.Context, from *shepherd.Client, self string) error {
 	return nil
 }
 
-// TakesBoot tells whether a change is one for which a machine is to be rebooted: of what only a boot puts into force, or of
+// TakesBoot reports whether a change is one for which a machine is to be rebooted: of what only a boot puts into force, or of
 // a service whose policy that is.
 func TakesBoot(does, subject string) bool {
 	return does == needsReboot || does == nextBoot && subject != bootLoader && !strings.HasPrefix(subject, "service ")

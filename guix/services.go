@@ -26,7 +26,7 @@ const (
 	OwnExit     = "replace"      // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 
-// Waits tells whether c is none that a switch makes: a target is live although such a change is left.
+// Waits reports whether c is none that a switch makes: a target is live although such a change is left.
 func (c Change) Waits() bool {
 	return slices.Contains([]string{nextBoot, needsReboot, deferred, OwnExit, Leaves}, c.Does)
 }
@@ -201,12 +201,12 @@ func (s *services) missing(files []ServiceFile, all []shepherd.Service, kept sta
 	return steps
 }
 
-// failed tells whether the last try to start a service was in vain.
+// failed reports whether the last try to start a service was in vain.
 func failed(s shepherd.Service) bool {
 	return s.Status == "stopped" && len(s.StartupFailures) > 0 && !s.StartupFailures[0].Before(startOf(s))
 }
 
-// wanted tells whether files start live by themselves.
+// wanted reports whether files start live by themselves.
 func wanted(files []ServiceFile, live shepherd.Service) bool {
 	return slices.ContainsFunc(files, func(f ServiceFile) bool { return f.Starts && f.defines(live) })
 }

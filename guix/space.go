@@ -48,7 +48,7 @@ func settleStore() error {
 	return errors.Join(unix.Syncfs(int(store.Fd())), store.Close())
 }
 
-// room tells whether there is room for what a guix does: lacks is what by its own word the store lacks, and download
+// room reports whether there is room for what a guix does: lacks is what by its own word the store lacks, and download
 // what is still to come. What it unpacks to only guix knows.
 func (r *Runner) room(lacks, download int64) error {
 	store := filepath.Join(r.dir, storeDir)

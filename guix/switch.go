@@ -167,10 +167,10 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// unreachable tells whether a Shepherd isn't there at all.
+// unreachable reports whether a Shepherd isn't there at all.
 func unreachable(err error) bool { return errors.Is(err, shepherd.ErrUnreachable) }
 
-// pending tells whether changes hold one that a switch makes.
+// pending reports whether changes hold one that a switch makes.
 func pending(changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits() })
 }

@@ -43,7 +43,7 @@ func (t *texts) add(d Detail) {
 	}
 }
 
-// compare adds what differs between two files or folders, of which one may be missing, and tells whether anything does.
+// compare adds what differs between two files or folders, of which one may be missing, and reports whether anything does.
 func (t *texts) compare(subject, before, after string) bool {
 	was, is := t.walk(before), t.walk(after)
 	both := maps.Clone(was)

@@ -72,7 +72,7 @@ func annotationKey(k string) string {
 // lenience is the annotation by which what is unsupported or unknown in an object becomes a note.
 const lenience = "unsupported"
 
-// lenient tells whether an object that nobody has checked yet, or its template, has that annotation.
+// lenient reports whether an object that nobody has checked yet, or its template, has that annotation.
 func lenient(n *yaml.Node) bool {
 	paths := [][]string{nil}
 	for _, path := range templates {

@@ -76,7 +76,7 @@ func (s Service) diedInStart() bool {
 	return s.Status == "stopped" && len(s.StartupFailures) > 0 && i >= 0 && !s.Exits[0].At.Before(s.Changes[i].At)
 }
 
-// Died tells whether a service doesn't run because it ended by itself. If it isn't disabled, it is about to be respawned.
+// Died reports whether a service doesn't run because it ended by itself. If it isn't disabled, it is about to be respawned.
 func (s Service) Died() bool {
 	return s.Status == "stopped" && len(s.Changes) > 1 && s.Changes[1].Status == "running"
 }

@@ -155,7 +155,7 @@ func (c Client) ask(ctx context.Context, method, path, body string) (io.ReadClos
 // errAway is what each awayError is: the agent may come back.
 var errAway = errors.New("no agent answers")
 
-// Away tells whether err says that no agent answers.
+// Away reports whether err says that no agent answers.
 func Away(err error) bool { return errors.Is(err, errAway) }
 
 type awayError struct{ error }

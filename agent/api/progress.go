@@ -36,7 +36,7 @@ func (s Status) Going() string {
 	return plain(says)
 }
 
-// waits tells whether someone else's guix may hold up the newest revision.
+// waits reports whether someone else's guix may hold up the newest revision.
 func (s Status) waits() bool { return len(s.Others) > 0 && s.Revisions.Good != s.Revisions.Newest }
 
 // GoingIn is Going in so many letters, with a bar if there is something to count.

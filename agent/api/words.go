@@ -371,7 +371,7 @@ type Work struct {
 	Bytes     int64 `json:"bytes,omitempty"` // of the downloads, if that is known
 }
 
-// Pending tells whether the plan would change anything, as far as that is known: what waits for a boot since an earlier
+// Pending reports whether the plan would change anything, as far as that is known: what waits for a boot since an earlier
 // switch is none of its doing.
 func (p Plan) Pending() bool {
 	if p.Preparing != nil {

@@ -375,7 +375,7 @@ func (l homeLayer) asItIs(ctx context.Context, rev rollout.Revision, tell func(r
 	return guixTarget(l.name, rollout.Baseline, guixItem{Item: item, None: none})
 }
 
-// stillNone tells whether there was no home, and is none.
+// stillNone reports whether there was no home, and is none.
 func (l homeLayer) stillNone(ctx context.Context, item guixItem) bool {
 	if !item.None {
 		return false
@@ -441,7 +441,7 @@ func (l homeLayer) Revive(ctx context.Context, t rollout.Target) error {
 	return l.Home.Revive(ctx, item.Item)
 }
 
-// Stopped tells whether all that is wrong is that the user's Shepherd doesn't run, which else only a login would start, and
+// Stopped reports whether all that is wrong is that the user's Shepherd doesn't run, which else only a login would start, and
 // that to start it was cut short.
 func (l homeLayer) Stopped(changes []rollout.Change) bool {
 	return !slices.ContainsFunc(changes, func(c rollout.Change) bool { return !c.Waits && !l.Resumes(c.Does, c.Subject) })

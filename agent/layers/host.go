@@ -206,7 +206,7 @@ func has(files fs.FS, name string) bool {
 	return err == nil
 }
 
-// others tells whether a path is of another host.
+// others reports whether a path is of another host.
 func (v view) others(at string) bool {
 	return strings.HasPrefix(at, hostsDir+"/") && at != v.dir && !strings.HasPrefix(at, v.dir+"/")
 }

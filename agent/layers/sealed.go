@@ -152,7 +152,7 @@ func CheckSecret(file string, text []byte) error {
 	return nil
 }
 
-// OfServices tells whether a file of the repository is for a secret of services.
+// OfServices reports whether a file of the repository is for a secret of services.
 func OfServices(file string) bool {
 	dir := filepath.Dir(file)
 	return filepath.Base(dir) == path.Base(secretFilesDir) && filepath.Base(filepath.Dir(dir)) == secretsDir

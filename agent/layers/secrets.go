@@ -383,7 +383,7 @@ func inMemory(dir string) error {
 	return nil
 }
 
-// mountedAt tells whether dir is where a file system is mounted: one on the whole of /run would do, but has no bound.
+// mountedAt reports whether dir is where a file system is mounted: one on the whole of /run would do, but has no bound.
 func mountedAt(dir string) (bool, error) {
 	var here, above unix.Stat_t
 	if err := unix.Stat(dir, &here); err != nil {

@@ -45,7 +45,7 @@ func (s *State) held(next Set) string {
 	return ""
 }
 
-// wins tells whether what is prepared was pushed after d.
+// wins reports whether what is prepared was pushed after d.
 func (s *State) wins(d Drift) bool {
 	return CommitOf(s.Prepared.Revision) == s.Newest.ID && s.Newest.ID != d.Newest
 }
@@ -144,7 +144,7 @@ func (c *Conductor) takeBack(layer, id string) string {
 	return "takes back: " + d.String()
 }
 
-// clear tells whether a rollout may begin now. Each layer is looked at once more, as what is ill already isn't the
+// clear reports whether a rollout may begin now. Each layer is looked at once more, as what is ill already isn't the
 // revision's fault, and what someone else did since is left; and nobody may be at the same work.
 func (c *Conductor) clear(set Set, now time.Time) (bool, error) {
 	if c.asked.IsZero() || !c.about.equal(set) {

@@ -57,7 +57,7 @@ func withoutPods(s Set) Set {
 	return s
 }
 
-// equal tells whether two sets have the same targets.
+// equal reports whether two sets have the same targets.
 func (s Set) equal(other Set) bool { return s.same(other) && other.same(s) }
 
 // former are the sets of former good revisions that stay; the others are forgotten.

@@ -150,12 +150,12 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// quiet tells whether a look found nothing that may need another soon.
+// quiet reports whether a look found nothing that may need another soon.
 func (r report) quiet() bool {
 	return r.err == nil && len(r.problems) == 0 && !r.healed && !differs(r.changes)
 }
 
-// sees tells whether the layer tells at once what happens to it; the log says why not, once.
+// sees reports whether the layer tells at once what happens to it; the log says why not, once.
 func (k *keeper) sees(busy busyLayer) bool {
 	blind := ""
 	if err := busy.Sees(); err != nil {
@@ -372,7 +372,7 @@ func (k *keeper) repair(ctx context.Context, r *report) {
 	r.healed = true
 }
 
-// differs tells whether a switch would change anything.
+// differs reports whether a switch would change anything.
 func differs(changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return !c.Waits })
 }

@@ -126,7 +126,7 @@ func (c *Conductor) sequence(set Set) []Part {
 	return last
 }
 
-// judges tells whether a layer at a target is looked at for the verdict: once Collie's own services are gone, only what they
+// judges reports whether a layer at a target is looked at for the verdict: once Collie's own services are gone, only what they
 // left can be.
 func (c *Conductor) judges(layer, id string) bool {
 	if !c.state.Rollout.To.Leaves {

@@ -88,7 +88,7 @@ func (s Set) over(below Set) Set {
 	return Set{Revision: s.Revision, Targets: targets, Leaves: s.Leaves}
 }
 
-// same tells whether each target of s is one of other's.
+// same reports whether each target of s is one of other's.
 func (s Set) same(other Set) bool {
 	for layer, id := range s.Targets {
 		if other.Targets[layer] != id {

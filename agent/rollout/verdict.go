@@ -127,7 +127,7 @@ func (c *Conductor) patience() time.Duration { return Patience(c.Soak) }
 // patience is as long as what is silent is waited for, also within a switch.
 func Patience(soak time.Duration) time.Duration { return 5*soak + time.Minute }
 
-// counts tells whether a problem that a layer sees is held against the revision: it wasn't there before, or concerns what was
+// counts reports whether a problem that a layer sees is held against the revision: it wasn't there before, or concerns what was
 // changed.
 func (r *Rollout) counts(layer string, p Problem) bool {
 	if r.changes(layer, p.Subject) {

@@ -168,7 +168,7 @@ func readOwn(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, mostIdentity))
 }
 
-// isPrivate tells whether a line is what nobody else may ever see.
+// isPrivate reports whether a line is what nobody else may ever see.
 func isPrivate(line string) bool {
 	return strings.Contains(strings.ToUpper(line), "AGE-SECRET-KEY-") || strings.HasPrefix(line, "-----BEGIN ")
 }

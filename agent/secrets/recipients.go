@@ -22,7 +22,7 @@ type Recipients struct {
 	all  []age.Recipient
 }
 
-// Has tells whether a public key is among them.
+// Has reports whether a public key is among them.
 func (r Recipients) Has(key string) bool {
 	for _, k := range r.Keys {
 		if k == key {

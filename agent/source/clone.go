@@ -199,7 +199,7 @@ func (c *clone) revision(id plumbing.Hash) (Revision, error) {
 
 func (c *clone) has(id plumbing.Hash) bool { return c.storage().HasEncodedObject(id) == nil }
 
-// complete tells whether the commit and all files of its tree are in the clone.
+// complete reports whether the commit and all files of its tree are in the clone.
 func (c *clone) complete(id plumbing.Hash) error {
 	sto := c.storage()
 	commit, err := readCommit(sto, id)
@@ -221,7 +221,7 @@ func (c *clone) complete(id plumbing.Hash) error {
 	return err
 }
 
-// descends tells whether last can be reached from tip. A parent that isn't in the clone is where history was cut.
+// descends reports whether last can be reached from tip. A parent that isn't in the clone is where history was cut.
 func (c *clone) descends(tip, last plumbing.Hash) (bool, error) {
 	sto := c.storage()
 	seen := map[plumbing.Hash]bool{tip: true}

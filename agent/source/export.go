@@ -147,7 +147,7 @@ func writeNew(root *os.Root, at string, data []byte, mode fs.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// holds tells whether dir has exactly the files that its name says: a power cut or a hand may have changed them.
+// holds reports whether dir has exactly the files that its name says: a power cut or a hand may have changed them.
 func holds(dir, name string) bool {
 	fsys := os.DirFS(dir)
 	paths, err := listing(fsys, asItIs)

@@ -71,7 +71,7 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.says }
 
-// refused tells whether err is the API's refusal with this status.
+// refused reports whether err is the API's refusal with this status.
 func refused(err error, status int) bool {
 	var e *apiError
 	return errors.As(err, &e) && e.status == status

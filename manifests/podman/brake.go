@@ -116,7 +116,7 @@ func (b *brake) holds(id string, now time.Time) string {
 	return fmt.Sprintf("ends again and again: it is started again in %v", one.until.Sub(now).Round(time.Second))
 }
 
-// knows tells whether a container of l was held: it is started again without being a case for healing.
+// knows reports whether a container of l was held: it is started again without being a case for healing.
 func (b *brake) knows(l *livePod) bool {
 	if l == nil {
 		return false

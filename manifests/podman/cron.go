@@ -159,7 +159,7 @@ func (s *ledgerState) runsOf(name string) []*run {
 	return all
 }
 
-// over tells whether nothing more comes of a run.
+// over reports whether nothing more comes of a run.
 func (r *run) over() bool { return r.Outcome != "" || r.Halted }
 
 // surplus are those of a CronJob's runs, the latest first, that its history has no room for.
@@ -179,7 +179,7 @@ func surplus(c *manifests.Cron, runs []*run) []string {
 
 // What a switch does with CronJobs.
 
-// cronCondition tells whether the schedule that is live is the wanted one.
+// cronCondition reports whether the schedule that is live is the wanted one.
 func (p *Podman) cronCondition(want RenderedPod) (condition, []string) {
 	c, known := p.jobs.crons()[want.Name]
 	switch {
@@ -267,7 +267,7 @@ func (p *Podman) restoreCrons(ctx context.Context, former map[string]cronJob) er
 	})
 }
 
-// isRun tells whether a pod is one of a CronJob.
+// isRun reports whether a pod is one of a CronJob.
 func (l *livePod) isRun() bool { return strings.HasPrefix(l.labels[labelObject], "CronJob/") }
 
 // unwanted are the CronJobs that are scheduled, and that r doesn't have.

@@ -86,7 +86,7 @@ func (l *livePod) forwarding() *Forwarding {
 	return &f
 }
 
-// has tells whether this state of a pod takes connections at one of the ports of the machine.
+// has reports whether this state of a pod takes connections at one of the ports of the machine.
 func (f *Forwarding) has(ports []manifests.HostPort) (manifests.HostPort, bool) {
 	if f == nil {
 		return manifests.HostPort{}, false

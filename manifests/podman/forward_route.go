@@ -21,7 +21,7 @@ func (p *Podman) route(ctx context.Context, wanted []RenderedPod, live map[strin
 	return p.ports.Tell(ctx, t)
 }
 
-// forwarderRuns tells whether there may be one, which an earlier life of the agent had forward something.
+// forwarderRuns reports whether there may be one, which an earlier life of the agent had forward something.
 func (p *Podman) forwarderRuns() bool {
 	if p.Account == nil {
 		return true
@@ -119,7 +119,7 @@ func (s *swap) route(ctx context.Context) error {
 
 const drainLook = 100 * time.Millisecond
 
-// forwards tells whether anything of this switch is forwarded, or was.
+// forwards reports whether anything of this switch is forwarded, or was.
 func (s *swap) forwards(pods []*livePod) bool {
 	return slices.ContainsFunc(s.to.Pods, func(pod RenderedPod) bool { return pod.Forwarding != nil }) ||
 		slices.ContainsFunc(pods, func(l *livePod) bool { return l.forwarding() != nil })
@@ -159,7 +159,7 @@ func (s *swap) drain(ctx context.Context, pods []*livePod) error {
 	})
 }
 
-// linked tells whether connections to f's backends are open.
+// linked reports whether connections to f's backends are open.
 func (f *Forwarding) linked(r forward.Report) bool {
 	return slices.ContainsFunc(f.Listeners, func(d forward.Listener) bool { return r.Links[d.Backend.Address] > 0 })
 }

@@ -129,7 +129,7 @@ func readPorts(list string) []manifests.HostPort {
 	return all
 }
 
-// fails tells whether a pod is beyond what a graceful end is for: something of it crashed.
+// fails reports whether a pod is beyond what a graceful end is for: something of it crashed.
 func (l *livePod) fails() bool {
 	return slices.ContainsFunc(l.containers, func(c container) bool {
 		return c.Restarts >= tooManyRestarts || !c.runs() && c.ExitCode != 0 && !c.cutOff() && c.State != "created"

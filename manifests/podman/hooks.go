@@ -78,7 +78,7 @@ func (p *Podman) Failed(r Rendered, rollout string) error {
 
 func (todo plan) changesPods() bool { return len(todo.steps)+len(todo.leaving)+len(todo.crons) > 0 }
 
-// hooksDue tells whether hooks are to run though no pod changes: they are new, or of this very rollout, which was underway.
+// hooksDue reports whether hooks are to run though no pod changes: they are new, or of this very rollout, which was underway.
 func (p *Podman) hooksDue(hooks []RenderedPod, rollout string) bool {
 	return slices.ContainsFunc(hooks, func(pod RenderedPod) bool {
 		r, known := p.jobs.get(pod.id())
@@ -137,7 +137,7 @@ func (p *Podman) outcome(ctx context.Context, id string) (run, error) {
 	}
 }
 
-// isHook tells whether a pod is that of a hook, with which a switch has nothing to do.
+// isHook reports whether a pod is that of a hook, with which a switch has nothing to do.
 func (p *Podman) isHook(id string) bool {
 	r, known := p.jobs.get(id)
 	return known && r.Pod.Options.Hook != ""

@@ -145,17 +145,17 @@ func movable(pod *manifests.Pod, images map[string]localImage) string {
 	return tree.Sum(map[string]any{"pod": pod.Hash, "images": ids})[:8]
 }
 
-// moves tells whether a registry is to be asked again for an image of pod.
+// moves reports whether a registry is to be asked again for an image of pod.
 func moves(pod *manifests.Pod) bool {
 	return pod.Job == nil && slices.ContainsFunc(pod.Images, func(i manifests.Image) bool {
 		return i.Policy == "Always" && !isPinned(i.Name) && !isLocal(i.Name)
 	})
 }
 
-// isPinned tells whether a name says what is in the image.
+// isPinned reports whether a name says what is in the image.
 func isPinned(name string) bool { return strings.Contains(name, "@sha256:") }
 
-// isLocal tells whether a name is one that Podman gives to what was built here: there is no such registry.
+// isLocal reports whether a name is one that Podman gives to what was built here: there is no such registry.
 func isLocal(name string) bool { return strings.HasPrefix(name, "localhost/") }
 
 func (p *Podman) image(ctx context.Context, n need, tell func(string)) (localImage, error) {
@@ -221,7 +221,7 @@ func (p *Podman) fetch(ctx context.Context, name string) (localImage, error) {
 	return pulled, err
 }
 
-// isMissing tells whether a registry answered that there is no such image, rather than nothing or something else.
+// isMissing reports whether a registry answered that there is no such image, rather than nothing or something else.
 func isMissing(err error) bool {
 	var says pullError
 	if !errors.As(err, &says) {
@@ -237,13 +237,13 @@ func isMissing(err error) bool {
 		has("parsing reference") || has("invalid reference format") || has("short-name")
 }
 
-// isRejected tells whether policy.json doesn't let an image in.
+// isRejected reports whether policy.json doesn't let an image in.
 func isRejected(err error) bool {
 	var says pullError
 	return errors.As(err, &says) && strings.Contains(string(says), "Source image rejected")
 }
 
-// wantsLogin tells whether a registry doesn't know who asks, or knows and doesn't let them.
+// wantsLogin reports whether a registry doesn't know who asks, or knows and doesn't let them.
 func wantsLogin(err error) bool {
 	var says pullError
 	return errors.As(err, &says) && (strings.Contains(string(says), "unauthorized") || strings.Contains(string(says), "authentication required"))
@@ -294,7 +294,7 @@ func (r Rendered) Digests() map[string]string {
 	return all
 }
 
-// Moves tells whether the tag of an image may lead to another one by now, and the policy wants that.
+// Moves reports whether the tag of an image may lead to another one by now, and the policy wants that.
 func (r Rendered) Moves() bool {
 	return slices.ContainsFunc(r.Pods, func(pod RenderedPod) bool { return pod.Moves })
 }

@@ -103,15 +103,15 @@ func at(todo move, now, when time.Time) (move, time.Time) {
 // backOff is how long after a try that failed the next one begins: as Kubernetes has it.
 func (r *run) backOff() time.Duration { return min(retryFirst<<min(max(r.Tries-1, 0), 10), retryMost) }
 
-// active tells whether something is still to come of a run.
+// active reports whether something is still to come of a run.
 func (r *run) active() bool {
 	return !r.Halted && (r.Outcome == "" || r.Pod.Job.TTL != nil)
 }
 
-// begun tells whether a container of the pod was ever started; of init containers nothing is left to tell.
+// begun reports whether a container of the pod was ever started; of init containers nothing is left to tell.
 func (l *livePod) begun() bool { return l.startedAt() > 0 }
 
-// cutOff tells whether the machine stopped under the pod.
+// cutOff reports whether the machine stopped under the pod.
 func (l *livePod) cutOff() bool {
 	return !l.runs() && slices.ContainsFunc(l.containers, container.cutOff)
 }
@@ -309,7 +309,7 @@ func (r *run) anew() { *r = run{Pod: r.Pod, Rollout: r.Rollout} }
 
 // What a switch does with Jobs.
 
-// jobCondition tells whether a Job is still to be begun: all else is none of a switch's business.
+// jobCondition reports whether a Job is still to be begun: all else is none of a switch's business.
 func (p *Podman) jobCondition(want RenderedPod, l *livePod) (condition, []string) {
 	if want.Cron != nil {
 		return p.cronCondition(want)

@@ -30,12 +30,12 @@ func (l *livePod) object() string {
 	return cmp.Or(name, l.name)
 }
 
-// runs tells whether anything of it does.
+// runs reports whether anything of it does.
 func (l *livePod) runs() bool {
 	return slices.ContainsFunc(l.all(), container.runs)
 }
 
-// settling tells whether Podman still has to clean up behind something of it that ended.
+// settling reports whether Podman still has to clean up behind something of it that ended.
 func (l *livePod) settling() bool {
 	return slices.ContainsFunc(l.all(), func(c container) bool { return c.State == "stopped" || c.State == "stopping" })
 }
@@ -74,7 +74,7 @@ func (c container) runs() bool {
 	return false
 }
 
-// isGhost tells whether Podman believes in a process that is gone.
+// isGhost reports whether Podman believes in a process that is gone.
 func (p *Podman) isGhost(c container) bool {
 	return c.State == "running" && c.Pid > 0 && !p.alive(c.Pid)
 }
@@ -92,7 +92,7 @@ func (p *Podman) fate(ctx context.Context, c container) (condition, error) {
 	return settling, nil
 }
 
-// cutOff tells whether the machine stopped under the container: it was started after it last ended, and doesn't run.
+// cutOff reports whether the machine stopped under the container: it was started after it last ended, and doesn't run.
 func (c container) cutOff() bool { return !c.runs() && c.StartedAt > 0 && c.StartedAt > c.ExitedAt }
 
 func (c container) name(pod string) string {
@@ -256,7 +256,7 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 // settleTime is how long Podman is given to start a container again by its restart policy: it takes a tenth of a second.
 const settleTime = 3 * time.Second
 
-// ended tells whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
+// ended reports whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
 func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
 	if p.brake.holds(c.ID, time.Now()) != "" {
 		return settling, nil

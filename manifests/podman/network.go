@@ -121,7 +121,7 @@ func (p *Podman) inNetwork(live map[string]*livePod) []string {
 	return ids
 }
 
-// hasDNS tells whether a container is in a network with names.
+// hasDNS reports whether a container is in a network with names.
 func hasDNS(runtime string) bool {
 	dir, err := openBeneath(runtime, aardvarkDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -276,7 +276,7 @@ func (p *Podman) mind(pid int) {
 	p.minded[pid] = fd
 }
 
-// helperEnded tells whether a process has ended that is minded, and minds it no longer.
+// helperEnded reports whether a process has ended that is minded, and minds it no longer.
 func (p *Podman) helperEnded() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

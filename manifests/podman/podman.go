@@ -82,7 +82,7 @@ func Connect(socket string) *Podman {
 	return p
 }
 
-// processExists tells whether pid lives. One of another user's can't be signalled, but is there.
+// processExists reports whether pid lives. One of another user's can't be signalled, but is there.
 func processExists(pid int) bool {
 	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }

@@ -63,7 +63,7 @@ func (s *swap) letGo(ctx context.Context, step step, l *livePod) error {
 	return s.stop[l.name](ctx)
 }
 
-// unpublish ends what publishes ports. It tells whether it found that, for all of them.
+// unpublish ends what publishes ports. It reports whether it found that, for all of them.
 func (p *Podman) unpublish(ctx context.Context, ports []manifests.HostPort) bool {
 	if p.Account == nil {
 		return false

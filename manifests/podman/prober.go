@@ -227,7 +227,7 @@ func (pr *prober) judge(ctx context.Context, c *probedContainer, asked life, one
 	}
 }
 
-// count tells whether the container has to end.
+// count reports whether the container has to end.
 func (pr *prober) count(c *probedContainer, asked life, one *probing, err error) (ends bool) {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()

@@ -141,7 +141,7 @@ func (p *Podman) dropImage(ctx context.Context, id string, names []string) (gone
 	return true, nil
 }
 
-// sameImage tells whether name, as a manifest has it, may stand for Podman's tag of an image.
+// sameImage reports whether name, as a manifest has it, may stand for Podman's tag of an image.
 func sameImage(name, tag string) bool {
 	name, _, _ = strings.Cut(name, "@")
 	if untagged(name) == name {

@@ -49,7 +49,7 @@ func (todo plan) holders(r Rendered) []*livePod {
 	return slices.DeleteFunc(out, func(l *livePod) bool { return !l.ours() || l.isJob() || !l.holdsBeyond(r) })
 }
 
-// holdsBeyond tells whether a pod holds a port, or a folder of the machine in which it may have a lock or a socket, that no
+// holdsBeyond reports whether a pod holds a port, or a folder of the machine in which it may have a lock or a socket, that no
 // pod of r does. What listens on the machine's network may hold any port.
 func (l *livePod) holdsBeyond(r Rendered) bool {
 	ports := l.hostPorts()
@@ -71,7 +71,7 @@ func (l *livePod) holdsBeyond(r Rendered) bool {
 	return l.labels[labelPorts] != "" && !slices.ContainsFunc(r.Pods, func(pod RenderedPod) bool { return pod.HostNetwork && pod.Name == l.object() })
 }
 
-// isJob tells whether a pod is a Job's, or a run of a CronJob.
+// isJob reports whether a pod is a Job's, or a run of a CronJob.
 func (l *livePod) isJob() bool {
 	return l.isRun() || strings.HasPrefix(l.labels[labelObject], "Job/")
 }

@@ -73,7 +73,7 @@ func (p process) role(runtime string) string {
 	return ""
 }
 
-// has tells whether an option is given with this value.
+// has reports whether an option is given with this value.
 func (p process) has(option, value string) bool {
 	i := slices.Index(p.args, option)
 	return i >= 0 && i+1 < len(p.args) && p.args[i+1] == value
@@ -157,7 +157,7 @@ func findStrays(all []process, containers []container, runtime string, listens f
 	return s
 }
 
-// mend repairs what a killed service may have left, after err said that a pod didn't start. It tells whether it is worth
+// mend repairs what a killed service may have left, after err said that a pod didn't start. It reports whether it is worth
 // another try.
 func (p *Podman) mend(ctx context.Context, err error) bool {
 	if p.Account == nil {
@@ -210,7 +210,7 @@ func (p *Podman) sweep(ctx context.Context) {
 	p.clear(ctx, account, found, "found before a start")
 }
 
-// clear ends what is left behind, and removes what is on disk of it. It tells whether that succeeded.
+// clear ends what is left behind, and removes what is on disk of it. It reports whether that succeeded.
 func (p *Podman) clear(ctx context.Context, account Account, s strays, because string) bool {
 	says := s.String()
 	for _, left := range s.processes {
@@ -232,7 +232,7 @@ func (p *Podman) clear(ctx context.Context, account Account, s strays, because s
 	return true
 }
 
-// halfStarted tells whether a pod that doesn't run was given its network by a start that was cut off then. Podman would
+// halfStarted reports whether a pod that doesn't run was given its network by a start that was cut off then. Podman would
 // start it without one: it believes that it has it.
 func (p *Podman) halfStarted(ctx context.Context, name string) bool {
 	live, err := p.observe(ctx)
@@ -358,7 +358,7 @@ func (p process) end(ctx context.Context, grace time.Duration) error {
 	return fmt.Errorf("process %d doesn't end", p.pid)
 }
 
-// zombie tells whether a process has ended, and only its parent doesn't know yet.
+// zombie reports whether a process has ended, and only its parent doesn't know yet.
 func zombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && bytes.Contains(stat, []byte(") Z "))

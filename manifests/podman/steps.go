@@ -130,7 +130,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	return todo, nil
 }
 
-// supplanted tells whether another state of the same pod was started after this one.
+// supplanted reports whether another state of the same pod was started after this one.
 func supplanted(want RenderedPod, live map[string]*livePod) bool {
 	mine := live[want.id()].startedAt()
 	for _, l := range live {

@@ -78,7 +78,7 @@ func (p *Podman) woken() {
 	}
 }
 
-// lost tells whether a process is gone that the last look saw. Nobody writes a file about it if conmon died with it.
+// lost reports whether a process is gone that the last look saw. Nobody writes a file about it if conmon died with it.
 func (p *Podman) lost() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -251,7 +251,7 @@ type tail struct {
 	at    int64
 }
 
-// tells whether what was written to the log since it was last read says anything of a container's or a pod's life. What
+// reports whether what was written to the log since it was last read says anything of a container's or a pod's life. What
 // can't be read might.
 func (t *tail) tells(runtime string) bool {
 	f, err := openBeneath(runtime, eventsLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
@@ -286,7 +286,7 @@ func (t *tail) tells(runtime string) bool {
 	return false
 }
 
-// tells whether a line of the log says that a container or pod may not be what it was. A network is "created" with each
+// reports whether a line of the log says that a container or pod may not be what it was. A network is "created" with each
 // pod, and a probe that runs a command is told three times.
 func tells(line []byte) bool {
 	var e struct{ Type, Status string }
