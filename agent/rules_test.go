@@ -65,7 +65,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/limits":              nil,
 		"agent/foreign":             nil,
 		"agent/mistake":             {"agent/foreign"},
-		"agent/secrets":             {"agent/statefile"},
+		"agent/secrets":             {"agent/mistake", "agent/statefile"},
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
 		"agent/source":              {"agent/crash", "agent/foreign", "agent/limits", "agent/statefile"},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/manifests"
@@ -140,14 +141,14 @@ func (v view) checkRights() (mistakes []error) {
 	return mistakes
 }
 
-// CheckSecret finds what is wrong with what is to be encrypted into a file of the repository: those of services hold
-// anything, all others Secrets of pods.
-func CheckSecret(file string, text []byte) error {
+// CheckSecret finds what is wrong with a text that is to be encrypted into a file of the repository: those of services hold
+// anything, all others Secrets of pods. from is the file that the text is from.
+func CheckSecret(file, from string, text []byte) error {
 	switch {
 	case !OfServices(file):
-		return manifests.CheckSealed(manifests.Opened(file, text))
+		return manifests.CheckSealed(manifests.Opened(from, text))
 	case len(text) > mostDelivered:
-		return fmt.Errorf("%s: a secret of a service has %d KiB at most", file, mostDelivered>>10)
+		return mistake.List{{File: from, Says: fmt.Sprintf("a secret of a service has %d KiB at most", mostDelivered>>10)}}
 	}
 	return nil
 }

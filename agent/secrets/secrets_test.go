@@ -116,9 +116,9 @@ func TestRecipientsThatAreRefused(t *testing.T) {
 		many = append(many, open(t).Public)
 	}
 	for name, row := range map[string]struct{ text, want string }{
-		"nothing":     {"# nobody\n", "r:1: names no key: "},
-		"a word":      {key + "\nhunter2\n", "r:2: isn't a public key: "},
-		"cut off":     {key[:40], "r:1: isn't an age public key: "},
+		"nothing":     {"# nobody\n", "r:1: names no key\n  hint: "},
+		"a word":      {key + "\nhunter2\n", "r:2: isn't a public key\n  hint: "},
+		"cut off":     {key[:40], "r:1: isn't an age public key\n  hint: "},
 		"twice":       {key + "\n\n" + key, "r:3: is the key of line 1 again"},
 		"ssh, twice":  {sshKey + " a\n" + sshKey + " b", "r:2: is the key of line 1 again"},
 		"another ssh": {"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ ann", "r:1: is an SSH key of another kind"},
@@ -127,7 +127,7 @@ func TestRecipientsThatAreRefused(t *testing.T) {
 		"plugin":      {"age1yubikey1hunter2", "r:1: isn't an age public key"},
 		"private":     {string(private), "r:2: is a private key"},
 		"a remark":    {"# age-secret-key-1hunter2\n" + key, "r:1: is a private key"},
-		"two":         {"hunter2\nhunter2", "r:1: isn't a public key: one begins with age1 or ssh-ed25519\nr:2: isn't"},
+		"two":         {"hunter2\nhunter2", "r:1: isn't a public key\n  hint: one begins with age1 or ssh-ed25519\nr:2: isn't"},
 		"many":        {strings.Join(many, "\n"), "r:101: is one too many"},
 		"large":       {strings.Repeat("#\n", mostList), "r: has more than 64 KiB"},
 	} {

@@ -40,20 +40,20 @@ func secretEncryptCmd(c *cli) *cobra.Command {
 			if into == "" {
 				return &exitError{exitUsage, errors.New("name the file to write, for example --output secrets/db.yaml.age")}
 			}
-			from := cmd.InOrStdin()
+			from, name := cmd.InOrStdin(), "standard input"
 			if len(args) == 1 && args[0] != "-" {
 				f, err := os.Open(args[0])
 				if err != nil {
 					return err
 				}
 				defer f.Close()
-				from = f
+				from, name = f, args[0]
 			}
 			text, err := io.ReadAll(io.LimitReader(from, secrets.MostEncrypted))
 			if err != nil {
 				return err
 			}
-			return seal(into, text)
+			return seal(into, name, text)
 		},
 	}
 	cmd.Flags().StringVarP(&into, "output", "o", "", "the `FILE` to write, such as secrets/db.yaml.age")
@@ -215,9 +215,9 @@ func recipientsFor(file string) (secrets.Recipients, error) {
 	return secrets.ParseRecipients(list, text)
 }
 
-// seal writes Secrets into a file, encrypted.
-func seal(file string, text []byte) error {
-	if err := layers.CheckSecret(file, text); err != nil {
+// seal writes Secrets into a file, encrypted. What is wrong with the text is wrong with the file that it is from.
+func seal(file, from string, text []byte) error {
+	if err := layers.CheckSecret(file, from, text); err != nil {
 		return err
 	}
 	r, err := recipientsFor(file)
@@ -226,7 +226,7 @@ func seal(file string, text []byte) error {
 	}
 	encrypted, err := secrets.Encrypt(text, r)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", from, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err

@@ -56,7 +56,7 @@ func secretEditCmd(c *cli) *cobra.Command {
 				_, err = fmt.Fprintln(c.out, "unchanged")
 				return err
 			}
-			return seal(args[0], text)
+			return seal(args[0], args[0], text)
 		},
 	}
 	identityFlag(cmd, &identity)
@@ -105,7 +105,7 @@ func edit(ctx context.Context, file string, text []byte) ([]byte, error) {
 		if bytes.HasPrefix(shown, []byte(remark)) {
 			now = withoutRemarks(edited)
 		}
-		mistakes := layers.CheckSecret(file, now)
+		mistakes := layers.CheckSecret(file, file, now)
 		switch {
 		case bytes.Equal(now, text) && bytes.Equal(shown, text):
 			return text, nil
