@@ -71,7 +71,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/source":              {"agent/crash", "agent/foreign", "agent/limits", "agent/statefile"},
 		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/layers", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
 		"cmd/mutants":               nil,
-		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/statefile", "agent/waits", "shepherd"},
+		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/mistake", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,
 		"manifests":                 {"agent/foreign", "agent/mistake", "manifests/internal/tree"},
 		"manifests/forward":         {"agent/foreign", "agent/waits"},

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/statefile"
 )
 
@@ -29,8 +30,8 @@ import (
 
 const channelsFile = "channels.scm"
 
-// unpinnedHint tells how to get a file that is fine.
-const unpinnedHint = "\nhint: pin the Guix you have with `guix describe -f channels > channels.scm`"
+// pinHint says how to get a file that is fine.
+const pinHint = "pin the Guix you have with `guix describe -f channels > channels.scm`"
 
 // Pin finds the guix that builds tree: its profile in the store, kept by a GC root, or nothing where no channels are
 // named. current is the running system. What was found once for a list of channels needs no guix again.
@@ -168,31 +169,31 @@ func readChannels(file string) (string, error) {
 		return "", fmt.Errorf("reading which channels to use: %w", err)
 	}
 	if len(text) > channelsLimit {
-		return "", &BuildError{File: channelsFile, Line: 1, Says: fmt.Sprintf("%s:1: larger than %d KiB: write out the channels alone", channelsFile, channelsLimit>>10)}
+		return "", mistake.List{{File: channelsFile, Line: 1, Says: fmt.Sprintf("is larger than %d KiB", channelsLimit>>10), Hint: writeOut}}
 	}
 	return string(text), nil
 }
 
 // CheckChannels refuses a channels.scm whose text alone doesn't say the commit of each channel: another day it would
-// build another machine. It is a *BuildError.
+// build another machine. Its error is a [mistake.List].
 func CheckChannels(text string) error {
-	refuse := func(line int, says string) error {
-		return &BuildError{File: channelsFile, Line: line, Says: fmt.Sprintf("%s:%d: %s%s", channelsFile, line, says, unpinnedHint)}
+	var all mistake.List
+	wrong := func(line int, says, hint string) {
+		all = append(all, &mistake.Error{File: channelsFile, Line: line, Says: says, Hint: hint})
 	}
 	forms, err := readScheme(text)
-	if wrong := (*schemeError)(nil); errors.As(err, &wrong) {
-		return refuse(wrong.line, wrong.says)
+	if syntax := (*schemeError)(nil); errors.As(err, &syntax) {
+		wrong(syntax.line, syntax.says, syntax.hint)
+		return all
 	}
 	seen := 0
 	for _, f := range forms {
-		if line, says := f.unpinned(&seen); says != "" {
-			return refuse(line, says)
-		}
+		f.unpinned(&seen, func(line int, says string) { wrong(line, says, pinHint) })
 	}
-	if seen == 0 {
-		return refuse(1, "names no channel")
+	if seen == 0 && len(all) == 0 {
+		wrong(1, "names no channel", pinHint)
 	}
-	return nil
+	return all.Err()
 }
 
 var (
@@ -201,38 +202,35 @@ var (
 		"make-channel-introduction", "openpgp-fingerprint"}
 )
 
-// unpinned says what of f keeps its channels from being known. seen counts them.
-func (f form) unpinned(seen *int) (int, string) {
-	switch {
-	case f.quoted || f.str:
-		return 0, ""
-	case !f.isList && strings.HasPrefix(f.atom, "%default"):
-		return f.line, f.atom + " isn't pinned: it is the newest commit, another one each day"
-	case !f.isList:
-		return f.line, fmt.Sprintf("%.60s isn't a channel written out with its commit", f.atom)
-	}
+// unpinned reports what in f keeps its channels from being known. seen counts them.
+func (f form) unpinned(seen *int, wrong func(line int, says string)) {
 	head := f.head()
 	switch {
-	case head == "use-modules":
-		return 0, ""
+	case f.quoted, f.str, head == "use-modules":
+		return
+	case !f.isList && strings.HasPrefix(f.atom, "%default"):
+		wrong(f.line, f.atom+" isn't pinned: it is the newest commit, another one each day")
+		return
+	case !f.isList:
+		wrong(f.line, fmt.Sprintf("%.60s isn't a channel written out with its commit", f.atom))
+		return
 	case !slices.Contains(plainHeads, head):
-		return f.line, fmt.Sprintf("(%.60s …) isn't a channel written out with its commit", head)
+		wrong(f.line, fmt.Sprintf("(%.60s …) isn't a channel written out with its commit", head))
+		return
 	case head == "channel":
 		*seen++
-		c := f.channel()
-		if c.Commit == "" {
-			return f.line, fmt.Sprintf("channel %s has no (commit \"…\")", or2(c.Name, "without a name"))
-		}
-		if !fullCommit.MatchString(c.Commit) {
-			return f.line, fmt.Sprintf("channel %s: %.60q isn't a full commit of 40 digits", c.Name, c.Commit)
+		switch c := f.channel(); {
+		case c.Commit == "":
+			wrong(f.line, fmt.Sprintf("channel %s has no (commit \"…\")", or2(c.Name, "without a name")))
+			return
+		case !fullCommit.MatchString(c.Commit):
+			wrong(f.line, fmt.Sprintf("channel %s: %.60q isn't a full commit of 40 digits", c.Name, c.Commit))
+			return
 		}
 	}
 	for _, part := range f.list[1:] {
-		if line, says := part.unpinned(seen); says != "" {
-			return line, says
-		}
+		part.unpinned(seen, wrong)
 	}
-	return 0, ""
 }
 
 func or2(name, otherwise string) string {
@@ -291,7 +289,7 @@ func builtFrom(item string) map[string]string {
 var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
 
 // CheckForward asks how the channels that tree names lie to those of the running system, unless that is known. Where a
-// channel goes back, and Downgrades is off, it refuses with a *BuildError: unless it goes back to where it was when it built
+// channel goes back, and Downgrades is off, it refuses with a [mistake.List]: unless it goes back to where it was when it built
 // one of the good systems, as a revert does.
 func (s *System) CheckForward(ctx context.Context, tree string, good []string, watch Watch) error {
 	next := builtFrom(tree)
@@ -329,14 +327,15 @@ func (s *System) CheckForward(ctx context.Context, tree string, good []string, w
 	built := func(m move) func(string) bool {
 		return func(system string) bool { return builtFrom(system)[m.name] == m.to }
 	}
+	var back mistake.List
 	for _, m := range moves {
 		if (m.is == Downgrade || m.is == Sidestep) && !slices.ContainsFunc(good, built(m)) {
-			line := s.lineOf(tree, m.to)
-			return &BuildError{File: channelsFile, Line: line, Says: fmt.Sprintf("%s:%d: channel %s goes from %s to %s, which doesn't descend from it "+
-				"and built no system that is kept as a good one; the guest's configuration has downgrades: false\nhint: pin %s or a commit after it", channelsFile, line, m.name, m.from, m.to, m.from)}
+			back = append(back, &mistake.Error{File: channelsFile, Line: s.lineOf(tree, m.to), Hint: "pin " + m.from + " or a commit after it",
+				Says: fmt.Sprintf("channel %s goes from %s to %s, which doesn't descend from it and built no system that is kept as a good one; "+
+					"the guest's configuration has downgrades: false", m.name, m.from, m.to)})
 		}
 	}
-	return nil
+	return back.Err()
 }
 
 // asksRelations has guix say how its channels lie to those of the running system, as a reconfigure does (guix 1.5.0), and evaluate

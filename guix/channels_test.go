@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.org/collie/agent/mistake"
 )
 
 var commitA, commitB, commitC = strings.Repeat("a", 40), strings.Repeat("b", 40), strings.Repeat("c", 40)
@@ -38,11 +40,16 @@ func TestCheckChannels(t *testing.T) {
 		"loaded from elsewhere":      {"(load \"other.scm\")", 1, "(load …) isn't a channel"},
 		"a program":                  {"(let ((commit (newest))) (list (channel (commit commit))))", 1, "(let …) isn't a channel"},
 		"inherited":                  {"(list (channel (inherit mine) (name 'guix) (commit \"" + commitA + "\")))", 1, "(inherit …) isn't a channel"},
-		"not closed":                 {"(list\n (channel", 2, "closing parenthesis is missing"},
-		"closed twice":               {channelAt(commitA) + ")", 6, "too many"},
-		"a string not closed":        {"(list \"", 1, "isn't closed"},
-		"a reader's syntax":          {"#.(system \"x\")", 1, "has Scheme syntax (#)"},
-		"deep":                       {strings.Repeat("(list ", 1000), 1, "too deeply"},
+		"not closed":                 {"(list\n (channel", 2, "closing parenthesis is missing\n  hint: close the list"},
+		"closed twice":               {channelAt(commitA) + ")", 6, "too many\n  hint: remove it"},
+		"a string not closed":        {"(list \"", 1, "isn't closed\n  hint: end it"},
+		"a quote before nothing":     {"(list ')", 1, "nothing follows the quote\n  hint: write a name"},
+		"a reader's syntax":          {"#.(system \"x\")", 1, "has Scheme syntax (#) that a list of channels doesn't need\n  hint: write out"},
+		"deep":                       {strings.Repeat("(list ", 1000), 1, "nested too deeply, or too long\n  hint: write out"},
+		"all mistakes": {"(list (channel (name 'guix))\n (channel (name 'my) (commit \"v1\"))\n %default-guix-channel)\n(load \"x\")", 1, "channel guix has no (commit \"…\")\n  hint: pin the Guix you have with `guix describe -f channels > channels.scm`\n" +
+			"channels.scm:2: channel my: \"v1\" isn't a full commit of 40 digits\n  hint: pin the Guix you have with `guix describe -f channels > channels.scm`\n" +
+			"channels.scm:3: %default-guix-channel isn't pinned: it is the newest commit, another one each day\n  hint: pin the Guix you have with `guix describe -f channels > channels.scm`\n" +
+			"channels.scm:4: (load …) isn't a channel"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -53,13 +60,14 @@ func TestCheckChannels(t *testing.T) {
 				}
 				return
 			}
-			bad := (*BuildError)(nil)
-			if !errors.As(err, &bad) {
+			wrong := mistake.Of(err)
+			if len(wrong) == 0 {
 				t.Fatal("error:", err)
 			}
-			if bad.File != "channels.scm" || bad.Line != test.line || !strings.HasPrefix(bad.Says, fmt.Sprintf("channels.scm:%d: ", test.line)) ||
-				!strings.Contains(bad.Says, test.want) || !strings.Contains(bad.Says, "guix describe -f channels > channels.scm") {
-				t.Errorf("%+v", bad)
+			// How to pin is the hint where that is what is wrong, and not where a parenthesis is missing.
+			if wrong[0].File != "channels.scm" || wrong[0].Line != test.line || !strings.Contains(err.Error(), test.want) || wrong[0].Hint == "" ||
+				strings.Contains(test.want, "hint: ") != !strings.Contains(wrong[0].Hint, "guix describe -f channels > channels.scm") && name != "all mistakes" {
+				t.Errorf("%v", err)
 			}
 		})
 	}
@@ -145,8 +153,8 @@ func TestPinThatFails(t *testing.T) {
 		text, says string // what channels.scm holds, what guix says (1.5.0)
 		bad, want  string // of the commit; of whom else
 	}{
-		"not pinned": {"(list (channel (name 'guix)))", "", "channels.scm:1: channel guix has no (commit \"…\")" + unpinnedHint, ""},
-		"too large":  {strings.Repeat(" ", channelsLimit+1), "", "channels.scm:1: larger than 64 KiB: write out the channels alone", ""},
+		"not pinned": {"(list (channel (name 'guix)))", "", "channels.scm:1: channel guix has no (commit \"…\")\n  hint: " + pinHint, ""},
+		"too large":  {strings.Repeat(" ", channelsLimit+1), "", "channels.scm:1: is larger than 64 KiB\n  hint: " + writeOut, ""},
 		"no such commit": {channelAt(commitA), updating + "guix time-machine: error: Git error: object not found - no match for id (aaaa)\n",
 			"channels.scm: Git error: object not found - no match for id (aaaa)", ""},
 		"too old": {channelAt(commitA), updating + "guix time-machine: error: cannot travel past commit `4a0b87f0ec5b' from May 1st, 2019\n",
@@ -171,7 +179,7 @@ func TestPinThatFails(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if bad := (*BuildError)(nil); errors.As(err, &bad) != (test.bad != "") || bad != nil && bad.Says != test.bad {
+			if bad := (*BuildError)(nil); (errors.As(err, &bad) || mistake.Of(err) != nil) != (test.bad != "") || test.bad != "" && err.Error() != test.bad {
 				t.Errorf("blames the commit: %v", err)
 			}
 			if !strings.Contains(err.Error(), test.want) {
@@ -219,7 +227,7 @@ func TestChannelsGoForwardAndBack(t *testing.T) {
 	wantChannel(t, s, a, Change{"downgrade", "channel guix", "bbbbbbbbbbbb → aaaaaaaaaaaa"})
 	s.Downgrades = false
 	err := s.CheckForward(t.Context(), m.tree(a), nil, Watch{})
-	if bad := (*BuildError)(nil); !errors.As(err, &bad) || bad.File != "channels.scm" || !strings.Contains(err.Error(), "downgrades: false") {
+	if wrong := mistake.Of(err); len(wrong) != 1 || wrong[0].File != "channels.scm" || !strings.Contains(err.Error(), "downgrades: false") {
 		t.Error("error:", err)
 	}
 	if err := s.CheckForward(t.Context(), m.tree(a), []string{b, m.path("gone"), a}, Watch{}); err != nil { // a revert to what was good
@@ -260,7 +268,7 @@ func TestWhatGuixSaysOfChannels(t *testing.T) {
 			m.now("relations", test.says)
 			s.Downgrades = false
 			err := s.CheckForward(t.Context(), tree, nil, Watch{})
-			if bad := (*BuildError)(nil); errors.As(err, &bad) != test.refused || (err != nil) != test.refused {
+			if (mistake.Of(err) != nil) != test.refused || (err != nil) != test.refused {
 				t.Error("error:", err)
 			}
 			wantChannel(t, s, c, Change{test.want, "channel guix", "bbbbbbbbbbbb → cccccccccccc"})

@@ -30,9 +30,13 @@ func (f form) head() string {
 type schemeError struct {
 	line int
 	says string
+	hint string
 }
 
 func (e *schemeError) Error() string { return e.says }
+
+// writeOut says how a list of channels has to be.
+const writeOut = "write out the channels alone, each as (channel …) with its commit"
 
 // What is read of one text, at most: a list of channels is nested 5 deep, the program of a service some 30.
 const (
@@ -62,7 +66,7 @@ type schemeReader struct {
 func (r *schemeReader) all() ([]form, error) {
 	forms, err := r.forms(0)
 	if err == nil && r.text != "" {
-		err = &schemeError{r.line, "a closing parenthesis too many"}
+		err = &schemeError{r.line, "a closing parenthesis too many", "remove it, or see which list is closed too early"}
 	}
 	return forms, err
 }
@@ -136,7 +140,7 @@ func closes(c byte) bool { return c == ')' || c == ']' }
 func (r *schemeReader) form(depth int) (form, error) {
 	f := form{line: r.line}
 	if r.count++; depth > r.depth || r.count > schemeForms {
-		return f, &schemeError{r.line, "is nested too deeply, or too long"}
+		return f, &schemeError{r.line, "is nested too deeply, or too long", writeOut}
 	}
 	switch c := r.text[0]; {
 	case c == '\'':
@@ -150,7 +154,7 @@ func (r *schemeReader) form(depth int) (form, error) {
 	case c == '"':
 		return r.string()
 	case !r.whole && (c == '#' || c == '`' || c == ',' || c == '|'):
-		return f, &schemeError{f.line, "has Scheme syntax (" + string(rune(c)) + ") that a list of channels doesn't need"}
+		return f, &schemeError{f.line, "has Scheme syntax (" + string(rune(c)) + ") that a list of channels doesn't need", writeOut}
 	case c == '`' || c == ',':
 		r.skip(1 + len(r.text[1:]) - len(strings.TrimPrefix(r.text[1:], "@")))
 		return r.next(depth)
@@ -186,7 +190,7 @@ func (r *schemeReader) atom() string {
 func (r *schemeReader) next(depth int) (form, error) {
 	r.blank()
 	if r.text == "" || closes(r.text[0]) {
-		return form{line: r.line}, &schemeError{r.line, "nothing follows the quote"}
+		return form{line: r.line}, &schemeError{r.line, "nothing follows the quote", "write a name behind it, as in 'guix"}
 	}
 	return r.form(depth + 1)
 }
@@ -198,7 +202,7 @@ func (r *schemeReader) rest(f form, depth int) (form, error) {
 		return f, err
 	}
 	if r.text == "" {
-		return f, &schemeError{f.line, "the closing parenthesis is missing"}
+		return f, &schemeError{f.line, "the closing parenthesis is missing", "close the list that begins in this line"}
 	}
 	r.skip(1)
 	f.isList = true
@@ -210,7 +214,7 @@ func (r *schemeReader) odd(f form) (form, error) {
 	begin := strings.IndexByte(r.text, '{') + 1
 	n := strings.Index(r.text[begin:], "}#")
 	if n < 0 {
-		return f, &schemeError{f.line, "a symbol isn't closed"}
+		return f, &schemeError{f.line, "a symbol isn't closed", "end it with }#"}
 	}
 	f.atom = strings.TrimSuffix(r.text[:begin], "#{") + shepherd.SymbolName(r.text[begin:begin+n])
 	r.skip(begin + n + len("}#"))
@@ -223,7 +227,7 @@ func (r *schemeReader) string() (form, error) {
 		switch r.text[i] {
 		case '\\':
 			if !r.whole {
-				return f, &schemeError{f.line, "has a backslash in a string, which a list of channels doesn't need"}
+				return f, &schemeError{f.line, "has a backslash in a string, which a list of channels doesn't need", "leave it out"}
 			}
 			i++ // a quote may follow
 		case '"':
@@ -232,7 +236,7 @@ func (r *schemeReader) string() (form, error) {
 			return f, nil
 		}
 	}
-	return f, &schemeError{f.line, "a string isn't closed"}
+	return f, &schemeError{f.line, "a string isn't closed", "end it with a double quote"}
 }
 
 // bare is what a quote in words holds: x of (quote x), (quasiquote x), (unquote x).

@@ -16,7 +16,7 @@ type Channel struct {
 	Commit string
 }
 
-// Channels are those that a channels.scm names, in their order. All of them have their commits, or it is a *BuildError.
+// Channels are those that a channels.scm names, in their order. All of them have their commits, or the error is a [mistake.List].
 func Channels(text string) ([]Channel, error) {
 	if err := CheckChannels(text); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/guix"
 )
@@ -93,7 +94,7 @@ func keepRoots(roots guix.Roots, layer string, ts []rollout.Target) ([]string, e
 
 // blame sorts the errors of a preparation: what Guix says of the commit is the commit's fault.
 func blame(err error) error {
-	if refused := new(guix.BuildError); errors.As(err, &refused) {
+	if refused := new(guix.BuildError); errors.As(err, &refused) || mistake.Of(err) != nil {
 		return &rollout.BadError{Err: err}
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
@@ -197,6 +198,11 @@ func (v view) names() map[string]string {
 func inRepository(err error, names map[string]string) error {
 	if said := new(guix.BuildError); errors.As(err, &said) {
 		said.Rename(names)
+	}
+	for _, e := range mistake.Of(err) {
+		if name := names[e.File]; name != "" {
+			e.File = name
+		}
 	}
 	return err
 }
