@@ -150,7 +150,7 @@ func forbidden(t sourceTree) (all []finding) {
 	return all
 }
 
-// closed is the first on the way to a file that isn't open to everybody. What is below that isn't looked at: who wrote the
+// closed is the first on the way to a file that isn't open to everybody. What is below that isn't checked: who wrote the
 // name mustn't learn whether it is there.
 func closed(name string) string {
 	for i, at := range slices.Backward(ancestors(path.Clean(name))) {

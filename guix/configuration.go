@@ -206,7 +206,7 @@ func imports(f form, module string) bool {
 	return false
 }
 
-// A Loaded is a file that a text of Scheme names, beside itself.
+// A Loaded is a file that a text of Scheme names, in its own folder.
 type Loaded struct {
 	Line   int
 	Name   string // as it stands there

@@ -29,7 +29,7 @@ func (s *services) expect(ctx context.Context, item string) error {
 }
 
 // settle waits for services that are just being started or stopped: one that is replaced in that moment would go on
-// beside its replacement (Shepherd 1.0.9). It doesn't wait for one that hangs.
+// in parallel to its replacement (Shepherd 1.0.9). It doesn't wait for one that hangs.
 func (s *services) settle(ctx context.Context, all []shepherd.Service) ([]shepherd.Service, error) {
 	waited := false
 	for _, live := range all {
@@ -102,7 +102,7 @@ func (s *services) converge(ctx context.Context, item string) error {
 }
 
 // register makes Shepherd know all files, and not only those that changed: another system's may wait for their turn.
-// One of a service that hangs in its stop waits: Shepherd would start it beside what doesn't end.
+// One of a service that hangs in its stop waits: Shepherd would start it in parallel to the process that doesn't end.
 func (c *convergence) register(ctx context.Context) error {
 	var paths []string
 	for _, f := range c.files {
@@ -210,7 +210,7 @@ func (c *convergence) startMissing(ctx context.Context) error {
 			return err
 		}
 		if now.Status != "stopped" || !startOf(now).IsZero() && (now.OneShot || failed(now)) {
-			continue // done, or in vain already
+			continue // done, or failed already
 		}
 		if _, tried := c.tried[live.Name]; tried && !now.Enabled {
 			continue // it ran, and died

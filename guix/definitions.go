@@ -29,7 +29,7 @@ func (s Store) systemDefinitions(item string) ([]ServiceFile, error) {
 		return nil, fmt.Errorf("reading which services the system %s has: %w", filepath.Base(item), err)
 	}
 	if len(boot) == 0 { // a power cut as it was built, or a bad disk
-		return nil, fmt.Errorf("the system %s is damaged, its boot script is empty: `guix build --repair %s` as root builds it anew", filepath.Base(item), item)
+		return nil, fmt.Errorf("the system %s is damaged, its boot script is empty: `guix build --repair %s` as root rebuilds it", filepath.Base(item), item)
 	}
 	conf := shepherdConf.Find(boot)
 	if conf == nil {

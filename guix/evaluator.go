@@ -33,7 +33,7 @@ import (
 type Evaluator struct {
 	Account  string
 	Home     string // in a folder of root's, which is made
-	Channels string // the home in which a guix is made, beside that
+	Channels string // the other home, in which a guix is made
 	Plans    bool   // it is for plans
 
 	mu   sync.Mutex                 // an account does one thing at a time
@@ -63,7 +63,7 @@ func (e *Evaluator) who() (*User, error) {
 	return &u, nil
 }
 
-// mayEnter reports whether the mode of a folder lets u in; one that can't be looked at keeps nobody out.
+// mayEnter reports whether the mode of a folder lets u in; a folder that can't be checked keeps nobody out.
 func (u *User) mayEnter(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -177,7 +177,7 @@ func (u *User) endAll() {
 	}
 }
 
-// processes are what `kill' is to be told to end all of u's. That is -1, which takes all at once: unless root has a container that
+// processes are the arguments with which `kill' ends all of u's processes. That is -1, which ends all at once: unless root has a container that
 // uses u's number for somebody of its own. Whoever has no rights can only make a container with a user namespace of its own.
 func (u *User) processes() []string {
 	var all []string

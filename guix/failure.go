@@ -79,7 +79,7 @@ func (o outcome) fault() error {
 	return err
 }
 
-// twoUpgrade is what Guix says where `unattended-upgrade-service-type` is beside Collie's service, which provides that name too.
+// twoUpgrade is what Guix says if a system has `unattended-upgrade-service-type` and Collie's service, which provides that name too.
 const twoUpgrade = "service 'unattended-upgrade' provided more than once"
 
 var (
@@ -88,7 +88,7 @@ var (
 	frame     = regexp.MustCompile(`^(In (.+):|Backtrace:| *\d+:\d+ +\d+ \(| +\d+ \()`)
 	inTree    = regexp.MustCompile(`^In (.+):$`)
 	frameAt   = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
-	besides   = regexp.MustCompile(`^(successfully built /gnu/store/.*|The following builds? (is|are) still in progress:| +/gnu/store/.*\.drv|)$`) // of builds beside the one that failed
+	besides   = regexp.MustCompile(`^(successfully built /gnu/store/.*|The following builds? (is|are) still in progress:| +/gnu/store/.*\.drv|)$`) // of builds other than the one that failed
 	builder   = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
 	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
 	warning   = regexp.MustCompile(`^(guix [a-z-]+: |\S+:\d+:\d+: )?warning: `)

@@ -71,7 +71,7 @@ func (p profile) moved(item string) (Generation, bool) {
 	return Generation{Number: number, Item: live, Since: madeAt(filepath.Join(p.dir, p.name))}, true
 }
 
-// madeAt is when a link was made: Guix makes it anew with each switch.
+// madeAt is when a link was made: Guix makes it again with each switch.
 func madeAt(link string) time.Time {
 	info, err := os.Lstat(link)
 	if err != nil {
@@ -253,7 +253,7 @@ func (p profile) called(item string) string {
 }
 
 // makeRoom gives what Guix would overwrite, as its number is the next, another number as well (guix 1.5.0): it may be a system
-// that was rolled back and is there to be looked at. It says which item has which number, if any got one. The link stays until
+// that was rolled back and is kept for inspection. It says which item has which number, if any got one. The link stays until
 // Guix overwrites it: /run/current-system may lead there.
 func (p profile) makeRoom() (item string, number int, err error) {
 	live, _, err := p.live()

@@ -171,7 +171,7 @@ func (h *Home) differs(ctx context.Context, u User, item string) ([]Change, home
 	return changes, seen, nil
 }
 
-// left is what runs although the user's Shepherd is dead, or can't be reached any more: as the last look at it saw it.
+// left is what still runs after the user's Shepherd died, or can't be reached any more, as the last look saw it.
 func (h *Home) left(seen homeLook) ([]family, error) {
 	if !seen.Stale && !seen.Gone {
 		return nil, nil
@@ -348,7 +348,7 @@ func (h *Home) generation(ctx context.Context, u User, services *services, numbe
 	return hand, nil
 }
 
-// Problems says what of item isn't well; since is when it was switched to.
+// Problems returns what isn't well in item; since is when it was switched to.
 func (h *Home) Problems(ctx context.Context, item string, since time.Time) ([]Problem, error) {
 	u, err := h.who()
 	if err != nil {
@@ -396,7 +396,7 @@ func (h *Home) services(u User) *services {
 			return all
 		},
 		tail: func(ctx context.Context, log string) (lines []string) {
-			_ = u.ask(ctx, h.Helper, &lines, "tail", log) // a problem is told without them, too
+			_ = u.ask(ctx, h.Helper, &lines, "tail", log) // a problem is reported without them, too
 			return lines
 		},
 		live:   live,

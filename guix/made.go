@@ -17,7 +17,7 @@ import (
 // name, as a generation that a person made, or one of a state folder that was deleted, stays.
 //
 // A generation is removed by its link alone, as Guix does it. `guix system delete-generations' also writes the boot menu
-// anew, with the defaults; here [System.TidyMenu] takes out of it what is gone.
+// again, with the defaults; here [System.TidyMenu] takes out of it what is gone.
 type ledger string
 
 func (l ledger) read() (map[string]int, error) {

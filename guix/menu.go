@@ -18,7 +18,7 @@ import (
 
 // A boot menu is made by `guix system reconfigure`, from the configuration of the boot loader (guix 1.5.0). What Guix makes on
 // any other occasion, as for `switch-generation`, has the defaults in place of that: another timeout, no serial terminal. So the
-// menu that was made with a system is kept by a GC root beside that system, and comes back with it. What is installed is that
+// menu that was made with a system is kept by its own GC root, like that system, and is restored with it. What is installed is that
 // text, of which entries that don't hold any more are left out, and the rest say which commit made their system:
 //
 //	entry                                                    what becomes of it

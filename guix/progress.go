@@ -141,7 +141,7 @@ func number(text string) float64 {
 
 func megabytes(text string) int64 { return int64(math.Round(number(text) * 1e6)) }
 
-// A follower looks at what a guix says, and at how much of it is done.
+// A follower reads the output of a guix, and finds out how much of it is done.
 type follower struct {
 	promise
 	dir  string // where a test has its /gnu/store and /var/guix

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A boot is what of a system only a boot puts into force.
+// A boot has the changes of a system that only a boot activates.
 type boot struct {
 	kernel, modules, initrd, root, shepherd string
 	arguments                               []string

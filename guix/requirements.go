@@ -38,7 +38,7 @@ func (h *Home) CheckServices(ctx context.Context, item, file string) error {
 	return h.services(u).check(ctx, item, file)
 }
 
-// check looks at the services of item, and at what they are together with those that run when they are registered. If
+// check checks the services of item, and the same together with those that run when they are registered. If
 // Shepherd doesn't answer, the latter is left to the look before the switch.
 func (s *services) check(ctx context.Context, item, file string) error {
 	files, err := s.definitions(item)

@@ -28,7 +28,7 @@ import (
 const (
 	keptLogs   = 50
 	longestLog = 64 << 20 // a guix that prints more is ended
-	readLog    = 1 << 20  // as much of a log's end is looked at
+	readLog    = 1 << 20  // as much of a log's end is read
 	grace      = 10 * time.Second
 	looks      = 200 * time.Millisecond // between two looks at a log, or at a process that isn't ours
 
@@ -160,7 +160,7 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 }
 
 // watch starts guix and waits for it, ending its whole session if ctx ends. The process is noted before guix starts:
-// the shell that becomes guix waits until it is told that the note is there, and goes if its teller has died.
+// the shell that becomes guix waits for the message that the note is written, and ends if the sender has died.
 func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a attempt, log *os.File) error {
 	gate, open, err := os.Pipe()
 	if err != nil {
@@ -213,7 +213,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	followed.Go(func() { full = r.follow(log.Name(), a, ended, cancel) })
 	awaitEnd(cmd.Process.Pid)
 	if ctx.Err() != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of its session didn't heed TERM
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the processes of its session that ignored TERM
 	}
 	waited := cmd.Wait()
 	var unsaid error
@@ -265,7 +265,7 @@ func (r *Runner) newLog(ctx context.Context, what string) (*os.File, error) {
 func (r *Runner) follow(log string, a attempt, ended <-chan struct{}, cancel context.CancelCauseFunc) (full error) {
 	file, err := os.Open(log)
 	if err != nil {
-		return nil // no progress is told, that is all
+		return nil // only no progress is shown
 	}
 	defer file.Close()
 	f := follower{dir: r.dir}

@@ -125,7 +125,7 @@ func TakesBoot(does, subject string) bool {
 	return does == needsReboot || does == nextBoot && subject != bootLoader && !strings.HasPrefix(subject, "service ")
 }
 
-// Reboot has Shepherd stop all, and boot anew. It returns when ctx ends, as it does by that.
+// Reboot has Shepherd stop everything and reboot the machine. It returns when ctx ends, which the reboot causes.
 func (s *System) Reboot(ctx context.Context) error {
 	if err := s.Shepherd.Stop(ctx, "root"); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("rebooting the machine: %w", err)

@@ -17,7 +17,7 @@ type Change struct {
 	Says    string
 }
 
-// What a Change does that no switch makes, because it would take down what runs the machine, or what people use.
+// Actions of a Change that no switch takes, because they would stop what runs the machine, or what people use.
 const (
 	nextBoot    = "next boot"    // takes effect then
 	needsReboot = "needs reboot" // takes effect at the next boot, which should come

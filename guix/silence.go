@@ -14,7 +14,7 @@ import (
 )
 
 // A Shepherd that is there and says nothing is waited for within a switch, for as long as the patience lasts. Then the switch
-// fails. Whose fault that is, is told by what the switch had asked it to do by then, and by what its process does:
+// fails. Who is to blame follows from what the switch had asked it to do by then, and from what its process does:
 //
 //	Shepherd fell silent                 its process                          the commit
 //	before it was asked to do anything   whatever it does                     isn't at fault
@@ -80,7 +80,7 @@ func (s *services) heard(ctx context.Context, guix func(context.Context) (outcom
 	return s.beside(ctx, waits.Long, guix, func(_ []shepherd.Service, unseen error) error { return unseen })
 }
 
-// beside runs a guix, and ends it for what look says of the services meanwhile, or of a Shepherd that was silent for too long.
+// beside runs a guix while look checks the services. It ends the guix if look says so, or if Shepherd was silent for too long.
 func (s *services) beside(ctx context.Context, every time.Duration, guix func(context.Context) (outcome, error), look func(all []shepherd.Service, unseen error) error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup

@@ -19,8 +19,8 @@ import (
 // pending-replacement? is true for every service after any reconfigure. So it is kept, for each service:
 //
 //	Shepherd                        the service            its file
-//	was never looked at             any                    the one of the system that is current
-//	was started anew (a boot)       any                    the booted system's, else the current one's
+//	was never checked               any                    the one of the system that is current
+//	was restarted (a boot)          any                    the booted system's, else the current one's
 //	is the same                     wasn't started since   as it was kept
 //	is the same, no switch is open  was started since      the current one's
 //	is the same, a switch is open   is new, is a one-shot  the one that is coming
@@ -32,7 +32,7 @@ type started struct {
 	Services []startedService `json:"services"`
 
 	Family family   `json:"family,omitzero"` // of a user's Shepherd
-	Left   []family `json:"left,omitempty"`  // by former ones: what of them still runs
+	Left   []family `json:"left,omitempty"`  // by former ones: processes that still run
 }
 
 type startedService struct {
@@ -93,7 +93,7 @@ func (s *services) look(all []shepherd.Service) (started, error) {
 			if e.File == "" {
 				e.File = fileOf(current, live)
 			}
-		case known && (e.Since.Equal(old.Since) || e.Since.IsZero()): // registered anew, it has no history
+		case known && (e.Since.Equal(old.Since) || e.Since.IsZero()): // registered again, it has no history
 			e.File, e.Since, e.Why = old.File, old.Since, old.Why
 		case kept.Coming == "":
 			e.File = fileOf(current, live)
@@ -217,7 +217,7 @@ func (s *services) saveIfNew(k started) error {
 	return s.save(k)
 }
 
-// startOf is when a service was started last: also in vain, also by a respawn.
+// startOf is when a service was last started, also if that failed, and also by a respawn.
 func startOf(s shepherd.Service) time.Time {
 	for _, c := range s.Changes {
 		if c.Status == "starting" {

@@ -356,7 +356,7 @@ func (s *System) generation(number int) attempt {
 }
 
 // bootLoader tries again, once the services are item's, what guix couldn't do on the way back. It stays a change that
-// waits if that is in vain.
+// waits if that fails.
 func (s *System) bootLoader(ctx context.Context, item string) error {
 	n := readNote(s.Begun)
 	number, _, err := s.profile().find(item)
@@ -438,7 +438,7 @@ func thrown(exception string) string {
 	return strings.TrimSpace(says + " " + strings.Join(words, " "))
 }
 
-// Problems says what of item isn't well; since is when it was switched to.
+// Problems returns what isn't well in item; since is when it was switched to.
 func (s *System) Problems(ctx context.Context, item string, since time.Time) ([]Problem, error) {
 	problems, err := s.services().problems(ctx, item, since)
 	return append(readNote(s.Begun).problems(item), problems...), err

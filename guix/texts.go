@@ -30,7 +30,7 @@ const (
 	textLines = 120       // of a file's diff
 	textAll   = 1500      // of all diffs
 	textFiles = 400       // that changed
-	treeFiles = 5000      // that are looked at
+	treeFiles = 5000      // that are read
 	treeDepth = 12
 )
 

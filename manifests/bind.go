@@ -171,7 +171,7 @@ func (b *binder) hostPorts() {
 	}
 }
 
-// sameAddress says whether two can't listen on one port: an address without a name stands for all.
+// sameAddress reports whether two can't listen on one port: an address without a name means all addresses.
 func sameAddress(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)

@@ -3,7 +3,7 @@
 // It knows Kubernetes' YAML, and the annotations that are Collie's own. It doesn't know git, Podman, or what runs: it gets a
 // folder of files, and makes no connection, starts nothing and heeds no clock.
 //
-// [Load] reads and checks. It is strict where Kubernetes' tools and Podman are not: a key that nobody would look at is
+// [Load] reads and checks. It is strict where Kubernetes' tools and Podman are not: a key that nobody would read is
 // a mistake, and all mistakes of all files come at once, each with its file, line and field. What it hands on is
 // canonical: equal pods have equal hashes, however their YAML is written.
 package manifests

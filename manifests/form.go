@@ -70,7 +70,7 @@ func refuse(name, says, hint string) fieldRow {
 	return fieldRow{name: name, class: unsupported, says: says, hint: hint}
 }
 
-// passChecked is a noted field whose value is looked at all the same: it will get a meaning.
+// passChecked is a noted field whose value is checked nevertheless: it will get a meaning.
 func passChecked(name string, f *form, says string) fieldRow {
 	return fieldRow{name: name, class: noted, form: f, says: says}
 }

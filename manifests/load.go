@@ -169,7 +169,7 @@ func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []
 	}
 	var limit *mistake.Error
 	switch {
-	case errors.As(err, &limit): // what follows wasn't looked at
+	case errors.As(err, &limit): // the rest wasn't read
 		c.errs = append(c.errs, limit)
 		c.torn = true
 	case err != nil:

@@ -34,7 +34,7 @@ type podDocument struct {
 	stopped bool // it has no replica
 }
 
-// podSpec is what binding looks at.
+// podSpec has the fields that binding reads.
 type podSpec struct {
 	HostNetwork     bool
 	HostIPC         bool
@@ -255,7 +255,7 @@ func (b *checker) unique(first map[string]place, what, name string, at place) {
 		return
 	}
 	was, twice := first[name]
-	if twice && was.line > at.line { // init containers are looked at first, but may stand last
+	if twice && was.line > at.line { // init containers are checked first, but may come last
 		was, at = at, was
 	}
 	if twice {

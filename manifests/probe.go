@@ -121,7 +121,7 @@ func (p *Probe) MaxStartup() time.Duration {
 // The kinds of probes, in the order in which they begin.
 var probeKinds = []string{"startupProbe", "livenessProbe", "readinessProbe"}
 
-// WithoutLines is what of probes tells one state from another.
+// WithoutLines is the part of probes that distinguishes states.
 func (p Probes) WithoutLines() Probes {
 	for _, one := range []**Probe{&p.Startup, &p.Liveness, &p.Readiness} {
 		if *one != nil {

@@ -218,7 +218,7 @@ var fileName = &form{is: "the name of a file", scalar: func(n *yaml.Node) (any, 
 
 func climbs(p string) bool { return slices.Contains(strings.Split(p, "/"), "..") }
 
-// base64Text is written anew, so that line breaks in it make no difference.
+// base64Text is encoded again, so that line breaks in it make no difference.
 var base64Text = &form{is: "base64", scalar: func(n *yaml.Node) (any, string, string) {
 	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 //	the CronJob is changed                     one underway goes on as it is; missed ones of another schedule don't count
 //	it leaves, or its revision is returned     one underway is stopped, with its grace
 //	a run is due while another goes on         concurrencyPolicy; with Forbid it begins when that has ended
-//	the clock is put back                      none twice; after more than an hour the schedule begins anew
+//	the clock is put back                      none twice; after more than an hour the schedule starts again
 //	a run ended                                its pod stays, within the limits of the history
 //
 // As in a cluster, a time that summer time leaves out has no run on that day, and one that winter time has twice has two.
@@ -70,7 +70,7 @@ var cronJobKind = objectOf(
 	pass("status", byCluster),
 )
 
-// cron reads what a CronJob has beside its pod and its Job.
+// cron reads the fields of a CronJob that its pod and its Job don't have.
 func (p *podDocument) cron() *Cron {
 	if p.kind != "CronJob" {
 		return nil

@@ -61,7 +61,7 @@ type Job struct { // none of it is in the hash
 
 const usualRetries = 6 // Kubernetes' backoffLimit
 
-// job reads what a Job has beside its pod.
+// job reads the fields of a Job that its pod doesn't have.
 func (p *podDocument) job() *Job {
 	switch p.kind {
 	case "Job":

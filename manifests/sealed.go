@@ -82,7 +82,7 @@ const (
 	noSecret    = "holds no Secret"
 )
 
-// public is what a mistake may say of a sealed file: none of it comes from there, beside numbers of lines.
+// public is the text of a mistake in a sealed file: nothing in it comes from there, except numbers of lines.
 var public = regexp.MustCompile(`\A(is (missing|empty|too much: all files together may have \d+ MiB|not base64|not YAML here|not UTF-8 text|larger than \d+ MiB|nested .*)|` +
 	`there is no such field|is given twice, first in line \d+|has a tag, which is not supported|a file may hold \d+ documents|` +
 	`(must|a key must) (be|hold) .*|is no object with keys and values|no pod uses this Secret|` + onlySecrets + `|` + noSecret + `)\z`)

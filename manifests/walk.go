@@ -310,7 +310,7 @@ func (c *checker) merge(n *yaml.Node, p place) []pair {
 	return nil
 }
 
-// guess says which field an unknown key was meant to be, if that can be told.
+// guess returns the field that an unknown key was probably meant to be, if there is one.
 func (w *walk) guess(key string, f *form) (meant, hint string) {
 	var names []string
 	for _, row := range f.fields {

@@ -4,6 +4,6 @@
 // framing (Shepherd 1.0; fields are matched by name, unknown ones ignored). It doesn't know Guix, and not what should
 // run: it asks, starts and stops what its caller names. It never retries.
 //
-// What a Shepherd answers is bounded in size and depth, and each call has a deadline of its own beside the context's.
+// What a Shepherd answers is bounded in size and depth, and each call has a deadline of its own in addition to the context's.
 // A reply comes when the action is over, so that stopping a service takes as long as its grace period.
 package shepherd

@@ -107,7 +107,7 @@ type podsAt struct {
 	unread  []string // files that a person has to read
 }
 
-// hasPods looks at what runs and was made by hand.
+// hasPods checks for pods that run and were made by hand.
 func (m *Machine) hasPods(ctx context.Context) (string, bool, error) {
 	if s, err := m.Agent.Status(ctx); api.Away(err) {
 		return "", false, nil
@@ -165,7 +165,7 @@ func (m *Machine) byHand(ctx context.Context) (p podsAt, err error) {
 
 func (m *Machine) podFile(name string) string { return m.place(filepath.Join("pods", name+".yaml")) }
 
-// needsReading is in the YAML of what a person has to look at: what may be secret, and a container that no pod holds.
+// needsReading is in the YAML of what a person has to check: what may be secret, and a container that no pod holds.
 var needsReading = regexp.MustCompile(`(?m)^# Collie adopts pods|^[ -]*env:`)
 
 // writePods writes what Podman says of pods that were made by hand, and pushes those that need no reading.

@@ -66,7 +66,7 @@ func (m *Machine) look(ctx context.Context) (source.Checked, error) {
 	return all[0], nil
 }
 
-// hasAccess looks at a repository elsewhere, and whether one here is of somebody whom Collie may follow.
+// hasAccess checks access to a repository elsewhere, and that the owner of one here is somebody whom Collie may follow.
 func (m *Machine) hasAccess(ctx context.Context) (string, bool, error) {
 	if path, local := m.local(); local && gitDir(path) == "" {
 		return "", true, nil // it will be root's

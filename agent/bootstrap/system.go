@@ -133,7 +133,7 @@ func (m *Machine) writeSystem(context.Context) (string, error) {
 	return says, writeNew(filepath.Join(m.Dir, file), text, 0o644)
 }
 
-// copyLoaded copies the files that text names beside itself, and those that they name.
+// copyLoaded copies the files that text names in its own folder, and those that they name.
 func (m *Machine) copyLoaded(of, text, folder, into string, seen map[string]bool) error {
 	for _, l := range guix.Loads(text) {
 		name := filepath.Clean(l.Name)
@@ -145,7 +145,7 @@ func (m *Machine) copyLoaded(of, text, folder, into string, seen map[string]bool
 		case !filepath.IsLocal(name):
 			return fmt.Errorf("%s:%d: %q leads out of the folder: copy it into %s, and mend that line", of, l.Line, l.Name, m.Dir)
 		case folder == "":
-			return fmt.Errorf("%s:%d: %q is beside the file that the system was made from, and nobody notes where that is: name that file by --system", of, l.Line, l.Name)
+			return fmt.Errorf("%s:%d: %q is in the folder of the file that the system was made from, and Guix doesn't keep where that is: name that file by --system", of, l.Line, l.Name)
 		}
 		if err := m.copyTree(filepath.Join(folder, name), filepath.Join(into, name)); err != nil {
 			return fmt.Errorf("%s:%d: %q: %w", of, l.Line, l.Name, err)
@@ -157,7 +157,7 @@ func (m *Machine) copyLoaded(of, text, folder, into string, seen map[string]bool
 		if err != nil {
 			return fmt.Errorf("%s:%d: %q: %w", of, l.Line, l.Name, err)
 		}
-		// Guile finds what a file loads beside that file.
+		// Guile finds what a file loads in the folder of that file.
 		if err := m.copyLoaded(name, loaded, filepath.Join(folder, filepath.Dir(name)), filepath.Join(into, filepath.Dir(name)), map[string]bool{}); err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func (m *Machine) copyModules(text string, seen map[string]bool) error {
 	return nil
 }
 
-// beside are the files that system.scm has loaded or used in the clone.
+// beside are the files in the clone that system.scm loads or uses.
 func (m *Machine) beside() (all []string) {
 	system, is := m.file("system.scm")
 	if !is {
@@ -354,7 +354,7 @@ func (m *Machine) hasHome(context.Context) (string, bool, error) {
 		return "left out: " + err.Error(), true, nil
 	}
 	for _, l := range guix.Loads(text) {
-		return fmt.Sprintf("left out: that of %s names the file %q beside it: write home.scm by hand, with what it takes", podUser, l.Name), true, nil
+		return fmt.Sprintf("left out: that of %s names the file %q in its folder: write home.scm by hand, with what it needs", podUser, l.Name), true, nil
 	}
 	return "", false, nil
 }

@@ -2,7 +2,7 @@
 //
 // A command line lies in the memory of its process, and the kernel reads it there. A process may have put that part of its memory
 // into a file of a file system that it serves by itself, and never answer: then whoever reads waits until the process ends. So a
-// read has a time, and goes on beside when that is over. How many do, for one user's processes, is bounded.
+// read has a time limit. After that it continues in the background; the number of such reads is bounded for each user.
 package cmdline
 
 import (

@@ -152,7 +152,7 @@ func (g *guard) confine(most int64) error {
 	return nil
 }
 
-// enter makes the group and moves the process there. Others than root may make groups beside it: one of theirs, in which they
+// enter makes the group and moves the process there. Users other than root may make groups next to it: one of theirs, in which they
 // could stop the agent, isn't taken.
 func (g *guard) enter(most int64) error {
 	if err := os.WriteFile(filepath.Join(g.groups, "cgroup.subtree_control"), []byte("+memory"), 0o644); err != nil {

@@ -219,7 +219,7 @@ func syntaxError(file string, data []byte, err error, reached int) *Error {
 }
 
 // firstWith is the line that brings the mistake: the file up to it has it, the file up to the line before does not. The
-// parser looks at most one line of text ahead, beside comments.
+// parser looks at most one line of text ahead, not counting comments.
 func firstWith(data []byte, library string, reached int) int {
 	at := textUpTo(data, reached)
 	for range 2 {

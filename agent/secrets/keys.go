@@ -57,7 +57,7 @@ func Read(file string) (*Identity, error) {
 }
 
 // HashKey is what this machine makes hashes of Secrets with. It is made at first. Without it one who sees the names in
-// Podman could try words until their hash fits; with another all that uses Secrets is made anew.
+// Podman could try words until their hash fits; with another key, every pod that uses Secrets is made again.
 func HashKey(dir string) ([]byte, error) {
 	file := filepath.Join(dir, hashFile)
 	key, err := hashKey(file)

@@ -21,7 +21,7 @@ import (
 )
 
 // compact makes one pack of the last commits up to the tips, of which the first must be whole, and forgets those before, once there are too many packs: each
-// fetch adds one, and each look-up asks all. A pack that is larger than all others together stays, beside one of the
+// fetch adds one, and each look-up asks all. A pack that is larger than all others together is kept, and one of the
 // rest: of a large repository most objects never change. go-git's own repacking fails on a shallow clone.
 func (c *clone) compact(tips []plumbing.Hash) error {
 	old, err := filepath.Glob(filepath.Join(c.dir, "objects/pack/pack-*.pack"))

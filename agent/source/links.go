@@ -163,7 +163,7 @@ func (l *linked) follow(at string, hops int) {
 	l.leads[at] = dir
 }
 
-// unroll looks at all that there is with the links taken. It refuses those that lead to a folder in which they are.
+// unroll lists all files, with links resolved. It refuses a link that leads to a folder that contains it.
 func (l *linked) unroll() error {
 	left := maxEntries // of what is there by links
 	var walk func(dir string, above []string, linked bool) error

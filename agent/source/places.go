@@ -174,7 +174,7 @@ func (r *refusal) mild() string {
 }
 
 // Accept takes the commit id, which must be what one of the repositories offers, though it doesn't descend from the
-// accepted one. take is told of it, and of the commit in whose place it is, and does the step: what it writes itself, and what
+// accepted one. take gets it, and the commit that it replaces, and does the step: what it writes itself, and what
 // the step writes, is written wholly or not at all.
 func (s *Source) Accept(ctx context.Context, id string, take func(rev, instead Revision, step func() error) error) (Revision, error) {
 	if !plumbing.IsHash(id) {

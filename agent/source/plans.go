@@ -11,7 +11,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// A plan is a branch plan/NAME beside the one that is followed. Its newest commit is read under the same rules, so that
+// A plan is a branch plan/NAME, in addition to the followed one. Its newest commit is read under the same rules, so that
 // it can be shown what it would change, but it is never accepted:
 //
 //	what the branch holds                   what it is

@@ -15,13 +15,13 @@ type Repository struct {
 	URL        string `yaml:"url"`        // file:///srv/git/ops.git, /srv/git/ops.git; https://, ssh://, user@host:path; http:// on loopback
 	Owner      string `yaml:"owner"`      // of a repository on this machine: it and root alone may write it; empty: root alone
 	TokenFile  string `yaml:"tokenFile"`  // https: the password; empty: none is sent
-	TokenUser  string `yaml:"tokenUser"`  // https: the user that goes with it; default: what forges want beside a token
+	TokenUser  string `yaml:"tokenUser"`  // https: the user name for it; default: what forges want with a token
 	CAFile     string `yaml:"caFile"`     // https: whose certificates to trust; empty: those of the system
 	KeyFile    string `yaml:"keyFile"`    // ssh: the private key
 	KnownHosts string `yaml:"knownHosts"` // ssh: the host keys to trust
 }
 
-// defaultUser is what GitHub wants beside a token. Of the others most take any name.
+// defaultUser is what GitHub wants with a token. Most other forges accept any name.
 const defaultUser = "x-access-token"
 
 // A Mistake is a field of a Repository, under its name in the configuration, that makes no sense.
@@ -127,7 +127,7 @@ func locate(raw string) (at location, wrong string) {
 func locateWeb(u *url.URL) (at location, wrong string) {
 	switch {
 	case u.User != nil:
-		return at, fmt.Sprintf("%q: leave %s@ out, and write it as tokenUser beside a tokenFile", u, u.User)
+		return at, fmt.Sprintf("%q: leave %s@ out, and write it as tokenUser, with a tokenFile", u, u.User)
 	case u.RawQuery != "" || u.Fragment != "":
 		return at, fmt.Sprintf("%q goes on after the path: leave out ? or #, and what follows", u.Scheme+"://"+u.Host+u.Path)
 	case u.Scheme == "http" && !loopback(u.Hostname()):

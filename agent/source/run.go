@@ -129,7 +129,7 @@ func (w *watcher) complain(err error) {
 	}
 }
 
-// forward runs until the watcher is closed. A lost event is told of as an error, and counts as one.
+// forward runs until the watcher is closed. A lost event is reported as an error, and counts as an event.
 func (w *watcher) forward() {
 	defer close(w.done)
 	for {
@@ -150,7 +150,7 @@ func (w *watcher) forward() {
 	}
 }
 
-// follow watches folders. One that is watched already is looked up again: it may have been deleted and made anew.
+// follow watches folders. A folder that is watched already is looked up again: it may have been deleted and made again.
 func (w *watcher) follow(folders []string) {
 	if w.notify == nil {
 		return

@@ -65,7 +65,7 @@ type Source struct {
 
 	wake    chan struct{}
 	running atomic.Bool
-	suspect atomic.Bool // an object couldn't be read: the next poll looks at the clone before all else
+	suspect atomic.Bool // an object couldn't be read: the next poll first checks the clone
 
 	turn  chan struct{} // held by the poll in flight, which alone uses whole, the places and the clone
 	whole plumbing.Hash // the commit last seen to be complete in the clone
@@ -174,7 +174,7 @@ func (s *Source) Describe(id string) (Revision, error) {
 	return s.clone.revision(plumbing.NewHash(id))
 }
 
-// Poll looks at the repository once, and returns the newest accepted revision if it is what the branch holds. A Run
+// Poll polls the repository once, and returns the newest accepted revision if the branch is there. A Run
 // beside it tells of what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
 	before := s.changes()
@@ -452,7 +452,7 @@ func (s *Source) within(ctx context.Context, limit time.Duration, doing string, 
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// A problem is for a person to solve: it is looked at again soon, as waiting longer spares nobody.
+// A problem is for a person to solve. It is checked again soon, because waiting longer helps nobody.
 type problem string
 
 func (p problem) Error() string { return string(p) }

@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// maxVetted bounds the look at a repository's files; a bare one has some 300, and one for each unpacked ref.
+// maxVetted bounds how many of a repository's files are checked; a bare one has some 300, and one for each unpacked ref.
 const maxVetted = 20_000
 
 // vet returns the git directory and whom git must run as, or the problem that keeps the repository from being
@@ -49,10 +49,10 @@ func (l *local) vet() (string, account, error) {
 	return dir, as, nil
 }
 
-// vetting is one look at a repository.
+// vetting is one check of a repository.
 type vetting struct {
 	repo    string // as configured, for messages
-	inside  string // the git directory, once all that is looked at is in it
+	inside  string // the git directory, once all that is checked is in it
 	trusted map[uint32]account
 	left    int
 }
@@ -149,7 +149,7 @@ func (v *vetting) resolve(path string) (string, fs.FileInfo, error) {
 // look judges path, and below it all that git reads and that isn't content under its own hash.
 func (v *vetting) look(path string, info fs.FileInfo, below string) error {
 	if v.left--; v.left < 0 {
-		return v.refuse("it has more than %d refs and other files to look at; pack them: git -C %s pack-refs --all", maxVetted, v.inside)
+		return v.refuse("it has more than %d refs and other files to check; pack them: git -C %s pack-refs --all", maxVetted, v.inside)
 	}
 	if err := v.owned(path, info); err != nil {
 		return err

@@ -56,7 +56,7 @@ func (c *clone) unpack(ctx context.Context, pack io.Reader) error {
 	return c.takeOver(filepath.Join(dir, "objects/pack/pack-"+name))
 }
 
-// incoming makes a folder, beside the clone, in which git can unpack as nobody. It is emptied first, as a kill leaves it.
+// incoming makes a folder, next to the clone, in which git can unpack as nobody. It is emptied first, as a kill leaves it.
 func (c *clone) incoming() (string, error) {
 	dir := c.dir + ".incoming"
 	if err := os.RemoveAll(dir); err != nil {

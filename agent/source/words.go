@@ -8,7 +8,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// mostWords is how many bytes of an author or a subject are looked at; both are shown in a line.
+// mostWords is how many bytes of an author or a subject are read; both are shown in a line.
 const mostWords = 4 << 10
 
 // words is a text of a commit in UTF-8. name is the encoding in the commit's header; bytes that it doesn't have, and those of an

@@ -33,7 +33,7 @@ func (c *cli) completeRevisions(cmd *cobra.Command, args []string, _ string) ([]
 	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-const mostDescribed = 200 // characters of what is said beside a word
+const mostDescribed = 200 // characters of the description of a word
 
 // completePlans offers the plans, with what their commits say.
 func (c *cli) completePlans(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

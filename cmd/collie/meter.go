@@ -15,7 +15,7 @@ import (
 // to count; elsewhere a new line comes at once for a new step, and every few seconds within one.
 type meter struct {
 	out   io.Writer
-	steps map[string]bool // that were told
+	steps map[string]bool // that were shown
 	told  string          // the last line
 	at    time.Time       // when that was
 }

@@ -20,7 +20,7 @@ import (
 const (
 	hookPatience = time.Minute            // a push isn't held up for longer
 	hookPause    = 300 * time.Millisecond // between two questions
-	hookRefs     = 8                      // of one push are told of
+	hookRefs     = 8                      // of one push are shown
 )
 
 // pushedCmd is what a repository on this machine runs after a push, as the user who pushed. Whatever happens, it ends

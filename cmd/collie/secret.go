@@ -189,7 +189,7 @@ func readIdentity(file string) (*secrets.Identity, error) {
 	return nil, fmt.Errorf("there is no %s: name your private key with --identity FILE, or make one with `collie secret keygen`", own)
 }
 
-// recipientsFor are those for whom a file is to be encrypted: of the list beside it, or of a host's file in the common one.
+// recipientsFor are the recipients of a file: those of the list in its folder, or, for a host's file, those of the common list.
 func recipientsFor(file string) (secrets.Recipients, error) {
 	file, err := filepath.Abs(file)
 	if err != nil {
@@ -270,7 +270,7 @@ func sealedFiles(dir string) (all []string, err error) {
 }
 
 func (c *cli) rekey(files []string, id *secrets.Identity) error {
-	anew := map[string][]byte{}
+	again := map[string][]byte{}
 	var mistakes []error
 	for _, file := range files {
 		text, err := unseal(file, id)
@@ -285,17 +285,17 @@ func (c *cli) rekey(files []string, id *secrets.Identity) error {
 		if id.Public != "" && !r.Has(id.Public) {
 			fmt.Fprintf(c.err, "note: %s: your own key isn't among those it is for now\n", file)
 		}
-		if anew[file], err = secrets.Encrypt(text, r); err != nil {
+		if again[file], err = secrets.Encrypt(text, r); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	if len(mistakes) > 0 {
 		return errors.Join(mistakes...)
 	}
-	if err := replaceFiles(anew); err != nil {
+	if err := replaceFiles(again); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.out, "%d encrypted anew\n", len(files))
+	_, err := fmt.Fprintf(c.out, "%d files encrypted again\n", len(files))
 	return err
 }
 

@@ -71,7 +71,7 @@ stringData:
   KEY: VALUE
 `
 
-// remark begins the lines in which an editor is told what is wrong. They aren't kept.
+// remark begins the lines that show the mistakes in the editor. They are removed afterwards.
 const remark = "#! "
 
 // edit lets a person change text until nothing is wrong with it.
@@ -80,7 +80,7 @@ func edit(ctx context.Context, file string, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // with what the editor left beside it
+	defer os.RemoveAll(dir) // with other files of the editor
 	// A terminal that is closed ends the editor, and what is decrypted has to go then, too.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

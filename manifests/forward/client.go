@@ -15,7 +15,7 @@ import (
 
 const (
 	tellTime  = 5 * time.Second        // for an exchange with the forwarder
-	tellAgain = 3 * time.Second        // for which one is repeated: Shepherd starts a forwarder anew that ended
+	tellAgain = 3 * time.Second        // for which a request is repeated: Shepherd restarts a forwarder that ended
 	tellLook  = 100 * time.Millisecond // between two
 )
 
@@ -25,7 +25,7 @@ type Client struct {
 	some   chan struct{} // a mailbox of one: there is something to forward
 
 	mu    sync.Mutex // held during an exchange, so that no table overtakes another
-	table *Table     // what was told last; nil: nothing in this life, so what it does isn't known
+	table *Table     // what was sent last; nil: nothing in this life, so its state isn't known
 }
 
 // NewClient returns one that hasn't said anything yet.
@@ -45,7 +45,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.err }
 
-// Told reports whether the forwarder was told anything in this life, so that what it does is known.
+// Told reports whether the forwarder got a table in this life, so that its state is known.
 func (c *Client) Told() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +152,7 @@ func (c *Client) open(ctx context.Context, o request) (net.Conn, Report, error) 
 	return conn, r, nil
 }
 
-// Watch tells a forwarder that was started anew the table again, until ctx ends, and says so.
+// Watch sends the table again to a forwarder that was restarted, and reports that, until ctx ends.
 func (c *Client) Watch(ctx context.Context, lost func()) {
 	for {
 		select {

@@ -56,7 +56,7 @@ type ListenerReport struct {
 	Error  string `json:"error,omitempty"` // it isn't listened on
 	Held   int    `json:"held,omitempty"`  // connections that wait for a backend
 	Taken  uint64 `json:"taken,omitempty"` // connections so far
-	Lost   uint64 `json:"lost,omitempty"`  // of these, which waited in vain
+	Lost   uint64 `json:"lost,omitempty"`  // of these, which waited and got no backend
 }
 
 const (
@@ -94,7 +94,7 @@ func writeLine(w io.Writer, v any) error {
 	return err
 }
 
-// Check says what of a table can't be.
+// Check returns what is impossible in a table.
 func (t Table) Check() error {
 	if len(t.Listeners) > mostListeners {
 		return fmt.Errorf("there are %d ports to forward: at most %d are supported", len(t.Listeners), mostListeners)

@@ -58,7 +58,7 @@ func decodeList(from *json.Decoder, list reflect.Value) error {
 	return err
 }
 
-// A meter fails once the JSON that goes through it would become too large a value. Of blanks beside each other it passes one.
+// A meter fails once the JSON that goes through it would become too large a value. Of adjacent blanks it passes one.
 type meter struct {
 	from                     io.Reader
 	bytes                    int64

@@ -118,7 +118,7 @@ func (p *Podman) ask(ctx context.Context, r request, out any) (did bool, err err
 			return false, fmt.Errorf("writing a request to Podman: %w", err)
 		}
 		body = bytes.NewReader(yamlSafe(raw))
-		header.Set("Content-Type", "application/x-yaml") // kube play looks at it; the others take anything but a form
+		header.Set("Content-Type", "application/x-yaml") // kube play reads it; the others accept anything but a form
 	} else {
 		body = bytes.NewReader(nil)
 	}

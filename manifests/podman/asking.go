@@ -61,7 +61,7 @@ func (p *Podman) askContainer(ctx context.Context, c life, probe *manifests.Prob
 	return reason(err)
 }
 
-// reason drops what wraps the reason of a failure: a person reads it beside what was asked.
+// reason drops what wraps the reason of a failure: a person reads it together with what was asked.
 func reason(err error) error {
 	if of := new(url.Error); errors.As(err, &of) {
 		err = of.Err
@@ -86,7 +86,7 @@ func tcpProbe(ctx context.Context, probe *manifests.TCPProbe, dial dialer) error
 	return conn.Close()
 }
 
-// httpProbe asks as the kubelet does: certificates aren't looked at, and a redirect to another host is an answer.
+// httpProbe asks as the kubelet does: certificates aren't checked, and a redirect to another host is an answer.
 func httpProbe(ctx context.Context, probe *manifests.HTTPProbe, dial dialer) error {
 	scheme := "http"
 	if probe.Scheme == "HTTPS" {

@@ -67,7 +67,7 @@ func (b *brake) count(c container, now time.Time) {
 		b.of[c.ID] = one
 	}
 	if c.Restarts < one.base {
-		one.base = 0 // Podman counts anew after each start by hand
+		one.base = 0 // Podman counts from 0 after each start by hand
 	}
 	if c.runs() && now.Sub(time.Unix(c.StartedAt, 0)) > wellAfter {
 		*one = braked{base: c.Restarts}
@@ -157,7 +157,7 @@ func (b *brake) expires(now time.Time) time.Duration {
 	return least
 }
 
-// tendBrake ends what is to be held, and has it looked at, and so started, when its time has come.
+// tendBrake ends containers that are to be held. When the time is over, it triggers a look, which starts them.
 func (p *Podman) tendBrake(ctx context.Context) {
 	p.brake.mu.Lock()
 	due := p.brake.mailbox()

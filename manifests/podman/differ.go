@@ -60,7 +60,7 @@ func union[V any](a, b map[string]V) []string {
 	return slices.Sorted(maps.Keys(both))
 }
 
-// A podView is a pod as its author wrote it, as far as that can be told from what Podman gets.
+// A podView is a pod as its author wrote it, as far as that follows from what Podman gets.
 type podView struct {
 	pod     any
 	texts   map[string]map[string]string // data of ConfigMaps, by their names
@@ -185,7 +185,7 @@ func (d *differ) line(format string, args ...any) {
 	d.lines = append(d.lines, fmt.Sprintf(format, args...))
 }
 
-// compare goes through two values of a field. Items of lists are told apart by their names, where they have one.
+// compare goes through two values of a field. Items of lists are distinguished by their names, if they have one.
 func (d *differ) compare(field string, was, is any) {
 	wasMap, wasOK := asMap(was)
 	isMap, isOK := asMap(is)

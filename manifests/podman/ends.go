@@ -84,7 +84,7 @@ func exitCode(code int, oom bool) string {
 	return says
 }
 
-// ends remembers what was found out about ends, as an ill pod is looked at again and again.
+// ends remembers what was found out about ends, because an ill pod is checked again and again.
 type ends struct {
 	mu sync.Mutex
 	of map[string]knownEnd // by the container's id

@@ -51,7 +51,7 @@ func each[T any](n int, items []T, do func(T) error) error {
 }
 
 // Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
-// What can run beside the pod that it replaces is ready before that stops. Pods that it replaces, or that left, are stopped
+// What can run in parallel to the pod that it replaces is ready before that stops. Pods that were replaced, or left, are stopped
 // and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
 // in time, those that were stopped for this run again, and the error says which and why. A [TakenError] says that a program has a
 // port that a pod needs: that is found before a pod stops, unless it got the port only then.
@@ -159,7 +159,7 @@ func (s *swap) note(do func()) {
 	do()
 }
 
-// create makes the next pods, beside all that runs.
+// create makes the next pods, while all others run.
 func (s *swap) create(ctx context.Context) error {
 	return each(workers, s.plan.steps, func(step step) error { return s.createOne(ctx, step) })
 }
@@ -182,7 +182,7 @@ func (s *swap) createOne(ctx context.Context, step step) error {
 	return s.make(ctx, step)
 }
 
-// make makes a pod anew. Nothing of it is left if that fails.
+// make makes a pod again. If that fails, nothing of it is left.
 func (s *swap) make(ctx context.Context, step step) error {
 	fail := func(err error) error {
 		return fmt.Errorf("pod %s (%s): making %s: %w", step.pod.Name, step.pod.source(), step.pod.id(), err)
@@ -241,7 +241,7 @@ func (s *swap) swap(ctx context.Context) error {
 	return each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) })
 }
 
-// replace lets next pods take over. Those that can run beside all others start first, and what they replace stops last:
+// replace lets next pods take over. Those that can run in parallel to all others start first, and what they replace stops last:
 // if any of the steps fails, they were never away.
 func (s *swap) replace(ctx context.Context, steps []step) error {
 	var beside, alone []step
@@ -280,7 +280,7 @@ func (s *swap) replace(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// begin starts a next pod, once what can't run beside it has stopped.
+// begin starts a next pod, after what can't run in parallel to it has stopped.
 func (s *swap) begin(ctx context.Context, step step) error {
 	for _, l := range step.first {
 		if err := s.letGo(ctx, step, l); err != nil {
@@ -356,7 +356,7 @@ func (s *swap) start(ctx context.Context, step step) error {
 }
 
 // settle waits until Podman has cleaned up behind what ended in a pod. Whoever starts it before that has it stopped again:
-// the clean-up of a pod's last container stops the pod, and doesn't look whether that container runs anew.
+// the clean-up of a pod's last container stops the pod, and doesn't check whether that container runs again.
 func (p *Podman) settle(ctx context.Context, id string) error {
 	const look = 100 * time.Millisecond
 	for settled, waited := false, time.Duration(0); waited < settleTime; waited += look {
@@ -384,7 +384,7 @@ func (p *Podman) settle(ctx context.Context, id string) error {
 		case <-time.After(look):
 		}
 	}
-	return nil // then start it nevertheless: at worst it is looked at again
+	return nil // then start it nevertheless: the next look checks it
 }
 
 // layGhosts has Podman learn which containers of a pod have ended: of those whose conmon was killed, too, nobody else tells it.
@@ -399,7 +399,7 @@ func (p *Podman) layGhosts(ctx context.Context, l *livePod) {
 	}
 }
 
-// startEnded starts again what of a pod doesn't run.
+// startEnded starts again the containers of a pod that don't run.
 func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error) error {
 	for _, c := range step.live.all() {
 		verb := "start"
@@ -410,7 +410,7 @@ func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error
 			continue
 		}
 		if how, err := s.p.ended(ctx, step.pod.Restart, c); err != nil || how <= settling {
-			continue // completed, or started later; what can't be asked is looked at next time
+			continue // completed, or started later; the next look checks what can't be asked now
 		}
 		if err := s.p.containerVerb(ctx, c.ID, verb, longStart); err != nil {
 			return fail(err)

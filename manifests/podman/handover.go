@@ -56,7 +56,7 @@ func (todo *plan) handOver() {
 			if s.pod.HostNetwork { // who knows what it listens on
 				s.after(l, handover{PortMoves, "the machine's network", false})
 			}
-			if s.pod.Job != nil { // its old self isn't to do the same work beside it
+			if s.pod.Job != nil { // its old self mustn't do the same work in parallel
 				s.first = append(s.first, l)
 			}
 			s.afterPorts(l)
@@ -136,7 +136,7 @@ func (l *livePod) fails() bool {
 	})
 }
 
-// writes is what of volumes a live pod can write to, as its label says.
+// writes are the volumes that a live pod can write to, as its label says.
 func (l *livePod) writes() []string {
 	if l.labels[labelWrites] == "" {
 		return nil

@@ -54,7 +54,7 @@ func (n need) wrong(says string) *ImageError {
 	return &ImageError{File: n.file, Line: n.Line, Field: n.Field, Image: n.Name, Says: says}
 }
 
-// images brings all images of m here. It looks at all of them before it complains.
+// images brings all images of m here. It checks all of them before it returns an error.
 func (p *Podman) images(ctx context.Context, m *manifests.Manifests, live map[string]*livePod, tell func(string)) (map[string]localImage, error) {
 	here := map[string]localImage{}
 	for _, pod := range m.Pods {
@@ -127,7 +127,7 @@ func needs(m *manifests.Manifests, here map[string]localImage, live map[string]*
 	return all
 }
 
-// movable is the hash of a pod with the images that its policy asks for anew: where a tag moved, it is another pod. Any other
+// movable is the hash of a pod with the images that its policy checks again: if a tag moved, it is another pod. Any other
 // image stays the one that was there when the pod was made, and a Job doesn't run again for its image.
 func movable(pod *manifests.Pod, images map[string]localImage) string {
 	if pod.Job != nil {

@@ -54,7 +54,7 @@ func (p *Podman) ReadInventory(file string) error {
 	return nil
 }
 
-// Check says what of an inventory makes no sense.
+// Check returns what makes no sense in an inventory.
 func (s inventoryState) Check() error {
 	for _, pod := range s.Pods {
 		if pod.Name == "" {

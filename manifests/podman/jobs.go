@@ -30,7 +30,7 @@ type run struct {
 	Says    string      `json:"says,omitempty"` // why it failed
 	Log     []string    `json:"log,omitempty"`  // the last lines that it wrote
 	Outcome outcome     `json:"outcome,omitempty"`
-	Halted  bool        `json:"halted,omitempty"`  // a switch left it: it begins anew if another leads back
+	Halted  bool        `json:"halted,omitempty"`  // a switch left it: it begins again if another one leads back
 	Rollout string      `json:"rollout,omitempty"` // of a hook: in which it runs
 }
 
@@ -147,7 +147,7 @@ func (p *Podman) tend(ctx context.Context, now time.Time, beside func(func())) (
 		beside(func() {
 			defer p.jobs.release(id)
 			if err := do(); err != nil && ctx.Err() == nil {
-				_ = p.jobs.change(id, func(r *run) { r.Says = err.Error() }) // shown, and looked at again
+				_ = p.jobs.change(id, func(r *run) { r.Says = err.Error() }) // shown, and checked again
 			}
 		})
 	}
@@ -227,7 +227,7 @@ func (p *Podman) try(ctx context.Context, id string) error {
 		if r.Tries == 0 || !r.Ended.IsZero() {
 			r.Tries++
 		} else {
-			r.First = now // it was cut off, and has all its time anew
+			r.First = now // it was cut off, and has its full time again
 		}
 		if r.First.IsZero() {
 			r.First = now
@@ -359,7 +359,7 @@ func (p *Podman) haltJob(ctx context.Context, id string) error {
 	return nil
 }
 
-// unhaltJob lets a run begin anew that a switch stopped which failed.
+// unhaltJob lets a run begin again that a failed switch had stopped.
 func (p *Podman) unhaltJob(id string) (isJob bool, err error) {
 	r, isJob := p.jobs.get(id)
 	if !isJob || !r.Halted {

@@ -57,7 +57,7 @@ func (p *Podman) Remember(file string) error {
 	return nil
 }
 
-// Check says what of a ledger makes no sense.
+// Check returns what makes no sense in a ledger.
 func (s ledgerState) Check() error {
 	for _, r := range s.Runs {
 		if r == nil || r.Pod.Job == nil {

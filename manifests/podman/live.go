@@ -161,7 +161,7 @@ const (
 	settling           // a container has just ended, and Podman starts or removes it: starting it here would reset its count of restarts
 	absent             // Podman has no such pod
 	notOurs            // it has one of that name that isn't Collie's
-	broken             // containers are missing: only making it anew helps
+	broken             // containers are missing: the pod has to be made again
 	down               // containers that should run don't
 	hollow             // its network, or a process that Podman believes in, is gone: all of it has to be started again
 )
@@ -262,7 +262,7 @@ func (p *Podman) ended(ctx context.Context, restart string, c container) (condit
 		return settling, nil
 	}
 	if c.State == "removing" && time.Since(time.Unix(c.ExitedAt, 0)) <= settleTime {
-		return settling, nil // somebody removes the pod: it is made anew once it is gone
+		return settling, nil // somebody removes the pod: it is made again when it is gone
 	}
 	if c.State != "exited" && c.State != "stopped" || c.cutOff() {
 		return down, nil

@@ -21,7 +21,7 @@ import (
 //	ends          what is gone                         seen by                          helps
 //	pasta         the way out of the shared network    its pid file, and its process    podman network reload
 //	aardvark-dns  names in all networks that have DNS  its pid file, and its process    podman network reload
-//	rootlessport  the host ports of one pod            nobody listens on them           the pod is started anew
+//	rootlessport  the host ports of one pod            nobody listens on them           the pod is restarted
 //
 // Podman itself brings back the first two as soon as anybody starts a container in the network, and not before. A reload of
 // one container's network does it without a pod noticing. The ends of all three wake the keeper.
@@ -31,7 +31,7 @@ const (
 	networkName = "network of pods"
 
 	pastaPID    = netnsDir + "/rootless-netns-conn.pid"
-	aardvarkPID = "aardvark.pid" // beside a file for each network with DNS that a container is in
+	aardvarkPID = "aardvark.pid" // in a folder with a file for each network with DNS that a container is in
 )
 
 // An ailment is something of the shared network that is gone, though a pod needs it.
@@ -144,7 +144,7 @@ func pidIn(runtime, name string) int {
 	return max(0, pid)
 }
 
-// Broken says what of the network that pods share the last look missed; nothing, if all is there, or if it had to be
+// Broken returns what the last look missed of the network that pods share; nothing, if all exists, or if it had to be
 // repaired too often.
 func (p *Podman) Broken() string {
 	p.mu.Lock()

@@ -220,7 +220,7 @@ func (p *Podman) podVerb(ctx context.Context, name, verb string, timeout time.Du
 }
 
 // startPod starts a pod. What a killed service left behind doesn't keep it from that; a pod of which it left a half is made
-// anew by remake, if that isn't nil.
+// again by remake, if that isn't nil.
 func (p *Podman) startPod(ctx context.Context, name string, remake func() error) error {
 	p.prober.come(name)
 	start := func() error {

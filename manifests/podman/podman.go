@@ -37,7 +37,7 @@ const (
 type Podman struct {
 	Rules   Rules
 	Account func() (Account, error) // whose it is; it may come later. nil: that isn't known, so nothing of theirs is watched or repaired
-	Log     *slog.Logger            // what is done beside what was asked for
+	Log     *slog.Logger            // for what is done in addition to requests
 
 	socket string
 	alive  func(pid int) bool
@@ -87,7 +87,7 @@ func processExists(pid int) bool {
 	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-// connection returns the one connection; it is safe for many callers, and dials anew by itself.
+// connection returns the one connection; it is safe for many callers, and dials again by itself.
 func (p *Podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

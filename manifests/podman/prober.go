@@ -17,7 +17,7 @@ import (
 const askers = 16
 
 // A prober asks containers what their probes say, as long as it runs. It learns from Switch and Heal which probes there are,
-// and from each look at what is live which containers: each life of one is asked from its beginning.
+// and from each look at live pods which containers: each life of one is asked from its beginning.
 type prober struct {
 	ask  func(context.Context, life, *manifests.Probe) error // nil: it passed
 	end  func(context.Context, life, time.Duration) error
@@ -266,7 +266,7 @@ func (pr *prober) count(c *probedContainer, asked life, one *probing, err error)
 	return false
 }
 
-// unready says what of a pod that runs isn't ready, as its probes say. known: they were asked often enough.
+// unready returns what isn't ready in a running pod, as its probes report. known: they were asked often enough.
 func (pr *prober) unready(id string) (why string, known bool) {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()

@@ -28,7 +28,7 @@ type PodStatus struct {
 
 const tooManyRestarts = 3
 
-// Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then. It
+// Problems returns what isn't well in r, which was switched to, and which containers Podman keeps restarting since then. It
 // tells the forwarder where connections to r go; Diff doesn't, as it is asked of what isn't live yet, too.
 func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
 	ctx, cancel := withLimit(ctx, wholeLook)

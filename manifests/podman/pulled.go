@@ -19,7 +19,7 @@ type record struct {
 	Needed [][]string          `json:"needed"` // ids that good revisions needed, the newest first
 }
 
-// recordLock guards the file: pulls are beside each other, and beside what is dropped.
+// recordLock guards the file: pulls and removals run in parallel.
 var recordLock sync.Mutex
 
 func (p *Podman) readRecord() (record, error) {

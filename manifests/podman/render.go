@@ -26,7 +26,7 @@ const (
 	labelSource   = "collie.io/file"     // pods/web.yaml:1
 	labelRevision = "collie.io/revision" // the one that made it
 	labelRestart  = "collie.io/restart"  // its restart policy: the list of containers doesn't say
-	labelWrites   = "collie.io/writes"   // what of volumes it can write to, as RenderedPod.Writes, with commas
+	labelWrites   = "collie.io/writes"   // volumes that it can write to, as RenderedPod.Writes, with commas
 	labelWave     = "collie.io/wave"     // that it had when it was made
 	labelPorts    = "collie.io/ports"    // of the machine that it takes with hostNetwork, as 8080/TCP, with commas
 	labelForward  = "collie.io/forward"  // its Forwarding, in JSON
@@ -34,7 +34,7 @@ const (
 	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
 )
 
-// Rendered is what of a revision's pods is needed to make them live. It is saved; so it names secrets, and never holds one.
+// Rendered has everything that makes a revision's pods live. It is saved, so it names secrets and never contains one.
 type Rendered struct {
 	Pods   []RenderedPod `json:"pods"`             // by name
 	Claims []string      `json:"claims,omitempty"` // volumes that outlive all pods

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Run does what pods need between two looks, until ctx ends. It is meant to run as long as the agent does, beside all
+// Run does what pods need between two looks, until ctx ends. It is meant to run as long as the agent does, in parallel to all
 // other calls.
 func (p *Podman) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
@@ -15,7 +15,7 @@ func (p *Podman) Run(ctx context.Context) {
 	}
 }
 
-// tendForwarder has the forwarder told anew what to do whenever it was started anew.
+// tendForwarder sends the forwarder its table again whenever it was restarted.
 func (p *Podman) tendForwarder(ctx context.Context) {
 	p.ports.Watch(ctx, func() {
 		p.Log.Warn("what forwards ports to pods was started anew: connections through it were cut")
@@ -23,5 +23,5 @@ func (p *Podman) tendForwarder(ctx context.Context) {
 	})
 }
 
-// Woken tells that something happened to the pods, and that a look at them is due.
+// Woken signals that something happened to the pods, and that a look at them is due.
 func (p *Podman) Woken() <-chan struct{} { return p.wake }

@@ -30,7 +30,7 @@ import (
 //	a process, at another address than the pod's      free
 //
 // Whether two addresses exclude each other is asked of the kernel, which knows more than its tables show: of a socket for
-// IPv6 they don't tell whether it takes IPv4, too.
+// IPv6 they don't show whether it accepts IPv4, too.
 
 // A TakenError says who has what a pod needs. No revision is to blame: it can be switched to once they gave it up.
 type TakenError struct{ Says string }
@@ -46,7 +46,7 @@ func (p *Podman) Vacant(ctx context.Context, r Rendered) error {
 	return p.vacantPorts(todo)
 }
 
-// vacantPorts looks at the ports of the pods that a plan starts.
+// vacantPorts checks the ports of the pods that a plan starts.
 func (p *Podman) vacantPorts(todo plan) error {
 	var pods []RenderedPod
 	for _, s := range todo.steps {
@@ -153,12 +153,12 @@ func (h holder) at(s socket, wanted manifests.HostPort) string {
 	if ip := s.local.Addr(); !ip.IsUnspecified() && ip.String() != wanted.IP {
 		is = append(is, "at "+ip.String())
 	}
-	what := cmp.Or(h.name, "a process of "+h.user+" that can't be looked at")
+	what := cmp.Or(h.name, "a process of "+h.user+" that can't be inspected")
 	switch {
 	case s.link() == "":
 		what = "a connection that has ended, for a minute at most"
 	case h.pid == 0 && h.user == "root":
-		what = "the kernel itself, or a process that can't be looked at"
+		what = "the kernel itself, or a process that can't be inspected"
 	case !s.listens:
 		what = "a connection of " + what
 	}
@@ -266,7 +266,7 @@ func (h *holders) foreign(port manifests.HostPort, sockets []socket) (holder, so
 			rivals = append(rivals, s)
 		}
 	}
-	if len(own) > 0 { // connections are of its clients; and who listens beside it may do so beside the next pod
+	if len(own) > 0 { // connections are of its clients; a program that can listen while it runs can do so with the next pod, too
 		rivals = slices.DeleteFunc(rivals, func(s socket) bool { return !s.listens || beside(port, own, s) })
 	} else if len(rivals) > 0 && h.bind(port) != unix.EADDRINUSE {
 		return holder{}, socket{}, false

@@ -34,12 +34,12 @@ const (
 )
 
 const (
-	watchAgain = time.Second           // after which processes are looked at, and a directory looked for that wasn't there
+	watchAgain = time.Second           // after which processes are checked, and missing directories
 	watchPause = 10 * time.Millisecond // between two readings: a storm costs a hundred of them a second, and no more
 	tailLimit  = 256 << 10             // of the log; more at once is a storm, and a look is due anyway
 )
 
-// watch wakes the keeper when something happens to the user's containers. Without it, looks at a quick pace have to do.
+// watch wakes the keeper when something happens to the user's containers. Without it, frequent looks have to suffice.
 func (p *Podman) watch(ctx context.Context) {
 	if p.Account == nil {
 		return

@@ -1,4 +1,4 @@
-// Package testdata has the files of tests that other packages read, too: in the lab there is no source beside them.
+// Package testdata has the files of tests that other packages read, too: in the lab they run without the source.
 package testdata
 
 import "embed"

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // Check compares got with a file, or writes it.
 func Check(t *testing.T, file, got string) {
@@ -23,6 +23,6 @@ func Check(t *testing.T, file, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew)\n--- got\n%s--- want\n%s", file, got, want)
+		t.Errorf("%s differs (go test -update writes it again)\n--- got\n%s--- want\n%s", file, got, want)
 	}
 }
