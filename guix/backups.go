@@ -114,8 +114,8 @@ func (h *Home) backupFolders(ctx context.Context, u User) (names []string, err e
 	return slices.DeleteFunc(names, func(name string) bool { return !backupFolder.MatchString(name) }), nil
 }
 
-// PutBack puts the files back that switches since the last verdict moved out of the way, once what they made way for is
-// gone. What is in their place by now stays, and so do they. It may be asked for again.
+// PutBack puts back the files that switches moved away since the last verdict, once the files that replaced them are gone. If
+// another file is in its place by now, both are left where they are. It may be called again.
 func (h *Home) PutBack(ctx context.Context) error {
 	u, err := h.who()
 	if err != nil {
@@ -180,7 +180,7 @@ func (m backup) says(user string) string {
 	return fmt.Sprintf("%s %s in ~/%s: moved there by Guix, as the home has a file in its place", what, is, m.Folder)
 }
 
-// Settle ends the record after a verdict. While the home is switched, for another reason, it stays till the next.
+// Settle ends the record after a verdict. While the home is switched for another reason, the record is kept until the next verdict.
 func (h *Home) Settle() error {
 	if !h.Runner.switching.TryLock() {
 		return nil
@@ -194,7 +194,7 @@ func (h *Home) Settle() error {
 	return h.writeBackups(b)
 }
 
-// What follows is done by `collie as-user`, with the user's rights. It follows no link that leads out of the home.
+// The rest is done by `collie as-user`, with the user's rights. It follows no link that leads out of the home.
 
 // listBackups names the folders that Guix made, the newest first.
 func listBackups(home string) ([]string, error) {
@@ -317,7 +317,7 @@ func putBackFile(root *os.Root, from, to string, linksGiveWay bool) error {
 	return root.Remove(from)
 }
 
-// join makes the file have a second name, or another file system a copy of it. What is there already is an error.
+// join makes the file have a second name, or another file system a copy of it. An existing file is an error.
 func join(root *os.Root, from, to string) error {
 	err := root.Link(from, to)
 	if !errors.Is(err, syscall.EXDEV) {

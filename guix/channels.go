@@ -21,7 +21,7 @@ import (
 // Which guix builds a tree, the first that there is:
 //
 //	channels.scm in the tree             by `guix time-machine', which builds it, or has it in its cache
-//	channels.scm of the running system   likewise: the machine stays at the Guix that it is at
+//	channels.scm of the running system   likewise: the machine keeps the Guix that it has
 //	none of them                         the guix on the agent's PATH: "unpinned"
 //
 // A channel brings code that runs while the guix is made of it. The channels of a plan are made by the plan's Evaluator,
@@ -34,8 +34,8 @@ const channelsFile = "channels.scm"
 const pinHint = "pin the Guix you have with `guix describe -f channels > channels.scm`"
 
 // Pin finds the guix that builds tree: its profile in the store, kept by a GC root, or nothing where no channels are
-// named. current is the running system. What was found once for a list of channels needs no guix again.
-// It is made by as, for a plan, or by the agent, for nil.
+// named. current is the running system. A list of channels whose guix was found before needs no guix.
+// For a plan, as makes it; the agent makes it if as is nil.
 func (r *Runner) Pin(ctx context.Context, tree, current string, as *Evaluator, roots Roots, watch Watch) (string, error) {
 	file := filepath.Join(tree, channelsFile)
 	text, err := readChannels(file)
@@ -55,8 +55,8 @@ func (r *Runner) Pin(ctx context.Context, tree, current string, as *Evaluator, r
 	return profile, err
 }
 
-// stay is the guix that the running system was built by. One from no channels would take the machine back by months,
-// in silence; so it is only for a machine that has none.
+// stay is the guix that built the running system. A guix without channels would silently take the machine back by months, so it is
+// only for a machine that has no other.
 func (r *Runner) stay(ctx context.Context, current string, roots Roots, watch Watch) (string, error) {
 	file := filepath.Join(current, channelsFile)
 	text, err := readChannels(file)
@@ -294,7 +294,7 @@ var compares = regexp.MustCompile(`\(check-forward-update |Git error: `)
 func (s *System) CheckForward(ctx context.Context, tree string, good []string, watch Watch) error {
 	next := builtFrom(tree)
 	if len(next) == 0 {
-		return nil // it stays at the channels that it has
+		return nil // it keeps its channels
 	}
 	live, err := s.Live(ctx)
 	if err != nil {
@@ -339,7 +339,7 @@ func (s *System) CheckForward(ctx context.Context, tree string, good []string, w
 }
 
 // asksRelations has guix say how its channels lie to those of the running system, as a reconfigure does (guix 1.5.0), and evaluate
-// nothing else. What Git refuses it says as Guix does; `-e` alone can't print that.
+// nothing else. It prints what Git refuses as Guix does; `-e` alone can't print that.
 const asksRelations = `(catch #t
   (lambda ()
     ((@ (guix scripts system reconfigure) check-forward-update)
@@ -369,7 +369,7 @@ type move struct {
 	is             string
 }
 
-// What a Change does to a channel.
+// Kinds of changes of a channel.
 const (
 	Downgrade = "downgrade"
 	Sidestep  = "move" // to a commit that is neither before nor after

@@ -183,7 +183,7 @@ func known(ctx context.Context, item string) error {
 	return nil
 }
 
-// closure is the size of each item that one of the items needs, itself too. What known has isn't asked.
+// closure is the size of each item that item needs, and of item itself. Items in known aren't asked for.
 func (d *daemon) closure(known map[string]stored, item string) (map[string]int64, error) {
 	sizes := map[string]int64{}
 	left := []string{item}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// What is read of a tree to explain why guix failed.
+// The most that is read of a tree to explain why guix failed.
 const (
 	explainedFiles = 2000
 	explainedFile  = 256 << 10

@@ -14,7 +14,7 @@ type PlaceError struct{ Says string }
 func (e *PlaceError) Error() string { return e.Says }
 
 // AddService returns text, an operating system's configuration, with service added to its services, and the module that
-// defines the service imported. All else stays as it is. The error is a PlaceError if the place isn't certain.
+// defines the service imported. Nothing else is changed. The error is a PlaceError if the place isn't certain.
 func AddService(text, service, module string) (string, error) {
 	forms, err := readStore(text)
 	if err != nil {

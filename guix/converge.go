@@ -72,9 +72,9 @@ func (s *services) convergence(files []ServiceFile, before []shepherd.Service, k
 		broken: map[string]bool{}, tried: map[string]bool{}, why: map[string]string{}, hung: map[string]bool{}}
 }
 
-// converge makes the running services those of item. Its error says what it couldn't do; a service that should run and
-// doesn't is no error but one of the problems, as it may be none of item's making. What is left undone shows in the
-// diff, and converging again does it.
+// converge makes the running services those of item. Its error says what it couldn't do. A service that should run and
+// doesn't is not an error but a problem, because item may not be the cause. The diff shows what is left to do, and converging
+// again does it.
 func (s *services) converge(ctx context.Context, item string) error {
 	if err := s.expect(ctx, item); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (c *convergence) register(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// unloadLeaving stops what left the configuration. What doesn't stop is left to itself, and is a problem.
+// unloadLeaving stops the services that left the configuration. One that doesn't stop is left alone, and is a problem.
 func (c *convergence) unloadLeaving(ctx context.Context) error {
 	var faults []error
 	for _, st := range c.leaving(c.files, c.all, c.kept) {

@@ -23,13 +23,13 @@ import (
 // a plan, which waits.
 //
 //	whose Scheme                 account       what it leaves in its home
-//	of the branch that is        collie-build  stays, as clones and inferiors of channels; what Guile compiled goes,
+//	of the branch that is        collie-build  kept, as clones and inferiors of channels; what Guile compiled goes,
 //	followed                                   as a tree has its name for itself
 //	of a plan                    collie-plan   goes before and after each run
 //
 // The account's processes end before and after each run: it does nothing else, and one thing at a time. So a plan can change
 // neither what the branch, nor what another plan comes to: what was made for it may be used once it is merged. The home in
-// which a plan's guix is made stays, as that takes clones of channels. That guix is the plan's alone ([Runner.Pin]).
+// which a plan's guix is made is kept, because making it needs clones of channels. That guix is the plan's alone ([Runner.Pin]).
 type Evaluator struct {
 	Account  string
 	Home     string // in a folder of root's, which is made

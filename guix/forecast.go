@@ -10,13 +10,13 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// A forecast says what becomes of each service in a switch: more than the steps, as Shepherd 1.0.9 does more.
+// A forecast knows what happens to each service in a switch. That is more than the steps, because Shepherd 1.0.9 does more.
 //
 //	to stop a service      stops first what requires it: as it runs now, not as it will be defined
 //	to restart a service   starts all that was stopped again, each in its new definition
 //	to start a service     first starts what its new definition requires, and runs each one-shot among that once more,
 //	                       also those that only what runs already requires
-//	to unload a service    stops what requires it; Collie starts again what stays
+//	to unload a service    stops what requires it; Collie restarts those that remain
 //	guix, forward          starts all that Shepherd starts by itself and doesn't run: all one-shots run once more
 //	guix, home, both ways  likewise
 type forecast struct {
@@ -165,7 +165,7 @@ func (f *forecast) know(all []shepherd.Service, files []ServiceFile, programs ma
 	}
 }
 
-// fate says what becomes of a service; what was said first stays, but that it is only loaded.
+// fate records what happens to a service. The first record counts, unless it was only "load".
 func (f *forecast) fate(n *node, does, says string) {
 	if old, known := f.fates[n.name]; known && old.Does != "load" {
 		return

@@ -253,7 +253,7 @@ func (p profile) called(item string) string {
 }
 
 // makeRoom gives what Guix would overwrite, as its number is the next, another number as well (guix 1.5.0): it may be a system
-// that was rolled back and is kept for inspection. It says which item has which number, if any got one. The link stays until
+// that was rolled back and is kept for inspection. It says which item has which number, if any got one. The link is kept until
 // Guix overwrites it: /run/current-system may lead there.
 func (p profile) makeRoom() (item string, number int, err error) {
 	live, _, err := p.live()

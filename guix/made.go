@@ -13,8 +13,8 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// A ledger is a file that says which generations we made: numbers by item. Only these are ever removed. What it doesn't
-// name, as a generation that a person made, or one of a state folder that was deleted, stays.
+// A ledger is a file that says which generations we made: numbers by item. Only these are ever removed. Others are kept:
+// a generation that a person made, or one of a state folder that was deleted.
 //
 // A generation is removed by its link alone, as Guix does it. `guix system delete-generations' also writes the boot menu
 // again, with the defaults; here [System.TidyMenu] takes out of it what is gone.

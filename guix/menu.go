@@ -16,17 +16,17 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// A boot menu is made by `guix system reconfigure`, from the configuration of the boot loader (guix 1.5.0). What Guix makes on
-// any other occasion, as for `switch-generation`, has the defaults in place of that: another timeout, no serial terminal. So the
-// menu that was made with a system is kept by its own GC root, like that system, and is restored with it. What is installed is that
-// text, of which entries that don't hold any more are left out, and the rest say which commit made their system:
+// A boot menu is made by `guix system reconfigure`, from the configuration of the boot loader (guix 1.5.0). A menu that Guix
+// makes on any other occasion, as for `switch-generation`, has defaults instead: another timeout, no serial terminal. So the
+// menu that was made with a system is kept by its own GC root, like that system, and is restored with it. That text is
+// installed, without entries that aren't valid any more. The other entries name the commit that made their system:
 //
-//	entry                                                    what becomes of it
-//	leads to no system, as a person's own                    stays
-//	its system is there                                      stays, with the commit, if that is known
+//	entry                                                    what happens to it
+//	leads to no system, as a person's own                    kept
+//	its system is there                                      kept, with the commit, if that is known
 //	its system, or the generation it names, is gone          left out
 //	its generation was made after the menu                   left out: the number was given again
-//	the first                                                stays
+//	the first                                                kept
 //
 // A menu of another format than these isn't kept, and `switch-generation` makes one.
 var menuFiles = map[string]string{ // where the boot loader reads what the store has by that name
@@ -220,7 +220,7 @@ func (s *System) commits() (map[string]string, error) {
 }
 
 // TidyMenu has the boot menu name the commits that made the systems, and nothing that is gone. A menu that someone else had made
-// for another system stays.
+// for another system is kept.
 func (s *System) TidyMenu(commits map[string]string) error {
 	if known, err := s.commits(); err != nil || s.Commits != "" && !maps.Equal(known, commits) {
 		if err := errors.Join(err, statefile.WriteJSON(s.Commits, commits)); err != nil {

@@ -29,7 +29,7 @@ type Other struct {
 	does  string
 }
 
-// What an Other does, and who waits for it:
+// Kinds of Others, and the switches that wait for them:
 //
 //	what it is                                       whose    waits
 //	guix system reconfigure, switch-generation, …    root's   each switch
@@ -37,7 +37,7 @@ type Other struct {
 //	guix home reconfigure, switch-generation, …      USER's   a switch of that user's home
 //	guix pull, guix time-machine                     root's   a time-machine: both write to one cache of channels
 //
-// What a user runs holds nobody else's switch: anyone can have a process of that name.
+// A user's process delays nobody else's switch: anyone can have a process of that name.
 const (
 	doesSystem   = "system"
 	doesHome     = "home"
@@ -247,7 +247,8 @@ func bootTime(proc string) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// giveWay waits until none that clashes runs, and tells for whom. Who still does after a while is another time's matter: two at once never.
+// giveWay waits until no clashing guix runs, and reports for whom it waits. If one still runs after a while, it returns an error: two
+// never run at once.
 func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool, watch Watch) error {
 	patience := time.NewTimer(or(r.Patience, DefaultPatience))
 	defer patience.Stop()

@@ -19,22 +19,22 @@ const (
 	Reboot  Policy = "reboot"  // at the next boot, and the machine is said to need one
 )
 
-// Policies are all there are, the mildest first. A service has the strictest of its own and of those that would go
-// down with it.
+// Policies are all policies, the mildest first. A service has the strictest of its own and of those of services that would stop
+// with it.
 var Policies = []Policy{Restart, Defer, Never, Reboot}
 
 func (p Policy) stricterThan(other Policy) bool {
 	return slices.Index(Policies, p) > slices.Index(Policies, other)
 }
 
-// usual are the services that aren't restarted unless the configuration says so. A name with a * stands for all that
-// begin so.
+// usual are the services that aren't restarted unless the configuration says so. A name with a * stands for all names
+// with that beginning.
 var usual = []struct {
 	name   string
 	policy Policy
 	why    string
-	fatal  bool // to stop it takes the machine down, so no configuration may ask for that
-	stays  bool // to stop it does so much harm that it goes on even if it left the configuration
+	fatal  bool // stopping it stops the machine, so no configuration may ask for that
+	stays  bool // stopping it does so much harm that it continues even if it left the configuration
 }{
 	{"root", Reboot, holdsMachine, true, true}, // PID 1 itself
 	{"shepherd", Reboot, holdsMachine, true, true},
@@ -116,7 +116,7 @@ func (s *services) policy(live shepherd.Service, all []shepherd.Service) (Policy
 	return p, why
 }
 
-// stays says why a service goes on although it left the configuration; nothing if it can be stopped.
+// stays returns why a service continues although it left the configuration; nothing if it can be stopped.
 func (s *services) stays(live shepherd.Service, all []shepherd.Service) string {
 	for i, d := range append([]shepherd.Service{live}, dependents(live, all)...) { // to stop a service stops them first
 		for _, u := range usual {

@@ -63,8 +63,8 @@ func (e *WaitError) Error() string {
 }
 
 // A promise is what guix says that it will do. It says so in lists, before each of its turns at building, of which there
-// may be several; `guix time-machine', which is quiet, names no downloads, but counts them. What is done it doesn't
-// always say (a download that ends alone is a blank line), so that is looked for in the store.
+// may be several; `guix time-machine', which is quiet, names no downloads, but counts them. It doesn't always say what is done (a
+// download that ends alone is a blank line), so progress comes from the store.
 type promise struct {
 	builds, downloads []string // .drv files; items
 	unnamed           int64    // downloads

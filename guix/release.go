@@ -23,8 +23,8 @@ func (h *Home) Release(ctx context.Context, item string) (stopped bool, err erro
 	return stopped, services.excuse(err)
 }
 
-// release stops what leaves, and what depends on it, in the order of a switch. What the live item doesn't start stays: a switch
-// back wouldn't start it.
+// release stops the services that leave, and those that depend on them, in the order of a switch. A service that the live item
+// doesn't start is left alone: a switch back wouldn't start it.
 func (s *services) release(ctx context.Context, item string) (stopped bool, err error) {
 	live, err := s.live()
 	if err != nil {
@@ -69,8 +69,8 @@ func (h *Home) Revive(ctx context.Context, item string) error {
 	return h.services(u).revive(ctx, item)
 }
 
-// revive starts what should run and doesn't, and runs again the one-shots that failed. To register a service that doesn't run
-// has Shepherd forget how often it died. What somebody disabled stays so.
+// revive starts services that should run and don't, and runs again the one-shots that failed. Registering a service that doesn't run
+// resets Shepherd's count of its deaths. A service that somebody disabled remains disabled.
 func (s *services) revive(ctx context.Context, item string) error {
 	files, all, kept, err := s.survey(ctx, item)
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 	OwnExit     = "replace"      // of the agent's own service: Shepherd starts the new definition once the agent has ended
 )
 
-// Waits reports whether c is none that a switch makes: a target is live although such a change is left.
+// Waits reports whether no switch makes c: a target is live although such a change is left.
 func (c Change) Waits() bool {
 	return slices.Contains([]string{nextBoot, needsReboot, deferred, OwnExit, Leaves}, c.Does)
 }
@@ -41,7 +41,7 @@ type Problem struct {
 // services makes the services of one Shepherd those of a system or home item.
 //
 //	a service                                   what happens
-//	file unchanged, runs                        nothing; its process stays
+//	file unchanged, runs                        nothing; its process continues
 //	file changed, runs                          restarted, with what depends on it
 //	file changed, one-shot                      run again
 //	file changed, another policy, or below such "defer", "next boot", "needs reboot"
@@ -49,7 +49,7 @@ type Problem struct {
 //	should run and doesn't                      started; first enabled, if the file changed or Shepherd had given up
 //	ran before, and was stopped on the way      started
 //	left the configuration, the agent's own     "leave"
-//	left the configuration                      stopped and unloaded, unless it stays, or hangs
+//	left the configuration                      stopped and unloaded, unless the policy keeps it, or it hangs
 //	disabled, failing, dies; file unchanged     a problem, no change
 //
 // Services depend on each other by what Shepherd says of those that run, not by what a file will say.

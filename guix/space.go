@@ -25,8 +25,8 @@ func (e *SpaceError) Error() string {
 		e.Mount, e.Path, megabyteText(e.Free), megabyteText(e.Need))
 }
 
-// What has to be free at the least for guix to begin: a system of which all is there writes a few MB to the store, its
-// tree and its log less.
+// The least free space with which guix may begin. A system that is complete in the store still writes a few MB there; its tree and
+// its log need less.
 const (
 	storeMinimum = 100e6
 	stateMinimum = 16e6
@@ -35,8 +35,8 @@ const (
 
 const storeDir = "/gnu/store"
 
-// settleStore has what was built outlive a power cut. guix-daemon (1.5.0) notes an item as valid before its files are on the
-// disk: cut then, they are empty, and stay so, as they are never built again.
+// settleStore makes built items survive a power cut. guix-daemon (1.5.0) notes an item as valid before its files are on the disk.
+// After a power cut at that moment they are empty for ever, because they are never built again.
 func settleStore() error {
 	store, err := os.Open(storeDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,8 +48,8 @@ func settleStore() error {
 	return errors.Join(unix.Syncfs(int(store.Fd())), store.Close())
 }
 
-// room reports whether there is room for what a guix does: lacks is what by its own word the store lacks, and download
-// what is still to come. What it unpacks to only guix knows.
+// room reports whether there is room for the work of a guix: lacks is what guix says that the store lacks, and download what is
+// still to be downloaded. Only guix knows the unpacked size.
 func (r *Runner) room(lacks, download int64) error {
 	store := filepath.Join(r.dir, storeDir)
 	if lacks > 0 {

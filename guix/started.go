@@ -15,7 +15,7 @@ import (
 	"example.org/collie/shepherd"
 )
 
-// Shepherd doesn't tell from which file a service was started: to register a file changes nothing of what runs, and
+// Shepherd doesn't report from which file a service was started: to register a file changes nothing of what runs, and
 // pending-replacement? is true for every service after any reconfigure. So it is kept, for each service:
 //
 //	Shepherd                        the service            its file

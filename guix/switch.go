@@ -117,7 +117,7 @@ func readNote(file string) note {
 	return n
 }
 
-// begin notes that a switch begins, perhaps again: then the note of the first try stays.
+// begin notes that a switch begins, perhaps again: then the note of the first try is kept.
 func begin(file string, first note) (note, error) {
 	n := readNote(file)
 	if n.Done || n.Item != first.Item {

@@ -355,7 +355,7 @@ func (s *System) generation(number int) attempt {
 		env: []string{"GUIX_NEW_SYSTEM=" + s.profile().link(number)}}
 }
 
-// bootLoader tries again, once the services are item's, what guix couldn't do on the way back. It stays a change that
+// bootLoader tries again, once the services are item's, what guix couldn't do on the way back. It remains a change that
 // waits if that fails.
 func (s *System) bootLoader(ctx context.Context, item string) error {
 	n := readNote(s.Begun)

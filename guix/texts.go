@@ -16,8 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 )
 
-// texts are changes of files in the store, with what changed in them. What Guix made is public, and so are these; what
-// isn't in the store, or not for all to read, is only named.
+// texts are changes of files in the store, with what changed in them. Guix's results are public, and so are these. A file
+// outside of the store, or not readable for all, is only named.
 type texts struct {
 	store   Store
 	details []Detail

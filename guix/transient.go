@@ -53,8 +53,8 @@ var (
 	served   = regexp.MustCompile(`(?m)^guix substitute: warning: (download from .* failed: .*)$`)
 )
 
-// excuse finds what in a text says that the commit isn't at fault, and the line that tells most. What a builder says of itself
-// excuses nothing (a test that fails may speak of connections), unless the machine is to blame, or it was to download.
+// excuse finds the text that shows that the commit isn't at fault, and the most informative line. A builder's own words excuse
+// nothing (a test that fails may mention connections), unless the machine is to blame, or the builder was to download.
 func excuse(text string) (says, line string, found bool) {
 	if mismatch.MatchString(text) { // the commit names another file than the server has
 		return "", "", false

@@ -11,8 +11,8 @@ import (
 	"example.org/collie/manifests/internal/tree"
 )
 
-// bind ties the documents of all files together: who uses what, and who wants the same as another. What it returns counts
-// only if nothing was wrong.
+// bind connects the documents of all files: which uses which, and which want the same thing. The result is valid only if there
+// was no mistake.
 func (c *checker) bind() *Manifests {
 	b := binder{checker: c, configMaps: map[string]*bound{}, secrets: map[string]*bound{}, claims: map[string]*Claim{}}
 	first := map[string]*document{}

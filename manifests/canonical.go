@@ -12,12 +12,12 @@ import (
 // The canonical form of a document, and its hash.
 //
 //	changed                                           hash
-//	comment, key order, quotes, anchors, file, line   stays
-//	null, an empty list or map, a noted field         stays
+//	comment, key order, quotes, anchors, file, line   unchanged
+//	null, an empty list or map, a noted field         unchanged
 //	any other field, even to what it would be anyway  changes
 //	content of a ConfigMap or Secret that it uses     changes
-//	labels of those, a claim, a probe                 stays
-//	annotations under collie.io/                      stays, but for how its ports are forwarded
+//	labels of those, a claim, a probe                 unchanged
+//	annotations under collie.io/                      unchanged, except for how its ports are forwarded
 
 // newObject is a ConfigMap or Secret with its content's hash.
 func newObject(d *document, key []byte) *Object {

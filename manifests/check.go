@@ -26,7 +26,7 @@ type checker struct {
 
 	key    []byte            // of the hashes of Secrets
 	fields map[string]string // the names of all fields, each once
-	brief  bool              // of a pod that was checked stays only what others are compared with
+	brief  bool              // of a checked pod only the parts are kept that others are compared with
 
 	sealed map[string]bool // files of which nothing may be shown
 	closed bool            // one of them couldn't be decrypted: a Secret that isn't found may well be there

@@ -265,18 +265,18 @@ func (c *checker) mistakes() mistake.List {
 	return c.errs.Sorted()
 }
 
-// What a revision removes, and what it has to say for it:
+// Removing objects, and what a revision has to contain for it:
 //
 //	the revision no longer has             what happens
 //	a pod                                  it is stopped, and removed once the revision is good
 //	any pod that there was, of several     refused, unless its collie.yaml names each: prune: [Pod/web, Deployment/api]
-//	a pod with collie.io/prune: disabled   it goes on as it is; removed by hand, it is gone
+//	a pod with collie.io/prune: disabled   it continues as it is; removed by hand, it is gone
 //	a claim                                refused, unless its collie.yaml names it: prune: [PersistentVolumeClaim/data].
-//	                                       Even then the volume stays, until a person removes it
+//	                                       Even then the volume is kept, until a person removes it
 //	a pod, but its Deployment, replicas: 0 it is stopped and removed, without more words
-//	pods/ itself                           all pods stay
+//	pods/ itself                           all pods are kept
 //
-// What there was is what revisions had that the state names (inventory.go). Where that is lost, it is what Podman has, but
-// not a claim whose volume no pod mounts: that may have been given up long ago.
+// The former objects are those of the revisions that the state names (inventory.go). If the state is lost, they are the objects in
+// Podman, except a claim whose volume no pod mounts: it may have been given up long ago.
 //
-// A name in collie.yaml that the revision still has is a mistake: so none waits there for the day on which it does harm.
+// A name in collie.yaml that the revision still has is a mistake, so a stale entry can't delete it later.

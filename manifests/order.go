@@ -9,9 +9,9 @@ import (
 	"example.org/collie/agent/mistake"
 )
 
-// The order in which pods are switched: by wave, and within a wave by what depends on what. All of a revision's pods are made
-// before the first is switched, and the next are switched when those before are ready. What left stops last, the highest wave
-// first.
+// The order in which pods are switched: by wave, and within a wave by their dependencies. All of a revision's pods are made
+// before the first is switched, and the next are switched when those before are ready. Pods that left stop last, the highest
+// wave first.
 
 const mostWave = 1000
 

@@ -54,7 +54,7 @@ func Reference() string {
 	return b.String()
 }
 
-// rows writes a line for each field below a form. What is a chapter of its own is only named, but for the one it is in.
+// rows writes a line for each field below a form. A form with its own chapter is only named, except in that chapter.
 func rows(b *strings.Builder, under string, f, chapter *form) {
 	for _, row := range f.fields {
 		name := under + row.name

@@ -19,7 +19,7 @@ import (
 
 // Scalars, and the keys of maps. None of their complaints shows a value of a Secret: base64Text and anyText quote nothing.
 
-// anyText takes what the file says, quoted or not: `value: 8001` is the text 8001, and False stays False.
+// anyText accepts the text of the file, quoted or not: `value: 8001` is the text 8001, and False remains False.
 var anyText = &form{is: "text", scalar: func(n *yaml.Node) (any, string, string) {
 	return n.Value, "", ""
 }}

@@ -2,7 +2,7 @@ package manifests
 
 // The table: what becomes of each kind and each field. All that reads YAML walks it, and nothing else knows a field's name.
 //
-// What Podman does with a field was seen with Podman 5.8.6 and read in its source: pkg/specgen/generate/kube and
+// Podman's use of each field was seen with Podman 5.8.6 and read in its source: pkg/specgen/generate/kube and
 // pkg/domain/infra/abi/play.go. A field that Podman reads but doesn't heed is noted or unsupported, never passed on silently.
 
 const (

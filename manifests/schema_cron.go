@@ -23,7 +23,7 @@ import (
 //	it leaves, or its revision is returned     one underway is stopped, with its grace
 //	a run is due while another goes on         concurrencyPolicy; with Forbid it begins when that has ended
 //	the clock is put back                      none twice; after more than an hour the schedule starts again
-//	a run ended                                its pod stays, within the limits of the history
+//	a run ended                                its pod is kept, within the limits of the history
 //
 // As in a cluster, a time that summer time leaves out has no run on that day, and one that winter time has twice has two.
 type Cron struct {
@@ -32,7 +32,7 @@ type Cron struct {
 	Concurrency string `json:"concurrency"`        // Allow, Forbid or Replace
 	Starting    *int   `json:"starting,omitempty"` // seconds after its time in which a run may still begin; nil: any
 	Suspend     bool   `json:"suspend,omitempty"`
-	Successes   int    `json:"successes"` // runs that stay
+	Successes   int    `json:"successes"` // runs that are kept
 	Failures    int    `json:"failures"`
 }
 

@@ -55,7 +55,7 @@ var jobSpecForm = objectOf(
 type Job struct { // none of it is in the hash
 	Retries  int  `json:"retries"`            // backoffLimit
 	Deadline int  `json:"deadline,omitempty"` // seconds for all tries together; 0: none
-	TTL      *int `json:"ttl,omitempty"`      // seconds that its pod stays after the end; nil: as long as its revision
+	TTL      *int `json:"ttl,omitempty"`      // seconds that its pod is kept after the end; nil: as long as its revision
 	Suspend  bool `json:"suspend,omitempty"`
 }
 

@@ -34,7 +34,7 @@ func (w *walk) list(n *yaml.Node, p place) {
 	}
 }
 
-// value holds a node against its form. What is wrong comes back as nil.
+// value checks a node against its form. It returns nil for a wrong value.
 func (w *walk) value(n *yaml.Node, f *form, p place) any {
 	n = follow(n)
 	if n.Style&yaml.TaggedStyle != 0 && n.Tag != "!!str" {
@@ -104,7 +104,7 @@ func (w *walk) object(n *yaml.Node, f *form, p place) map[string]any {
 	empty := map[string]int{}  // the lines of those that say null
 	astray := false            // a key may stand for one of several
 	pairs := w.pairs(n, p)
-	// What has to be one of several things is nothing without it.
+	// A value that has to be one of several things is empty without it.
 	lenient := w.doc.lenient && (len(f.one) == 0 || f.none || slices.ContainsFunc(pairs, func(pair pair) bool { return slices.Contains(f.one, pair.key) && !isNull(pair.value) }))
 	for _, pair := range pairs {
 		q := p.key(pair.key, pair.line)

@@ -14,7 +14,7 @@ import (
 //	in a symbol    #{a\x20;b}#
 //	a character    #\a #\space; #\33 in octal digits; a combining one after a dotted circle
 
-// plainEscapes are those of strings that aren't numbers. What is in none of the tables stands for itself.
+// plainEscapes are those of strings that aren't numbers. A character in none of the tables stands for itself.
 var plainEscapes = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'a': "\a", 'b': "\b", 'f': "\f", 'v': "\v", '0': "\x00", '\n': ""}
 
 var numberEscapes = map[byte]int{'x': 2, 'u': 4, 'U': 6}

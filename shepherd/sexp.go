@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// What read returns: string for a Guile string or character, symbol, keyword, int64, float64, bool, []any for a list,
+// The results of read: string for a Guile string or character, symbol, keyword, int64, float64, bool, []any for a list,
 // dotted for an improper one, vector, and opaque for what is none of these, or what can't be read.
 type (
 	symbol  string

@@ -2,8 +2,8 @@ package api
 
 import "encoding/json"
 
-// What agents and files of former versions say is read in the words of today: the command is newer than the agent while a
-// commit that brings both is switched to, and journal and state stay on disk.
+// Answers of older agents, and older files, are translated to today's words. While a commit that brings both is switched to, the
+// command is newer than the agent; and journal and state are kept on disk.
 
 // The former words for the phase of a roll-back, and for a plan that was rejected.
 const (

@@ -68,7 +68,7 @@ func (m *Machine) hasChannels(ctx context.Context) (string, bool, error) {
 		return "", false, err
 	}
 	if err := guix.CheckChannels(text); err != nil {
-		return "left out: this guix is of no pinned channels; after a `guix pull` run this again, or the machine stays at the Guix that it is at", true, nil
+		return "left out: this guix is of no pinned channels; after a `guix pull` run this again, or the machine keeps the Guix that it has", true, nil
 	}
 	return "", false, nil
 }
@@ -385,7 +385,7 @@ func (m *Machine) writeHome(context.Context) (string, error) {
 const guixTime = 4 * time.Hour
 
 // guix runs guix on a file of the clone as the agent will: by the channels of the clone, and with no modules but the clone's.
-// What it says goes to says too, if that isn't nil.
+// Its output is also written to says, unless that is nil.
 func (m *Machine) guix(ctx context.Context, says *os.File, words ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, guixTime, fmt.Errorf("no end within %v", guixTime))
 	defer cancel()

@@ -1,5 +1,5 @@
 // Package limits has the kernel end other programs before the agent when memory runs out, and the agent before it takes the
-// machine's. What the agent starts gets none of that: a guix needs gigabytes, and a user's program mustn't be spared.
+// machine's. Programs that the agent starts get neither: a guix needs gigabytes, and a user's program mustn't be spared.
 //
 //	                                      the agent                    what it starts
 //	score by which the kernel chooses     -500: last, unless it has    0
@@ -7,7 +7,8 @@
 //	control group                         /sys/fs/cgroup/collie, with  the one in which the agent began
 //	                                      a limit of memory
 //
-// The forwarder has a score of 200: Shepherd starts it again, while a pod would be gone. What protects takes root, and the group takes a cgroup2 that controls memory.
+// The forwarder has a score of 200: Shepherd restarts it, while a pod would be gone. The score needs root, and the group needs a
+// cgroup2 that controls memory.
 package limits
 
 import (

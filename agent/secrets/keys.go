@@ -19,7 +19,7 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// What a machine has in its folder of keys.
+// The files in a machine's folder of keys.
 const (
 	IdentityFile = "identity" // as age-keygen writes it; the first key is the machine's, and older ones still decrypt
 	hashFile     = "hash"     // what hashes of Secrets are made with, in hex

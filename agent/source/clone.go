@@ -99,7 +99,7 @@ func (c *clone) sweep() {
 	left, _ := filepath.Glob(filepath.Join(c.dir, "objects/pack/tmp_*"))
 	for _, path := range left {
 		if err := os.Remove(path); err != nil {
-			c.log.Warn("the rest of a broken transfer stays", "file", path, "error", err)
+			c.log.Warn("the rest of a broken transfer can't be removed", "file", path, "error", err)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func checkPack(path string) error {
 	return err
 }
 
-// empty deletes the objects. The accepted ref stays, so that it is known what a new commit must descend from.
+// empty deletes the objects. The accepted ref is kept: a new commit must descend from it.
 func (c *clone) empty() error {
 	if err := os.RemoveAll(filepath.Join(c.dir, "objects")); err != nil {
 		return err

@@ -1,7 +1,7 @@
 // Package source follows one branch of a git repository: it polls, fetches, accepts, and reads the files of a commit.
 //
 // A commit is accepted when it is whole in the clone and descends from the last accepted one; it is a revision then. A
-// commit that doesn't descend (a force push) is refused, and the last accepted one stays. Whoever can push is root on
+// commit that doesn't descend (a force push) is refused, and the last accepted one remains. Whoever can push is root on
 // the machine, so a repository on this machine is read only while nobody but root and its configured owner can write
 // it, by a git that runs as its owner. One elsewhere is trusted as its server is, by certificate or host key.
 //

@@ -17,7 +17,7 @@ const (
 	maxLinkText = 1024
 )
 
-// Linked is fsys with what its symbolic links lead to in their place. What a link says is looked up in fsys, step by step, and
+// Linked is fsys with its symbolic links replaced by what they lead to. The target of a link is resolved in fsys, step by step, and
 // never on the machine:
 //
 //	a link                                              becomes

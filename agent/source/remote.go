@@ -17,7 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
-// What a server may send at most: its list of refs, and one pack.
+// The most that a server may send: its list of refs, and one pack.
 const (
 	maxRefs = 8 << 20
 	maxPack = 512 << 20
@@ -25,7 +25,7 @@ const (
 
 // A remote is where commits come from.
 type remote interface {
-	// stamp stays the same while no branch moved, and costs nearly nothing; "" if only asking can tell.
+	// stamp is the same as long as no branch moved, and costs nearly nothing; "" if only a request can find out.
 	stamp() string
 	// folders are those in which a push changes something; none if pushes can't be watched.
 	folders() []string

@@ -21,7 +21,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
-// What is read of one revision.
+// The most that is read of one revision.
 const (
 	maxFile  = 8 << 20
 	maxTotal = 256 << 20

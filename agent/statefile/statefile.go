@@ -93,7 +93,7 @@ func Load[T any](file string) (T, error) {
 	return v, err
 }
 
-// SetAside gives a file another name, which it returns. What had that name before is removed.
+// SetAside renames a file, and returns the new name. A former file of that name is removed.
 func SetAside(file string) (string, error) {
 	to := file + aside
 	if err := errors.Join(os.RemoveAll(to), os.Rename(file, to)); err != nil {

@@ -159,7 +159,7 @@ func (u *updater) newer(ctx context.Context, text string) ([]moved, error) {
 	return all, nil
 }
 
-// tree is that of base with another text of the file; the clone's files and its index stay as they are.
+// tree is that of base with another text of the file; the clone's files and its index are not changed.
 func (u *updater) tree(ctx context.Context, base, text string) (string, error) {
 	dir, err := os.MkdirTemp("", "collie-update-")
 	if err != nil {

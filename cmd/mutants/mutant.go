@@ -86,7 +86,7 @@ func (c condition) String() string {
 	return fmt.Sprintf("%s:%d: if %s", file, c.line, strings.Join(strings.Fields(c.text), " "))
 }
 
-// green runs the tests as they are: of tests that fail anyway nothing follows. What they leave out is printed.
+// green runs the unchanged tests: if they fail anyway, no conclusion is possible. Skipped tests are printed.
 func (g gopher) green(ctx context.Context, chosen []condition, out io.Writer) error {
 	var packages []string
 	for _, c := range chosen {
@@ -120,7 +120,7 @@ const (
 	notMade  outcome = "not made, as it doesn't compile"
 )
 
-// without runs the tests of c's package with c turned to false. What is in c is used still, so that it compiles.
+// without runs the tests of c's package with c turned to false. The names in c are still used, so it compiles.
 func (g gopher) without(ctx context.Context, c condition) (outcome, error) {
 	text, err := os.ReadFile(c.file)
 	if err != nil {

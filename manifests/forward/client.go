@@ -125,7 +125,7 @@ func (c *Client) say(ctx context.Context, o request) (Report, error) {
 	return r, err
 }
 
-// open says o, and returns the answer with the connection. Who answers is the pod user: it is bounded, and has a deadline.
+// open says o, and returns the answer with the connection. The pod user answers, so the answer is bounded and has a deadline.
 func (c *Client) open(ctx context.Context, o request) (net.Conn, Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
@@ -169,7 +169,7 @@ func (c *Client) Watch(ctx context.Context, lost func()) {
 	}
 }
 
-// attend tells the table and stays connected until the forwarder ends. It returns false if there is nothing to forward.
+// attend sends the table and remains connected until the forwarder ends. It returns false if there is nothing to forward.
 func (c *Client) attend(ctx context.Context, again bool, lost func()) bool {
 	c.mu.Lock()
 	if ctx.Err() != nil || c.table == nil || len(c.table.Listeners) == 0 {

@@ -37,7 +37,7 @@ type Server struct {
 	hold time.Duration // for which a connection waits for a backend, and a listener without one takes any
 	last time.Duration // for which a client may say nothing after its backend is done
 	idle time.Duration // after which it ends, if there is nothing to forward
-	most int           // connections of a listener, those that wait too; more stay in the kernel's queue
+	most int           // connections of a listener, including those that wait; more wait in the kernel's queue
 	all  chan struct{} // room for those of all listeners
 
 	work sync.WaitGroup // listeners and connections
@@ -47,7 +47,7 @@ type Server struct {
 	links     map[string]int           // open connections, by the address of their backend
 }
 
-// An openListener is a listener as it is. What isn't atomic is guarded by the forwarder's mutex.
+// An openListener is a listener with its state. The forwarder's mutex guards the fields that aren't atomic.
 type openListener struct {
 	Listener
 	changed  chan struct{}    // closed when the backend is another one
@@ -102,8 +102,8 @@ func (f *Server) Serve(ctx context.Context, control net.Listener) error {
 	return err
 }
 
-// acceptAll takes connections while there is room, until the listener is closed. What else goes wrong, as too many open
-// files, passes by.
+// acceptAll takes connections while there is room, until the listener is closed. Other errors, such as too many open
+// files, are transient.
 func acceptAll(ctx context.Context, l net.Listener, room chan struct{}, take func(net.Conn)) error {
 	const most = time.Second
 	pause := time.Millisecond
@@ -312,7 +312,7 @@ func (f *Server) serve(ctx, waits context.Context, d *openListener, client *net.
 // broken one. After a deadline of src's has passed, it may be silent for no longer than grace.
 func relay(dst, src *net.TCPConn, grace time.Duration) {
 	for {
-		n, err := io.Copy(dst, src) // splice: the bytes stay in the kernel
+		n, err := io.Copy(dst, src) // splice: the bytes don't leave the kernel
 		switch {
 		case err == nil:
 			_ = dst.CloseWrite()

@@ -12,10 +12,10 @@ import (
 	"example.org/collie/agent/foreign"
 )
 
-// What the agent and the forwarder say to each other, on a Unix socket: a line of JSON each. The agent tells the whole
-// table, at any time again; the forwarder makes it so, and reports. The one may be of another version than the other.
+// The protocol of agent and forwarder, on a Unix socket: a line of JSON for each message. The agent sends the whole table, as often
+// as it likes. The forwarder applies it, and reports. The two may be of different versions.
 
-// A request is what the agent says. Without a table it only asks.
+// A request is a message of the agent. Without a table it only asks for a report.
 type request struct {
 	Table *Table `json:"table,omitempty"`
 }
@@ -65,7 +65,7 @@ const (
 	mostQuoted    = 300 // characters of what the other side says, in an error
 )
 
-// readLine reads one line of JSON into v. What comes is bounded, and nothing in it is passed over.
+// readLine reads one line of JSON into v. The line is bounded, and a cut line is an error.
 func readLine(r *bufio.Reader, v any) error {
 	var line []byte
 	for {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// An agenda does things when they are due: what is due first first, and only so much at a time. What waits for its turn
-// isn't lost, and nothing is done twice at a time.
+// An agenda does things when they are due, in that order, and a limited number at a time. A thing that waits for its turn isn't
+// lost, and none is done twice at a time.
 type agenda struct {
 	most int // at a time
 

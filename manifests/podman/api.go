@@ -18,8 +18,8 @@ import (
 	"example.org/collie/agent/waits"
 )
 
-// once sends a writing request a single time. DoRequest repeats all that fails, twice; but a POST of which only the
-// answer was lost has been obeyed. What never reached the service may be repeated.
+// once sends a writing request a single time. DoRequest repeats every failed request twice; but a POST whose answer was lost
+// has been carried out. A request that never reached the service may be repeated.
 type once struct{ next http.RoundTripper }
 
 type lostKey struct{} // in a request's context: a *error, the one that its first sending ended with

@@ -177,7 +177,7 @@ func surplus(c *manifests.Cron, runs []*run) []string {
 	return ids
 }
 
-// What a switch does with CronJobs.
+// CronJobs in a switch.
 
 // cronCondition reports whether the schedule that is live is the wanted one.
 func (p *Podman) cronCondition(want RenderedPod) (condition, []string) {
@@ -344,7 +344,7 @@ func (p *Podman) runsOf(rs []Rendered) []RenderedPod {
 	return pods
 }
 
-// What a person reads of CronJobs.
+// CronJobs in the status.
 
 // A CronStatus is one CronJob of the current revision.
 type CronStatus struct {

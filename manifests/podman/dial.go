@@ -17,7 +17,7 @@ const (
 	dialAgain = 50 * time.Millisecond
 )
 
-// A lingering dialler waits for a socket that is about to come back. What stays away is waited for once, not with each request.
+// A lingering dialler waits for a socket that is about to come back. If it doesn't, only the first request waits for it.
 type lingering struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 

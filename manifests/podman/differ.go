@@ -107,7 +107,7 @@ func (r RenderedPod) view() (podView, error) {
 			v.texts[cm.Metadata.Name] = cm.Data
 		}
 	}
-	// What Collie itself heeds of it.
+	// The parts that Collie itself uses.
 	settings, err := json.Marshal(map[string]any{"job": r.Job, "options": r.Options})
 	if err != nil {
 		return v, err

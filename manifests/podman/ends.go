@@ -95,7 +95,7 @@ type knownEnd struct {
 	end
 }
 
-// endOf finds out how a container last ended. What Podman doesn't tell is left out.
+// endOf finds out how a container last ended. It leaves out what Podman doesn't report.
 func (p *Podman) endOf(ctx context.Context, c container) end {
 	which := fmt.Sprint(c.State, c.Restarts, c.StartedAt, c.ExitedAt)
 	p.ends.mu.Lock()

@@ -50,9 +50,9 @@ func each[T any](n int, items []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// Switch makes r live: what is well keeps its containers; of the rest, all that is next is made before anything stops.
+// Switch makes r live. Pods that are well keep their containers. All other next pods are made before anything stops.
 // What can run in parallel to the pod that it replaces is ready before that stops. Pods that were replaced, or left, are stopped
-// and stay, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
+// and kept, until Keep: switching back starts the same containers again. If a pod can't be made or started, or isn't ready
 // in time, those that were stopped for this run again, and the error says which and why. A [TakenError] says that a program has a
 // port that a pod needs: that is found before a pod stops, unless it got the port only then.
 func (p *Podman) Switch(ctx context.Context, r Rendered) error {
@@ -222,8 +222,8 @@ func (s *swap) make(ctx context.Context, step step) error {
 	return nil
 }
 
-// swap starts what is next and stops what it replaces, in order. What left goes once all is ready, and what it had stood in
-// the way of comes back.
+// swap starts the next pods and stops those that they replace, in order. Pods that left stop when all is ready, and pods that they
+// had blocked come back.
 func (s *swap) swap(ctx context.Context) error {
 	for _, steps := range byRank(s.plan.steps) {
 		if err := s.replace(ctx, steps); err != nil {

@@ -100,7 +100,7 @@ func (f *Forwarding) has(ports []manifests.HostPort) (manifests.HostPort, bool) 
 }
 
 // tableFor is the table for what is live: connections go to the wanted state of a pod if that is ready, else to another one
-// that runs, else they wait. What isn't wanted at all has them as long as it runs.
+// that runs, else they wait. An unwanted pod gets connections as long as it runs.
 func tableFor(wanted []RenderedPod, live map[string]*livePod, ready, ends func(id string) bool) forward.Table {
 	var t forward.Table
 	taken := map[int]bool{}

@@ -20,7 +20,7 @@ type Rules struct {
 	RequireDigest bool   // an image has to be named with its digest
 	AuthFile      string // credentials for registries, as `podman login' writes them; empty: those that the pod user has
 	Record        string // file in which Collie keeps what it pulled; empty: no image is ever removed
-	Keep          int    // of how many former good revisions the images stay
+	Keep          int    // of how many former good revisions the images are kept
 }
 
 // An ImageError blames a revision: it names an image that isn't to be had.
@@ -128,7 +128,7 @@ func needs(m *manifests.Manifests, here map[string]localImage, live map[string]*
 }
 
 // movable is the hash of a pod with the images that its policy checks again: if a tag moved, it is another pod. Any other
-// image stays the one that was there when the pod was made, and a Job doesn't run again for its image.
+// image remains the one from when the pod was made, and a Job doesn't run again for its image.
 func movable(pod *manifests.Pod, images map[string]localImage) string {
 	if pod.Job != nil {
 		return pod.Hash

@@ -13,9 +13,9 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// An inventory is what a revision is compared with before it may remove something, and what can't be read off Podman: it is
-// on disk before a switch makes or stops anything. What nobody needs is found by labels. Where the inventory is lost, what
-// Podman has by our labels takes its place.
+// An inventory has the objects with which a revision is compared before it may remove something, and facts that Podman doesn't
+// have. It is on disk before a switch makes or stops anything. Labels show which objects nobody needs. If the inventory is lost,
+// the objects in Podman with our labels replace it.
 type inventory struct {
 	mu    sync.Mutex
 	file  string // none: it is lost with the process
@@ -24,8 +24,8 @@ type inventory struct {
 }
 
 type inventoryState struct {
-	Pods    []RenderedPod     `json:"pods,omitempty"`    // of the last switch; how to make them only where they stay though they leave the repository
-	Claims  []string          `json:"claims,omitempty"`  // of all revisions that are kept
+	Pods    []RenderedPod     `json:"pods,omitempty"`    // of the last switch; how to make them only if they are kept after they left the repository
+	Claims  []string          `json:"claims,omitempty"`  // of all kept revisions
 	Adopted map[string]string `json:"adopted,omitempty"` // pods that somebody made by hand, by Podman's name: whose place they had
 }
 

@@ -307,7 +307,7 @@ func (p *Podman) stopRun(ctx context.Context, r run, l *livePod) error {
 // anew makes a run one that hasn't begun.
 func (r *run) anew() { *r = run{Pod: r.Pod, Rollout: r.Rollout} }
 
-// What a switch does with Jobs.
+// Jobs in a switch.
 
 // jobCondition reports whether a Job is still to be begun: all else is none of a switch's business.
 func (p *Podman) jobCondition(want RenderedPod, l *livePod) (condition, []string) {

@@ -9,7 +9,7 @@ import (
 	"example.org/collie/manifests"
 )
 
-// What a person reads of Jobs.
+// Jobs in the status.
 
 // A JobStatus is one Job of the current revision.
 type JobStatus struct {

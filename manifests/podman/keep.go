@@ -11,8 +11,8 @@ import (
 	"example.org/collie/manifests"
 )
 
-// Keep removes Collie's pods that none of rs names, and their volumes and secrets. What still runs of them is stopped
-// with its grace first. The volume of a claim is never removed.
+// Keep removes Collie's pods that none of rs names, and their volumes and secrets. Those that still run are first
+// stopped with their grace. The volume of a claim is never removed.
 func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	ctx, cancel := withLimit(ctx, wholeKeep)
 	defer cancel()

@@ -104,7 +104,7 @@ func (p *Podman) containerVerb(ctx context.Context, id, verb string, timeout tim
 	return err
 }
 
-// execProbe runs a command in a container. What it says on its way to failure is in the error.
+// execProbe runs a command in a container. If it fails, the error has its output.
 func (p *Podman) execProbe(ctx context.Context, id string, command []string) error {
 	var made struct{ ID string }
 	_, err := p.ask(ctx, request{method: http.MethodPost, endpoint: "/containers/%s/exec", names: []string{id},
@@ -219,8 +219,8 @@ func (p *Podman) podVerb(ctx context.Context, name, verb string, timeout time.Du
 	return did, err
 }
 
-// startPod starts a pod. What a killed service left behind doesn't keep it from that; a pod of which it left a half is made
-// again by remake, if that isn't nil.
+// startPod starts a pod, also after a killed service left things behind. A pod of which only half is left is made again by remake,
+// if that isn't nil.
 func (p *Podman) startPod(ctx context.Context, name string, remake func() error) error {
 	p.prober.come(name)
 	start := func() error {
@@ -359,8 +359,8 @@ func (p *Podman) inspectImage(ctx context.Context, name string) (localImage, err
 	return i, nil
 }
 
-// removeImage takes a name from an image; without any left, it goes. One that a container uses stays, and so does one that
-// isn't there any more.
+// removeImage removes a name from an image, and the image with its last name. An image that a container uses is kept. A missing
+// image is no error.
 func (p *Podman) removeImage(ctx context.Context, name string) (gone bool, err error) {
 	_, err = p.ask(ctx, request{method: http.MethodDelete, endpoint: "/images/%s", names: []string{name}}, nil)
 	switch {

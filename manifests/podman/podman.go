@@ -17,7 +17,7 @@ import (
 	"example.org/collie/manifests/forward"
 )
 
-// What leaves the process has a deadline, and what comes back a size: the API belongs to the pod user, and is believed nothing.
+// Every request has a deadline, and every answer a maximal size: the API belongs to the pod user and isn't trusted.
 const (
 	maxComplain = 2 << 10 // characters of an error text
 

@@ -12,12 +12,12 @@ import (
 	"example.org/collie/manifests"
 )
 
-// askers is how many containers are asked at a time. What waits for its turn keeps its pace: one that hangs costs its own
-// timeout, and nobody else's.
+// askers is how many containers are asked at a time. A probe that waits for its turn keeps its schedule. One that hangs costs only
+// its own timeout.
 const askers = 16
 
-// A prober asks containers what their probes say, as long as it runs. It learns from Switch and Heal which probes there are,
-// and from each look at live pods which containers: each life of one is asked from its beginning.
+// A prober runs the probes of containers. It learns the probes from Switch and Heal, and the containers from each look at live
+// pods. Each life of a container is probed from its beginning.
 type prober struct {
 	ask  func(context.Context, life, *manifests.Probe) error // nil: it passed
 	end  func(context.Context, life, time.Duration) error
@@ -72,7 +72,7 @@ func newProber() *prober {
 		tell: func(string, ...any) {}, wake: func() {}}
 }
 
-// follow takes over which probes there are. Those of other pods stay until these have ended.
+// follow takes over the probes of r. Those of other pods are kept until the pods have ended.
 func (pr *prober) follow(r Rendered) {
 	pr.mu.Lock()
 	defer pr.mu.Unlock()

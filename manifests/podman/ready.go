@@ -19,8 +19,8 @@ const (
 	longestJob      = time.Hour       // that others depend on
 )
 
-// unready says why a pod that was started isn't ready yet, and nothing if it is: its containers run, or are completed. An
-// error says that it won't get ready by waiting. What its probes say counts once it runs.
+// unready returns why a started pod isn't ready yet, and nothing if it is: its containers run, or are completed. An error says
+// that waiting won't help. Its probes count as soon as it runs.
 func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why string, err error) {
 	how, ill, err := p.examine(ctx, pod, l)
 	switch {
@@ -142,7 +142,7 @@ func (s *swap) await(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// healOthers brings back pods that this switch doesn't touch. What goes wrong with them is seen at the next look.
+// healOthers brings back pods that this switch doesn't touch. The next look finds their errors.
 func (s *swap) healOthers(ctx context.Context) {
 	todo, err := s.p.plan(ctx, s.to)
 	if err != nil {

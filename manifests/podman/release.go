@@ -50,7 +50,7 @@ func (todo plan) holders(r Rendered) []*livePod {
 }
 
 // holdsBeyond reports whether a pod holds a port, or a folder of the machine in which it may have a lock or a socket, that no
-// pod of r does. What listens on the machine's network may hold any port.
+// pod of r does. A pod on the machine's network may hold any port.
 func (l *livePod) holdsBeyond(r Rendered) bool {
 	ports := l.hostPorts()
 	if f := l.forwarding(); f != nil {

@@ -16,7 +16,7 @@ import (
 	"example.org/collie/manifests/internal/tree"
 )
 
-// The labels of all that Collie makes. What lacks the first one is never touched.
+// The labels of all objects that Collie makes. Objects without the first one are never touched.
 const (
 	owner = "collie"
 
@@ -30,7 +30,7 @@ const (
 	labelWave     = "collie.io/wave"     // that it had when it was made
 	labelPorts    = "collie.io/ports"    // of the machine that it takes with hostNetwork, as 8080/TCP, with commas
 	labelForward  = "collie.io/forward"  // its Forwarding, in JSON
-	labelPrune    = "collie.io/prune"    // "disabled" where it stays though it leaves the repository: for when the inventory is lost
+	labelPrune    = "collie.io/prune"    // "disabled" if it is kept after it left the repository: for when the inventory is lost
 	labelPod      = "collie.io/pod"      // on a volume: the Podman pod it goes with
 )
 
@@ -176,7 +176,7 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 		r.Restart, spec["restartPolicy"] = "Never", "Never" // each try is a new pod
 	}
 	if tree.Str(spec, "hostname") == "" {
-		spec["hostname"] = pod.Name // the name in DNS stays, whatever the hash
+		spec["hostname"] = pod.Name // the name in DNS doesn't depend on the hash
 	}
 	if err := r.forward(spec); err != nil {
 		return rendering{}, err

@@ -187,7 +187,7 @@ const (
 )
 
 // follow watches the directories that have now the names of Podman's, and those on the way to them; no others any more.
-// A directory that is watched already keeps its watch. What is missing is the error.
+// A directory that is watched already keeps its watch. The error names what is missing.
 func (w *watcher) follow() error {
 	is := map[uint32]string{}
 	var missing error
@@ -251,8 +251,7 @@ type tail struct {
 	at    int64
 }
 
-// reports whether what was written to the log since it was last read says anything of a container's or a pod's life. What
-// can't be read might.
+// tells reports whether the log has new lines about the life of a container or a pod. An unreadable line counts as one.
 func (t *tail) tells(runtime string) bool {
 	f, err := openBeneath(runtime, eventsLog, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {

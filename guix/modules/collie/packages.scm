@@ -129,7 +129,7 @@ default the one that was built."
               (lambda _
                 #$(install-documentation
                    "src/example.org/collie/docs/collie.1"
-                   ;; What was built for another machine doesn't run here.
+                   ;; A program for another machine doesn't run here.
                    (and (%current-target-system)
                         (file-append this-package "/bin/collie")))))))))
     (native-inputs (list git-minimal))    ;for the tests

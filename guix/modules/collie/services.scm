@@ -467,7 +467,7 @@ limits its memory."
    "Whether this is the Collie of a home.  @code{home-collie-service-type}
 sets it."))
 
-;; What other services add, by an extension of Collie's.
+;; Other services extend Collie's with this.
 (define-configuration/no-serialization collie-extension
   (services
    (policies '())
@@ -734,7 +734,7 @@ events_logger = \"file\"
   "Return the group that may talk to the agent, and the account of the pod
 user if CONFIG has one and wants it."
   (let ((user (collie-configuration-user config)))
-    ;; Who is in the group can do about as much as root.
+    ;; Members of the group can do almost as much as root.
     (cons* (user-group (name "collie") (system? #t))
            ;; Scheme that is only prepared runs as these, not as root.
            (user-group (name "collie-build") (system? #t))
@@ -787,7 +787,7 @@ directory of CONFIG's user."
         ;; All below is 0700, but trees/, which home users read.
         (chmod #$state #o711)
         #$@(if user
-               ;; What `loginctl enable-linger' does: elogind then keeps
+               ;; Like `loginctl enable-linger': elogind then keeps
                ;; /run/user/UID after the user's last logout.
                (list #~(mkdir-p "/var/lib/elogind/linger")
                      #~(call-with-output-file
@@ -931,7 +931,7 @@ down."
    (documentation "Stop the user's pods before the machine goes down.")
    (provision '(podman-pods))
    ;; Not `podman-api': to restart that must not stop the pods.
-   ;; What requires `user-processes' is stopped before that ends all.
+   ;; Shepherd stops this before `user-processes' ends all processes.
    (requirement (cons 'user-processes %podman-requirement))
    (start #~(const #t))
    ;; Without it the pods' processes get what `user-processes' gives to all:
