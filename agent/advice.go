@@ -12,7 +12,7 @@ import (
 	"example.org/collie/guix"
 )
 
-// What may be why a layer can't be looked at or prepared, by the names of the doctor's checks.
+// Possible causes why a layer can't be checked or prepared, by the names of the doctor's checks.
 var causes = []struct {
 	layer  string // or what its name begins with
 	checks []string
@@ -22,7 +22,7 @@ var causes = []struct {
 	{"pods", []string{"disk", "pod user", "subordinate ids", "newuidmap", "cgroups", "run-time directory", "linger", "podman"}},
 }
 
-// adviceLasts is how long an answer of the doctor's is good for: a layer may be looked at each second.
+// adviceLasts is how long an answer of the doctor is valid: a layer may be checked each second.
 const adviceLasts = time.Minute
 
 // advice is the doctor's, on a machine.
@@ -68,7 +68,7 @@ func (a *advice) note(layer string, s *saying) {
 	a.said[layer] = s
 }
 
-// ask makes the checks, and tells of those that fail.
+// ask makes the checks, and returns those that fail.
 func (a *advice) ask(ctx context.Context, layer string, err error) string {
 	var wanted []check
 	for _, c := range causes {

@@ -175,7 +175,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// propose tells the conductor which plans there are.
+// propose reports the existing plans to the conductor.
 func (a *Agent) propose(plans []source.Plan) {
 	rev, _ := a.source.Accepted()
 	err := a.conductor.Follow(context.Background(), rev, plans)
@@ -217,7 +217,7 @@ func (a *Agent) makeFolders() error {
 	return nil
 }
 
-// present makes the state folder again if somebody removed it, or if it couldn't be made at the start. What is needed of it is
+// present makes the state folder again if somebody removed it, or if it couldn't be made at the start. The needed parts of it are
 // in memory.
 func (a *Agent) present() (again bool, err error) {
 	held, err := a.holdsLock()
@@ -389,7 +389,7 @@ func (a *Agent) answers() api.Agent {
 	}
 }
 
-// importPod tells how a repository says what somebody made by hand.
+// importPod returns the YAML of a pod that somebody made by hand.
 func (a *Agent) importPod(ctx context.Context, name string) (api.Imported, error) {
 	if a.pods == nil {
 		return api.Imported{}, errors.New("this machine runs no pods: its configuration names no user for them")
@@ -408,7 +408,7 @@ func (a *Agent) retry(ctx context.Context) error {
 	return a.conductor.Retry(ctx)
 }
 
-// sync polls now and tells the newest accepted revision, once the conductor knows it.
+// sync polls now and returns the newest accepted revision, once the conductor knows it.
 func (a *Agent) sync(ctx context.Context) (api.Synced, error) {
 	if err := a.closed(); err != nil {
 		return api.Synced{}, err

@@ -12,7 +12,7 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// status is what the conductor last knew, and what there is beside it.
+// status is what the conductor last knew, with what others know.
 func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	status := a.conductor.Status(ctx)
 	status.Version, status.Source = a.version, sourceStatus(a.source.Status())

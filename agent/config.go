@@ -37,7 +37,7 @@ type Config struct {
 		source.Repository `yaml:",inline"`
 		Branch            string              `yaml:"branch"`   // default: main
 		Interval          rollout.Duration    `yaml:"interval"` // between two polls; default 30s, at least 1s
-		Mirrors           []source.Repository `yaml:"mirrors"`  // asked in this order when the repository has nothing new to tell
+		Mirrors           []source.Repository `yaml:"mirrors"`  // asked in this order when the repository has nothing new
 	} `yaml:"source"`
 	Host           string                 `yaml:"host"`           // this machine's name in the repository; default: the host name when Collie first ran
 	System         bool                   `yaml:"system"`         // follow system.scm; default true
@@ -59,7 +59,7 @@ type Config struct {
 	alone bool // it is a user's, without root
 }
 
-// What becomes of a system or home that someone else switched.
+// What happens to a system or home that someone else switched.
 const (
 	driftReport = "report" // it is left until the next commit
 	driftHeal   = "heal"   // it is switched back at once

@@ -30,7 +30,7 @@ type Finding struct {
 	NeedsRoot bool `json:"needsRoot,omitempty"` // nothing was seen, for want of rights
 }
 
-// What a Finding says of the machine.
+// The levels of a Finding.
 const (
 	levelOK   = "ok"
 	levelWarn = "warn" // Collie works, but something will be missed
@@ -64,7 +64,7 @@ func (d Diagnosis) Text() string {
 	return b.String()
 }
 
-// A machine is what the checks look at: as root sees it, without changing anything.
+// A machine is what the checks read: as root sees it, without changing anything.
 type machine struct {
 	cfg     Config
 	runtime string // folder of the control socket, and of Podman's
@@ -82,7 +82,7 @@ func (m *machine) at(path ...string) string {
 	return filepath.Join(append([]string{m.dir}, path...)...)
 }
 
-// A check looks at one thing, and says in a few words what is well. What isn't is an error.
+// A check checks one thing, and returns in a few words what is well, or an error.
 type check struct {
 	name  string
 	needs func(Config) bool // nil: it is for all machines
@@ -121,7 +121,7 @@ func causeIn(args []any) error {
 // checkTime is for one check.
 const checkTime = 15 * time.Second
 
-// Examine looks at the machine that the configuration in file is for.
+// Examine checks the machine that the configuration in file is for.
 func Examine(ctx context.Context, file, runtime string, status func(context.Context) (api.Status, error)) Diagnosis {
 	cfg, err := ReadConfig(file)
 	m := thisMachine(cfg, runtime)
@@ -153,7 +153,7 @@ func (d Diagnosis) withRights() Diagnosis {
 	return append(Diagnosis{first}, d...)
 }
 
-// examine makes all checks that the machine needs, beside each other: some wait for the network.
+// examine makes all checks that the machine needs, in parallel: some wait for the network.
 func (m *machine) examine(ctx context.Context, checks []check) Diagnosis {
 	checks = slices.DeleteFunc(slices.Clone(checks), func(c check) bool { return c.needs != nil && !c.needs(m.cfg) })
 	found := make(Diagnosis, len(checks))

@@ -32,7 +32,7 @@ func hasPods(cfg Config) bool { return cfg.User != "" }
 
 func hasGuix(cfg Config) bool { return cfg.System || len(cfg.Homes) > 0 }
 
-// checks are all that `collie doctor` looks at, in the order in which it tells it.
+// checks are all checks of `collie doctor`, in the order in which it shows them.
 var checks = []check{
 	{"agent", nil, checkAgent},
 	{"control socket", nil, checkControl},
@@ -308,7 +308,7 @@ func checkSubstitutes(ctx context.Context, m *machine) (string, error) {
 	return strings.Join(answer, ", "), nil
 }
 
-// substituteURLs are those of the daemon that runs, or of one that is told nothing (guix 1.5.0).
+// substituteURLs are those of the daemon that runs, or of one without options (guix 1.5.0).
 func (m *machine) substituteURLs() (urls []string, off bool) {
 	processes, _ := filepath.Glob(m.at("/proc/[0-9]*"))
 	for _, dir := range processes {
@@ -514,7 +514,7 @@ func checkPodman(ctx context.Context, m *machine) (string, error) {
 	return "it answers at " + socket, nil
 }
 
-// checkVolumes tells of volumes whose claim left the repository: nobody but a person removes them.
+// checkVolumes reports volumes whose claim left the repository: only a person removes them.
 func checkVolumes(ctx context.Context, m *machine) (string, error) {
 	p := podman.Connect(m.at(m.cfg.podmanSocket(m.runtime)))
 	if err := p.ReadInventory(m.at(m.cfg.State, inventoryFile)); err != nil {

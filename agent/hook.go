@@ -11,7 +11,7 @@ import (
 	"example.org/collie/agent/source"
 )
 
-// hookMark tells Collie's hook from another's.
+// hookMark distinguishes Collie's hook from another's.
 const hookMark = "# Collie's: it shows what a push would change. Without this line Collie leaves the file alone."
 
 const hookText = `#!/bin/sh
@@ -58,7 +58,7 @@ func writeHook(hook string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(next.Name()) // in vain once renamed
+	defer os.Remove(next.Name()) // fails once it is renamed
 	_, err = next.WriteString(hookText)
 	if err := errors.Join(err, next.Chmod(0o755), next.Close()); err != nil {
 		return err

@@ -74,8 +74,8 @@ func logRevision(state, prefix string) (string, error) {
 	return rollout.Find(state, prefix, logged)
 }
 
-// A logWriter writes the logs of a revision to out, as far as they go; called again, what came since. Several runs may go
-// on beside each other: a line says from which on the text is of another.
+// A logWriter writes the logs of a revision to out, as far as they go; called again, what came since. Several runs may write
+// in parallel: a line marks where the text of another one begins.
 type logWriter struct {
 	dir, revision string
 	out           io.Writer

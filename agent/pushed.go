@@ -17,7 +17,7 @@ import (
 )
 
 // A push to the repository on this machine shows its plan: the repository's hook asks for it, as the user who pushed. That
-// user's socket tells what became of a push, and can't do anything.
+// user's socket shows the result of a push, and can't do anything.
 
 // pushSocket is its name, in the folder of the control socket.
 const pushSocket = "push.sock"

@@ -27,7 +27,7 @@ func FoldersOfUser() (UserFolders, error) {
 	}, nil
 }
 
-// Forwarder is the socket of what forwards ports to the pods, beside Podman's.
+// Forwarder is the socket of the forwarder of ports, next to Podman's.
 func (at UserFolders) Forwarder() string {
 	return filepath.Join(filepath.Dir(at.Runtime), forwardSocket)
 }
@@ -70,7 +70,7 @@ func hasGuixCommand() bool {
 	return err == nil
 }
 
-// guixRoots is the folder of what Guix keeps for Collie. That of a user's profiles is the user's, and counts as well.
+// guixRoots is the folder of what Guix keeps for Collie. The folder of a user's profiles is the user's, and counts as well.
 func (cfg Config) guixRoots() string {
 	if cfg.alone {
 		return filepath.Join(guixProfiles, "per-user", cfg.User, "collie")

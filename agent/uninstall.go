@@ -46,7 +46,7 @@ func (cfg Config) uninstalls() string {
 	return strings.Join(append(words, "--yes"), " ")
 }
 
-// Check tells why these can't be removed: an agent may still need them, or they aren't Collie's.
+// Check returns why these can't be removed: an agent may still need them, or they aren't Collie's.
 func (r Remains) Check() error {
 	if _, err := os.Stat(r.Config); r.Config != "" && err == nil {
 		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, layers.RepositoryFile)
@@ -72,7 +72,7 @@ func (r Remains) Text() string {
 		"Pods, services, homes and volumes stay as they are. Podman can't take labels off: a Collie that comes back knows the pods as its own.\n", r.State, r.Roots)
 }
 
-// Remove removes them. What is live goes on.
+// Remove removes them. Live services and pods continue.
 func (r Remains) Remove() error {
 	if err := r.Check(); err != nil {
 		return err

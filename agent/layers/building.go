@@ -71,7 +71,7 @@ func (b *Builder) planner(rev rollout.Revision) *guix.Evaluator {
 	return nil
 }
 
-// watch follows a build of rev for tell, and notes in work what there is to do for it.
+// watch follows a build of rev for tell, and records its work in work.
 func (b *Builder) watch(rev rollout.Revision, tell func(rollout.Progress), work *guix.Work) guix.Watch {
 	w := guix.Watch{MaxBuilds: b.maxBuilds}
 	if rev.MayBuild {
@@ -111,7 +111,7 @@ func (b *Builder) make(e evaluation, build func(root string, reads *guix.Reads) 
 }
 
 // refused remembers which files Guix refused to make something of, and why: another commit with the same, under the same
-// guix, is refused without a try. What a plan was refused for, the branch may have the rights to. `collie retry' forgets all.
+// guix, is refused without a try. The branch may have rights that a plan lacked. `collie retry' forgets all.
 type refused struct {
 	file string
 	mu   sync.Mutex

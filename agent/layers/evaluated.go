@@ -17,8 +17,8 @@ import (
 	"example.org/collie/guix"
 )
 
-// evaluations remembers what each evaluation read. A commit that changes none of that takes what was made before, without a
-// guix ([guix.Reads] has the table). What is lost here is evaluated.
+// evaluations remembers what each evaluation read. A commit that changes none of that reuses the former result, without a
+// guix ([guix.Reads] has the table). If a record is lost, its layer is evaluated.
 type evaluations struct {
 	file string
 	mu   sync.Mutex
@@ -135,8 +135,8 @@ func (es *evaluations) write(all map[string]evaluated, kept map[string]string) e
 	return statefile.WriteJSON(es.file, all)
 }
 
-// mirror makes a folder of the same files beside a tree: the layers are evaluated side by side, and what one of them opens
-// must not seem to be what another did.
+// mirror makes a folder with the same files next to a tree. The layers are evaluated in parallel, and a file that one of them opens
+// must not count for another.
 func mirror(tree, layer string) (string, error) {
 	into := tree + "." + strings.ReplaceAll(layer, ":", "-")
 	err := filepath.WalkDir(tree, func(at string, e fs.DirEntry, err error) error {

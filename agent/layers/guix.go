@@ -72,7 +72,7 @@ func seen(roots guix.Roots, root string) (string, bool) {
 	return item, err == nil
 }
 
-// keepRoots drops the GC roots of a layer that no target needs, and what killed builds left. It tells what is needed.
+// keepRoots drops the GC roots of a layer that no target needs, and those that killed builds left. It returns what is needed.
 func keepRoots(roots guix.Roots, layer string, ts []rollout.Target) ([]string, error) {
 	var needed []string
 	for _, t := range ts {
@@ -204,7 +204,7 @@ func (l systemLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Chan
 	return guixChanges(changes), err
 }
 
-// Plan is Diff for a person, with all that the store tells.
+// Plan is Diff for a person, with everything that the store shows.
 func (l systemLayer) Plan(ctx context.Context, _, t rollout.Target) ([]rollout.Change, error) {
 	var item guixItem
 	if err := t.Decode(&item); err != nil {
@@ -331,7 +331,7 @@ func (l homeLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 // Run watches over the user's Shepherd.
 func (l homeLayer) Run(ctx context.Context) { l.Vigil.Run(ctx) }
 
-// Woken tells that the user's Shepherd has died.
+// Woken signals that the user's Shepherd has died.
 func (l homeLayer) Woken() <-chan struct{} { return l.Vigil.Woken() }
 
 var errOnlyShepherd = errors.New("of a home, only the end of the user's Shepherd is told")
@@ -397,7 +397,7 @@ func (l homeLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change
 	return guixChanges(changes), err
 }
 
-// Plan is Diff for a person, with all that the store tells.
+// Plan is Diff for a person, with everything that the store shows.
 func (l homeLayer) Plan(ctx context.Context, _, t rollout.Target) ([]rollout.Change, error) {
 	var item guixItem
 	if err := t.Decode(&item); err != nil {
@@ -421,7 +421,7 @@ func (l homeLayer) Switch(ctx context.Context, t rollout.Target) error {
 	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
-// Release stops services of the home that leave it. What is left is no home that could be kept.
+// Release stops services of the home that leave it. The rest is not a home that could be kept.
 func (l homeLayer) Release(ctx context.Context, now, t rollout.Target) (rollout.Target, error) {
 	var item guixItem
 	if err := t.Decode(&item); err != nil {

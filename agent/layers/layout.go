@@ -10,9 +10,9 @@ import (
 	"example.org/collie/manifests"
 )
 
-// layout looks at how the files that this host sees lie, before anything reads them:
+// layout checks the places of the files that this host sees, before anything reads them:
 //
-//	a file                                         what becomes of it
+//	a file                                         what happens to it
 //	an editor's own, whatever it is                left out, with a note; in pods/ manifests does so
 //	a link that [source.Linked] took               as what it leads to
 //	such a link from Guix's files to pods/ or      a mistake: everyone on the machine can read what Guix reads
@@ -30,7 +30,7 @@ func layout(files view) (notes []string, mistakes []error) {
 		case err != nil:
 			return err
 		case at == ".":
-		case e.Name() == ".git", files.others(at): // the first may be a file, beside a work tree
+		case e.Name() == ".git", files.others(at): // the first may be a file, in a work tree
 			return skip(e)
 		case inPods(at): // read, and refused or left out, by manifests
 		case manifests.OfEditor(e.Name()):

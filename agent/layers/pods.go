@@ -92,7 +92,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 	return rollout.Encode("pods", "pods-"+rendered.ID(), rev.ID, rendered)
 }
 
-// ofPodman tells what Podman doesn't do, which is its user's, from what a registry doesn't.
+// ofPodman distinguishes failures of Podman, which are its user's, from those of a registry.
 func ofPodman(err error) error {
 	if broken := new(podman.EngineError); errors.As(err, &broken) {
 		return &rollout.UserError{Err: err}
@@ -113,7 +113,7 @@ func (l podsLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change
 	return all, err
 }
 
-// Plan tells of each pod what differs; all but what is Quiet is of what runs.
+// Plan returns the differences of each pod. Only those that are Quiet don't concern running pods.
 func (l podsLayer) Plan(ctx context.Context, now, t rollout.Target) ([]rollout.Change, error) {
 	var is, r podman.Rendered
 	if err := t.Decode(&r); err != nil {

@@ -37,8 +37,8 @@ const (
 	mostSealedBytes = 16 << 20 // all together, as of manifests
 )
 
-// sealed names the files with encrypted Secrets that this host has, as the repository names them, and what is beside them
-// and shouldn't be.
+// sealed names the files with encrypted Secrets that this host has, as the repository names them, and the files in
+// their folders that shouldn't be there.
 func (v view) sealed() (files []string, mistakes []error) {
 	entries, size := map[string]fs.DirEntry{}, int64(0)
 	for _, dir := range []string{secretsDir, path.Join(v.dir, secretsDir)} {
@@ -80,8 +80,8 @@ func (v view) sealed() (files []string, mistakes []error) {
 	return files, mistakes
 }
 
-// secretFiles are the encrypted files with secrets of services, by name, as the repository names them, and what is beside
-// them and shouldn't be.
+// secretFiles are the encrypted files with secrets of services, by name, as the repository names them, and
+// the files in their folders that shouldn't be there.
 func (v view) secretFiles() (files map[string]string, mistakes []error) {
 	files = map[string]string{}
 	size := int64(0)
@@ -121,7 +121,7 @@ func (v view) secretFiles() (files map[string]string, mistakes []error) {
 func (v view) checkRights() (mistakes []error) {
 	cfg, err := readRepositoryConfig(v)
 	if err != nil {
-		return nil // that is told elsewhere
+		return nil // that is reported elsewhere
 	}
 	own, _ := v.secretFiles()
 	for _, name := range slices.Sorted(maps.Keys(cfg.Secrets)) {
@@ -194,7 +194,7 @@ func (l podsLayer) private(ctx context.Context, files view) (manifests.Private, 
 	if p.Key, err = secrets.HashKey(l.keys); err != nil {
 		return p, err
 	}
-	names, _ := files.sealed() // its mistakes were told before
+	names, _ := files.sealed() // its mistakes were reported before
 	if len(names) == 0 {
 		return p, nil
 	}
@@ -252,7 +252,7 @@ func closed(files view) (p manifests.Private) {
 	return p
 }
 
-// sealedNotes tell of Secrets, encrypted or not, what isn't wrong, but good to know.
+// sealedNotes are facts about Secrets, encrypted or not, that aren't wrong, but good to know.
 func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
 	names, _ := files.sealed()
 	services, _ := files.secretFiles()

@@ -289,7 +289,7 @@ func (l secretsLayer) Switch(ctx context.Context, t rollout.Target) error {
 }
 
 // locked does something while no other process changes the folder: Shepherd runs `collie deliver` for a service that it starts in
-// the middle of a switch, and the agent looks at the folder then. Only root can open the folder, and so lock it.
+// the middle of a switch, and the agent checks the folder then. Only root can open the folder, and so lock it.
 func (l secretsLayer) locked(ctx context.Context, how int, do func() error) error {
 	const limit, again = 10 * time.Second, 20 * time.Millisecond
 	dir, err := os.Open(l.dir)
@@ -318,7 +318,7 @@ func (l secretsLayer) locked(ctx context.Context, how int, do func() error) erro
 	}
 }
 
-// Problems tells of owners that don't exist: those that the system was to bring are there once that was switched.
+// Problems reports owners that don't exist. Those that the system creates exist once it was switched.
 func (l secretsLayer) Problems(_ context.Context, t rollout.Target, _ time.Time) (all []rollout.Problem, err error) {
 	var want deliveries
 	if err := t.Decode(&want); err != nil {
@@ -401,7 +401,7 @@ func (l secretsLayer) Empty(t rollout.Target) bool {
 	return t.Decode(&d) == nil && len(d.Files)+len(d.As) == 0
 }
 
-// deliveries are the secrets of services of a revision, with what collie.yaml says of them. Its mistakes were told before.
+// deliveries are the secrets of services of a revision, with what collie.yaml says about them. Its mistakes were reported before.
 func (v view) deliveries() (deliveries, error) {
 	var d deliveries
 	cfg, err := readRepositoryConfig(v)

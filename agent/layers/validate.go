@@ -18,7 +18,7 @@ import (
 // host does that has a folder. It returns notes, and all mistakes, in the order of files and lines.
 func Validate(repository fs.FS, host string) (notes, mistakes []string) {
 	if mistakes := names(repository); len(mistakes) > 0 {
-		return nil, mistakes // with such a name nothing else of a revision is looked at
+		return nil, mistakes // with such a name nothing else of a revision is checked
 	}
 	repository, err := source.Linked(repository)
 	if err != nil {
@@ -54,7 +54,7 @@ func names(repository fs.FS) (mistakes []string) {
 			return err
 		case at == ".":
 			return nil
-		case e.Name() == ".git": // a file where the work tree is beside another
+		case e.Name() == ".git": // a file, if the work tree belongs to another repository
 			return skip(e)
 		}
 		if wrong := source.CheckName(at, e.Name()); wrong != nil {
@@ -77,7 +77,7 @@ func skip(e fs.DirEntry) error {
 	return nil
 }
 
-// distinct tells once what several hosts have in common.
+// distinct keeps once what several hosts have in common.
 func distinct(lines []string) (all []string) {
 	for _, line := range lines {
 		if !slices.Contains(all, line) {

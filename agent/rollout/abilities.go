@@ -6,9 +6,9 @@ import (
 	"example.org/collie/agent/api"
 )
 
-// What a layer can be beside a [Layer]. Who asks finds it out by a type assertion.
+// The abilities that a [Layer] can have. The caller finds out by a type assertion.
 //
-//	ability     who asks                                      which layers have it
+//	ability     caller                                        which layers have it
 //	planner     a person who asks for a plan                  system, home, pods
 //	sharing     a look before a rollout                       pods
 //	releasing   a rollout, before its first switch            home, pods
@@ -28,26 +28,26 @@ import (
 //	describer   the agent, as it leaves                       system, home, pods
 //	restarter   a person                                      system, home
 
-// A planner is a layer that can tell more of a switch than Diff does, for a person who looks at it beforehand. now is the
-// target that it was last switched to, if there is one.
+// A planner is a layer that can show more of a switch than Diff does, for a person who reads it beforehand. now is the target that
+// the layer was last switched to, if there is one.
 type planner interface {
 	Plan(ctx context.Context, now, t Target) ([]Change, error)
 }
 
-// A sharing layer needs what programs may hold that Collie doesn't know. Vacant says who does, in a *TakenError, so that a
+// A sharing layer needs things that programs unknown to Collie may hold. Vacant names such a program, in a *TakenError, so that a
 // revision waits before anything of it is switched to.
 type sharing interface {
 	Vacant(ctx context.Context, t Target) error
 }
 
-// A releasing layer can let go of what others may take.
+// A releasing layer can give up things that other layers may take.
 type releasing interface {
-	// Release stops what isn't in t, and may hold what another layer takes. now is what is kept so far, if that is known;
-	// left is what is to be kept of it until the switch to t, if anything. A switch to now starts again what was stopped.
+	// Release stops what isn't in t and may hold something that another layer takes. now is the current target, if that is
+	// known; left is the rest of it to keep until the switch to t, if there is one. A switch to now starts again what was stopped.
 	Release(ctx context.Context, now, t Target) (left Target, err error)
 }
 
-// A hooked layer has work of the commit's own to do around a rollout. rollout names that: another to the same target does the
+// A hooked layer runs work of the commit around a rollout. rollout identifies the rollout: another one to the same target does the
 // work again.
 type hooked interface {
 	// Before is done before Switch, and After when that succeeded. The agent may end meanwhile; its next life calls again.
@@ -107,7 +107,7 @@ type optional interface {
 	Empty(t Target) bool
 }
 
-// A lister names what of a target there is, in a status.
+// A lister names the existing parts of a target, for the status.
 type lister interface {
 	Pods(ctx context.Context, t Target) ([]api.Pod, error)
 	Jobs(t Target) ([]api.Job, []api.CronJob, error)

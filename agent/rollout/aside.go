@@ -13,7 +13,7 @@ func movedAside(parts []Part) []string {
 	return boundedLines(all)
 }
 
-// tellMoved notes, for a rollout that ends, what it moved: the status tells it until the next begins.
+// tellMoved records, for a rollout that ends, the files that it moved: the status shows them until the next one begins.
 func (c *Conductor) tellMoved() []string {
 	c.state.Moved = movedAside(c.Parts)
 	for _, says := range c.state.Moved {

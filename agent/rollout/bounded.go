@@ -9,9 +9,9 @@ import (
 	"example.org/collie/agent/foreign"
 )
 
-// What layers say of the machine comes from Podman, from Shepherds and from what users run, and all of these can say as much as
-// they like. So it is bounded where a keeper or a preparation hands it on: what comes after that is kept in memory, written into
-// state and journal, and read back. What is left out is counted.
+// The reports of layers come from Podman, from Shepherds and from programs of users, and all of these can write as much as they
+// like. So a report is bounded before a keeper or a preparation returns it: afterwards it is kept in memory, written into state and
+// journal, and read back. Parts that are left out are counted.
 const (
 	mostSaid  = 500       // changes, or problems, of one look
 	mostBytes = 128 << 10 // of their texts together
@@ -32,7 +32,7 @@ func bounded(r report) report {
 	return r
 }
 
-// boundedChanges leaves out what is too much. That waits, if all of it does.
+// boundedChanges leaves out changes beyond the bounds. The rest counts as waiting if all of it waits.
 func boundedChanges(all []Change, number, bytes int) []Change {
 	kept := all[:0:0]
 	for i, c := range all {

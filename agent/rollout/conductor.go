@@ -35,7 +35,7 @@ type Config struct {
 	Others    func() []Other                                             // the guixes that others run
 	Describe  func(revision string) (source.Revision, error)             // its author and subject
 	Present   func() (again bool, err error)                             // makes the state folder again, if somebody removed it; nil: nobody does
-	Advise    adviser                                                    // of what can't be prepared or looked at; nil: nobody knows more
+	Advise    adviser                                                    // on what can't be prepared or checked; nil: nobody knows more
 	Collector collector                                                  // of the store; nil: it isn't collected
 }
 
@@ -52,7 +52,7 @@ type Conductor struct {
 	keepers  map[string]*keeper // by layer
 	reports  chan report
 	calls    chan func()   // of the control socket, run here
-	answers  []func()      // to calls, given once status tells what they did
+	answers  []func()      // to calls, given once the status shows their effect
 	gone     chan struct{} // closed when no call is taken any more
 
 	state    State
@@ -61,14 +61,14 @@ type Conductor struct {
 	well     time.Time         // soaking: since when all is well
 	soaking  time.Time         // since when it soaks
 	from     time.Time         // when the last soak began: what died before that, and was started again, is no problem
-	blind    bool              // soaking: a layer can't be looked at
+	blind    bool              // soaking: a layer can't be checked
 	due      time.Time         // since when the agent is to end for its own service
 	boots    time.Time         // since when the machine is to be booted
 	retryAt  time.Time         // returning: when what refused is asked again
 	next     time.Time         // when to look again, though nothing was heard
 	untidy   bool              // something may be there that no set needs
 	restsAt  time.Time         // when memory is given back
-	asked    time.Time         // before a rollout: since when each layer is to be looked at
+	asked    time.Time         // before a rollout: since when each layer is to be checked
 	about    Set               // then: to what
 	waiting  time.Time         // since when a rollout waits for others
 	garbage  garbage
@@ -84,12 +84,12 @@ type Conductor struct {
 	planning hangs // layers whose plan doesn't end
 
 	revival revival              // returning, and all layers did: of what should run
-	unseen  map[string]time.Time // since when a layer can't be looked at
+	unseen  map[string]time.Time // since when a layer can't be checked
 	ill     map[string][]Problem // of each layer, when it was last seen
-	tidied  bool                 // since the last rollout began, or beside it
+	tidied  bool                 // since the last rollout began, or during it
 	tidying map[string][]Target  // layers that have yet to drop all but these,
 	epoch   int                  // unless something was prepared since
-	dark    time.Time            // soaking: since when not all layers can be looked at
+	dark    time.Time            // soaking: since when not all layers can be checked
 
 	unrecorded map[string]time.Time // since when layers can't be taken as they are, for reasons that lie with a user
 
@@ -187,7 +187,7 @@ func (c *Conductor) Run(ctx context.Context) error {
 				if err := c.take(p); err != nil {
 					return err
 				}
-				c.preparer.finished(p) // until it is taken, status tells of it as being prepared
+				c.preparer.finished(p) // until it is taken, the status shows it as being prepared
 				return nil
 			})
 		case r := <-c.reports:
@@ -203,7 +203,7 @@ func (c *Conductor) Run(ctx context.Context) error {
 	}
 }
 
-// drain waits for the keepers to finish what they are at, and takes down what they did.
+// drain waits for the keepers to finish, and records their results.
 func (c *Conductor) drain(keepers *sync.WaitGroup) {
 	gone := make(chan struct{})
 	go func() {
@@ -414,7 +414,7 @@ func (c *Conductor) rest(now time.Time) {
 	}
 }
 
-// keepAll tells all keepers what to keep, and which targets are still needed, if that is known.
+// keepAll orders all keepers to hold their targets, and names the targets that are still needed, if that is known.
 func (c *Conductor) keepAll() error {
 	for _, p := range c.Parts {
 		if err := c.keep(p.Name); err != nil {
@@ -429,7 +429,7 @@ func (c *Conductor) keep(layer string) error {
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 		if r.Phase == soaking && !c.from.IsZero() {
-			o.since = c.from // what died in the switch, and was started again, shows now whether it stays
+			o.since = c.from // a service that died in the switch, and was restarted, now shows whether it keeps running
 		}
 		if r.Phase == returning && !c.revival.round.IsZero() {
 			o.since, o.revival, o.revision = c.revival.round, c.revival.round, r.whose()
@@ -692,7 +692,7 @@ func (c *Conductor) save() error {
 	return nil
 }
 
-// wakeAt asks for a step at t, unless one is due before. What is due already waits for news, not for the time.
+// wakeAt asks for a step at t, unless one is due before. A step that is due already waits for news, not for the time.
 func (c *Conductor) wakeAt(t time.Time) {
 	if t.Before(c.next) && t.After(time.Now()) {
 		c.next = t

@@ -21,7 +21,7 @@ import (
 //	`collie retry`                               the newest commit wins; where that is deployed already, the layer is switched back
 //	whatever, with `drift: heal`                 the layer is switched back at once
 //
-// What isn't well in such a layer is held against no revision.
+// Problems in such a layer don't count against any revision.
 type Drift struct {
 	api.Drift
 	Live   string `json:"live"`   // the ID that a target of what is live has
@@ -50,7 +50,7 @@ func (s *State) wins(d Drift) bool {
 	return CommitOf(s.Prepared.Revision) == s.Newest.ID && s.Newest.ID != d.Newest
 }
 
-// noteDrift takes what a look at a layer saw of others.
+// noteDrift records what a look at a layer saw of the work of others.
 func (c *Conductor) noteDrift(r report) error {
 	was, known := c.state.Drift[r.layer]
 	switch {
@@ -133,7 +133,7 @@ func (d Drift) takeBack(layer string) Change {
 	return Change{Does: "take back", Subject: layer, Says: "it is " + d.String()}
 }
 
-// takeBack tells that a switch of a layer takes back what someone else did, if it does.
+// takeBack reports that a switch of a layer undoes what someone else did, if it does.
 func (c *Conductor) takeBack(layer, id string) string {
 	d, known := c.state.Drift[layer]
 	delete(c.state.Drift, layer)
@@ -216,8 +216,8 @@ func (c *Conductor) tooLong(set Set, now time.Time) (layer, why string) {
 	return "", ""
 }
 
-// unseenBeside names a layer that set leaves as it is and that can't be looked at: whether it is well with set nobody could say, and
-// that isn't set's fault. A layer that set changes may be mended by that, unless the work on it hangs. Nothing holds up a way back.
+// unseenBeside names a layer that set leaves unchanged and that can't be checked. Nobody could say whether it is well with set, and that
+// isn't set's fault. A layer that set changes may be repaired by that, unless the work on it hangs. Nothing delays a way back.
 func (c *Conductor) unseenBeside(set Set) string {
 	if set.same(c.state.Good) {
 		return ""
@@ -231,7 +231,7 @@ func (c *Conductor) unseenBeside(set Set) string {
 	return ""
 }
 
-// awaitSight has the layer looked at again and again for as long as a soak would, and then has the rollout tried again later.
+// awaitSight has the layer checked again for as long as a soak would, and then has the rollout tried again later.
 func (c *Conductor) awaitSight(set Set, layer string, now time.Time) error {
 	if since := c.unseen[layer]; now.Sub(since) > c.patience() {
 		c.asked = time.Time{}
@@ -279,7 +279,7 @@ func (c *Conductor) putOff(revision, why string) error {
 	return c.save()
 }
 
-// heal switches the layer back to its target. What is heavy, as a system, is told before, and put off when it failed.
+// heal switches the layer back to its target. A heavy switch, as of a system, is announced before, and delayed after a failure.
 func (k *keeper) heal(ctx context.Context, r *report) {
 	_, heavy := k.Layer.(movable)
 	if heavy && r.at.Before(k.next) {

@@ -192,7 +192,7 @@ func (p *preparer) attempt(ctx context.Context, part Part, rev Revision) (Target
 	return t, boundedError(err)
 }
 
-// waitFor waits for work beside that is to end, though not for work that hangs.
+// waitFor waits for parallel work to end, but not for work that hangs.
 func waitFor(beside *sync.WaitGroup) {
 	ended := make(chan struct{})
 	go func() {

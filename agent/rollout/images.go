@@ -181,7 +181,7 @@ func (c *Conductor) stillBad(revision string, why error) error {
 }
 
 // movedTo names a set of which images moved, or of which Guix makes something else by now: it fails, or becomes good, for
-// itself. What is good already keeps its name.
+// itself. A set that is good already keeps its name.
 func (c *Conductor) movedTo(set Set) Set {
 	if CommitOf(c.state.Good.Revision) == CommitOf(set.Revision) && set.same(c.state.Good) {
 		set.Revision = c.state.Good.Revision
@@ -195,7 +195,7 @@ func (c *Conductor) movedTo(set Set) Set {
 	return set
 }
 
-// sum tells sets apart that have the same pods.
+// sum distinguishes sets that have the same pods.
 func (s Set) sum() string {
 	sum := sha256.New()
 	for _, layer := range slices.Sorted(maps.Keys(s.Targets)) {

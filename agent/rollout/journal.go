@@ -141,7 +141,7 @@ func (j *journal) open() error {
 	return nil
 }
 
-// shorten drops the older part of a journal that has grown too long. One that can't be shortened stays, and is still written.
+// shorten drops the older part of a journal that has grown too long. If that fails, the journal is kept and still written.
 func (j *journal) shorten() error {
 	if j.file == nil {
 		return nil
@@ -282,7 +282,7 @@ func readJournal(name string, most int64) ([]Entry, error) {
 	return entries, nil
 }
 
-// history tells the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
+// history returns the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
 // a number that was kept might name another item today, as Guix gives them again after going back.
 func history(entries []Entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
 	var all []*api.Deployment

@@ -14,7 +14,7 @@ import (
 )
 
 // A Former is what was good before the last good: `git revert' or a person may lead back there. It has no pods: their
-// images stay anyway, and stopped pods by the dozen would be in the way.
+// images are kept anyway, and dozens of stopped pods would be in the way.
 type Former struct {
 	Set
 	Until time.Time `json:"until"` // another took its place
@@ -22,14 +22,14 @@ type Former struct {
 
 // Keep says for how long former good revisions are kept from `guix gc', and when that is run.
 type Keep struct {
-	Revisions int      `yaml:"revisions"` // as many former good ones stay, whatever their age; default 5
+	Revisions int      `yaml:"revisions"` // number of former good ones that are kept, whatever their age; default 5
 	Age       Duration `yaml:"age"`       // and those that were good until less long ago; default 0s
 	Free      Size     `yaml:"free"`      // with less free in the store, `guix gc' is run for as much; default 0: never
 }
 
 const MostFormer = 100
 
-// of are those of former, the newest first, that stay.
+// of are the sets of former that are kept, the newest first.
 func (k Keep) of(former []Former, now time.Time) []Former {
 	stay := 0
 	for i, f := range former {
@@ -40,7 +40,7 @@ func (k Keep) of(former []Former, now time.Time) []Former {
 	return former[:min(stay, MostFormer)]
 }
 
-// retire adds good to former, as next takes its place. What is there twice is there once: a dozen commits that change only
+// retire adds good to former, as next takes its place. A set that is there twice is kept once: a dozen commits that change only
 // pods must not push out the system that a revert of the one before them needs.
 func retire(former []Former, good, next Set, now time.Time) []Former {
 	good, next = withoutPods(good), withoutPods(next)
@@ -60,7 +60,7 @@ func withoutPods(s Set) Set {
 // equal reports whether two sets have the same targets.
 func (s Set) equal(other Set) bool { return s.same(other) && other.same(s) }
 
-// former are the sets of former good revisions that stay; the others are forgotten.
+// former are the kept sets of former good revisions; the others are dropped.
 func (c *Conductor) former(now time.Time) ([]Set, error) {
 	stay := slices.DeleteFunc(slices.Clone(c.Rule.of(c.state.Former, now)), func(f Former) bool { return c.store.lacks(f.Set) })
 	var sets []Set

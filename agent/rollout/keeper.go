@@ -41,12 +41,12 @@ type keeper struct {
 	heals  bool      // as ordered: drift is undone at once
 	next   time.Time // healing that failed is put off till then
 	failed int       // how often in a row
-	woken  bool      // something was told since the last look
+	woken  bool      // something was reported since the last look
 	looked bool      // at a target, in this life
-	blind  string    // why not all that happens to the layer is told
+	blind  string    // why not every event of the layer is reported
 }
 
-// An order tells a keeper what to switch to, or what to keep.
+// An order is a target for a keeper: to switch to, or to hold.
 type order struct {
 	switchTo bool          // else the layer is at target already
 	before   []taker       // not nil: let go, for these, of what target doesn't have
@@ -67,7 +67,7 @@ type order struct {
 type report struct {
 	layer    string
 	target   string // ID
-	switched bool   // the answer to an order to switch; err tells how it went
+	switched bool   // the answer to an order to switch; err is its result
 	tidied   bool   // the answer to an order to drop what isn't needed
 	released bool   // the answer to an order to let go
 	left     Target // what is kept since then
@@ -92,8 +92,8 @@ const (
 	besideLook = 2 * time.Second // between two looks while hooks run
 )
 
-// calm is the pace of looks at a layer that is well and tells at once what happens to it. Of what its user broke nobody tells, and it
-// is to be in the status within a minute: Podman takes some seconds to fail, and what is silent is told after five.
+// calm is the interval between looks at a layer that is well and reports its events at once. Nobody reports what its user broke, and
+// the status should show that within a minute: Podman takes some seconds to fail, and silence is reported after five.
 const calm = 50 * time.Second
 
 // run works until ctx ends; a switch in flight is finished first.
@@ -112,7 +112,7 @@ func (k *keeper) run(ctx context.Context) {
 		beside.Go(func() { busy.Run(ctx) })
 		woken = busy.Woken()
 	}
-	here := k.waits.On(ctx) // what goes on beside has its own time
+	here := k.waits.On(ctx) // parallel work has its own time
 	for {
 		select {
 		case <-ctx.Done():
@@ -205,7 +205,7 @@ func (k *keeper) lookInTime(life context.Context) report {
 	return r
 }
 
-// obey does what an order says, and returns what is to be told of it.
+// obey carries out an order, and returns what is to be reported.
 func (k *keeper) obey(life context.Context, o order) (done []report) {
 	ctx := context.WithoutCancel(life)
 	k.since, k.settled, k.every, k.heals, k.about = o.since, o.settled, o.every, o.heal, o.about
@@ -255,7 +255,7 @@ func (k *keeper) obey(life context.Context, o order) (done []report) {
 	return append(done, r)
 }
 
-// beside does what may take long, and keeps the layer where it is meanwhile.
+// beside does work that may take long, and holds the layer at its target meanwhile.
 func (k *keeper) beside(ctx context.Context, do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
@@ -308,7 +308,7 @@ func (k *keeper) see(ctx context.Context) report {
 		stopped := is && s.Stopped(r.changes) && k.target.Revision != Baseline
 		// In a rollout it is the revision's fault, unless this life of the agent, and thus perhaps the machine, only begins.
 		stopped = stopped && (k.since.IsZero() || !k.looked)
-		// What no revision named yet is whoever's it is.
+		// A layer that no revision named yet isn't Collie's.
 		if stopped || k.heals && k.target.Revision != Baseline || k.Heals && (r.drift == nil || k.target.Revision != Baseline) {
 			k.heal(ctx, &r)
 		}
@@ -351,7 +351,7 @@ func (r report) owes() bool {
 	})
 }
 
-// repair repairs what the layer stands on, and tells it before and after.
+// repair repairs what the layer depends on, and logs that before and after.
 func (k *keeper) repair(ctx context.Context, r *report) {
 	l, is := k.Layer.(repairer)
 	if !is {
@@ -362,7 +362,7 @@ func (k *keeper) repair(ctx context.Context, r *report) {
 	}
 	k.log.Warn("repairing", "layer", k.Name, "because", r.healing, "woken", k.woken)
 	before := *r
-	before.problems, _ = k.problems(ctx, time.Time{}) // if that fails, the look goes on, and tells
+	before.problems, _ = k.problems(ctx, time.Time{}) // if that fails, the look continues, and reports it
 	k.reports <- bounded(before)
 	if err := l.Repair(context.WithoutCancel(ctx)); err != nil {
 		k.log.Error("not repaired", "layer", k.Name, "err", err)

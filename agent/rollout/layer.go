@@ -54,7 +54,7 @@ type Target struct {
 
 // A Layer is one part of the machine that a revision describes.
 type Layer interface {
-	// Prepare evaluates, builds, pulls, beside whatever the keeper does: it only adds. A *BadError blames the commit,
+	// Prepare evaluates, builds and pulls, in parallel to the keeper: it only adds. A *BadError blames the commit,
 	// ErrAbsent says that the revision doesn't name this layer; any other error is worth a retry. Of the baseline it
 	// makes a target of what is live, or says ErrAbsent where there is nothing and the next revision doesn't name it.
 	Prepare(ctx context.Context, rev Revision, tell func(Progress)) (Target, error)
@@ -63,7 +63,7 @@ type Layer interface {
 	// Switch makes t live, forward or back. Only its deadline ends it, never a newer revision. A *TransientError
 	// doesn't blame the commit; any other does.
 	Switch(ctx context.Context, t Target) error
-	// Problems says what of t isn't well, counting what happened after since.
+	// Problems returns what isn't well in t, counting events after since.
 	Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error)
 	// Keep drops what none of ts needs.
 	Keep(ctx context.Context, ts []Target) error

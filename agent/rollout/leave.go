@@ -63,7 +63,7 @@ func (c *Conductor) replace(own Change) error {
 	return ErrReplaced
 }
 
-// leave tells how the machine is left, and ends the agent.
+// leave records how the machine is left, and ends the agent.
 func (c *Conductor) leave() error {
 	account := c.account()
 	if err := c.write(Entry{Event: evLeft, Revision: c.state.Current.Revision, Because: strings.Join(account, "; ")}); err != nil {

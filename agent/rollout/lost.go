@@ -14,7 +14,7 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// What the state says can be lost, while the agent runs or between two lives: a target's file, the state, the whole folder.
+// Contents of the state can be lost, while the agent runs or between two lives: a target's file, the state, the whole folder.
 //
 //	what is lost                           what happens
 //	any of it, while the agent runs        it is written again, as the conductor has in memory what it needs

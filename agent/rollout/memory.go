@@ -12,7 +12,7 @@ import (
 )
 
 // giveBack returns memory that only the work before needed: garbage, and the pages of the own program, of which a start
-// and a rollout touch twice as many as waiting does. What is used again the kernel maps again, from its cache.
+// and a rollout touch twice as many as waiting does. The kernel maps pages that are used again from its cache.
 func giveBack() error {
 	debug.FreeOSMemory()
 	program, err := os.Readlink("/proc/self/exe")

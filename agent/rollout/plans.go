@@ -25,7 +25,7 @@ import (
 //
 // All of them go back to offered with a new commit, and out of the state, with all that was made for them, when the
 // branch is gone or merged. The newest revision always comes first: its preparation ends one of a proposal, which is
-// taken up again later. What was made for a merged proposal is found again by the preparation of the revision.
+// taken up again later. The preparation of the revision finds what was made for a merged proposal.
 
 // A Proposal is what is known of one.
 type Proposal struct {
@@ -37,7 +37,7 @@ type Proposal struct {
 	Later    *Later            `json:"later,omitempty"`
 }
 
-// offered are the proposals when the source offers these plans. Of a commit that is known all stays as it is.
+// offered are the proposals when the source offers these plans. A known commit keeps its record.
 func offered(known map[string]Proposal, plans []source.Plan, now time.Time) map[string]Proposal {
 	all := map[string]Proposal{}
 	for _, p := range plans {
@@ -77,7 +77,7 @@ func (s *State) proposed() []Set {
 	return sets
 }
 
-// propose takes the plans that the source offers. What was prepared for others is dropped.
+// propose takes the plans that the source offers. Targets of other plans are dropped.
 func (c *Conductor) propose(plans []source.Plan) error {
 	was := c.state.Plans
 	c.state.Plans = offered(was, plans, time.Now())
@@ -320,7 +320,7 @@ func (p Proposal) summary(name string, preparer *preparer) api.Proposal {
 	return line
 }
 
-// statusOf tells how far the preparation of a proposal is.
+// statusOf returns the progress of the preparation of a proposal.
 func (p *preparer) statusOf(name string, of Proposal) *api.Preparing {
 	p.mu.Lock()
 	defer p.mu.Unlock()

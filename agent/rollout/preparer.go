@@ -49,7 +49,7 @@ type job struct {
 	evaluate bool // though it is known what comes of it
 }
 
-// beside reports whether a job gives way to the newest revision.
+// beside reports whether a job yields to the newest revision.
 func (j job) beside() bool { return j.plan != "" || j.again || j.ID == Baseline }
 
 // prepared is what came of a preparation.
@@ -123,7 +123,7 @@ func (p *preparer) giveUp(plan string) {
 	}
 }
 
-// finished tells the preparer that its result was taken.
+// finished reports to the preparer that its result was taken.
 func (p *preparer) finished(result prepared) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -229,7 +229,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 	return result
 }
 
-// targets prepares all layers, one beside the other: a mistake in the YAML of pods is told at once, not after an hour of
+// targets prepares all layers in parallel: a mistake in the YAML of pods is reported at once, not after an hour of
 // building. The first that fails ends the others, unless that lies with a user: then it is noted in without.
 func (p *preparer) targets(ctx context.Context, parts []Part, without map[string]error, rev Revision) (map[string]Target, error) {
 	ctx, fail := context.WithCancelCause(ctx)

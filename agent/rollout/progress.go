@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// A progress is how far the layers of a preparation are, which are prepared one beside the other.
+// A progress is how far the layers of a preparation are, which are prepared in parallel.
 type progress struct {
 	layers map[string]Progress
 	at     []string // those that aren't done; the last one told last
@@ -48,7 +48,7 @@ func (p *preparer) tell(layer string) func(Progress) {
 	}
 }
 
-// ended tells that a layer is done.
+// ended records that a layer is done.
 func (p *preparer) ended(layer string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // pushed is what there is to say of a ref that was pushed to a repository of which branch followed is followed. sync has the
-// agent look at the repository.
+// agent poll the repository.
 func (c *Conductor) Pushed(ctx context.Context, ref, commit, followed string, sync func(context.Context) error) (api.Pushed, error) {
 	branch, _ := strings.CutPrefix(ref, "refs/heads/")
 	name, isPlan := source.PlanOf(branch)

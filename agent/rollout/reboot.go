@@ -19,7 +19,7 @@ type Reboot struct {
 	At     time.Time `json:"at"`
 }
 
-// bootsFor is what of the live system takes a boot.
+// bootsFor are the changes of the live system that need a boot.
 func bootsFor(changes []Change) string {
 	var all []string
 	for _, change := range changes {

@@ -34,7 +34,7 @@ func begins(c Change) bool {
 	return !c.Waits && slices.Contains([]string{"start", "restart", "run", "create", "replace"}, c.Does)
 }
 
-// take reports whether one of takers will start something. What can't be asked may.
+// take reports whether one of takers will start something. If a layer can't be asked, it may.
 func take(ctx context.Context, takers []taker) bool {
 	return slices.ContainsFunc(takers, func(t taker) bool {
 		changes, err := t.Layer.Diff(ctx, t.target)

@@ -20,7 +20,7 @@ func (c *Conductor) publish() {
 	c.snapshot = s
 }
 
-// ask runs f on the conductor's own goroutine, and returns once status tells what it did.
+// ask runs f on the conductor's own goroutine, and returns once the status shows its effect.
 func (c *Conductor) ask(ctx context.Context, f func() error) error {
 	if c.Closed != nil {
 		return c.Closed

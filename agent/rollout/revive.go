@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A return ends when good is well. What the failed revision took may have kept something of good from running until its
-// supervisor gave it up, also in a layer that had nothing to return from: so all of good is looked at, what should run and
-// doesn't is started again, and what isn't well after that makes the return incomplete.
+// A return ends when good is well. The failed revision may have blocked a service of good until its supervisor gave
+// it up, also in a layer that didn't change. So all of good is checked, and what should run and doesn't is started again. If
+// something isn't well after that, the return is incomplete.
 
 const (
 	reviveWatch = 5 * time.Second // what was started again is watched so long, or for the soak: a service may die after it started
@@ -23,7 +23,7 @@ type revival struct {
 	n     int
 }
 
-// revive starts again what should run, where the order says so. What doesn't start is seen by the looks that follow.
+// revive starts again what should run, if the order says so. The next looks report what doesn't start.
 func (k *keeper) revive(ctx context.Context, o order) {
 	if o.revival.IsZero() {
 		return

@@ -242,7 +242,7 @@ func (s *State) phase() phase {
 	return idle
 }
 
-// Check says what of a state makes no sense.
+// Check returns what makes no sense in a state.
 func (s State) Check() error {
 	if r := s.Rollout; r != nil && !slices.Contains([]phase{switching, soaking, returning}, r.Phase) {
 		return fmt.Errorf("the rollout is in phase %q", r.Phase)

@@ -88,7 +88,7 @@ func (c *Conductor) Status(ctx context.Context) api.Status {
 	if s.Stuck != nil {
 		status.Problems = append(status.Problems, Problem{Subject: "collie", Says: "stuck: " + s.Stuck.Why})
 	}
-	for id, b := range s.Bad { // of what a later commit took back the history tells
+	for id, b := range s.Bad { // the history shows what a later commit undid
 		if CommitOf(id) != s.Newest.ID {
 			continue
 		}
@@ -156,7 +156,7 @@ func (c *Conductor) unpinned(t Target) bool {
 	return is && s.Unpinned
 }
 
-// status tells of the newest revision's preparation in flight, or of the one that is tried again later.
+// status shows the newest revision's preparation in progress, or the one that is tried again later.
 func (p *preparer) status(s State) *api.Preparing {
 	later := s.Later
 	p.mu.Lock()

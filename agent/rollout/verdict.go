@@ -60,7 +60,7 @@ func (c *Conductor) beginSoak(now time.Time) {
 // verdict looks whether all was well for the soak: then the revision is good. A problem that counts ends it.
 func (c *Conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
-	if c.well.IsZero() { // a restart: the soak begins anew
+	if c.well.IsZero() { // a restart: the soak begins again
 		c.beginSoak(now)
 		return c.keepAll()
 	}
@@ -72,7 +72,7 @@ func (c *Conductor) verdict(now time.Time) error {
 		}
 		seen := c.seen[p.Name]
 		if seen.target != id {
-			last = time.Time{} // not looked at yet
+			last = time.Time{} // not checked yet
 			continue
 		}
 		if seen.err != nil {
@@ -111,7 +111,7 @@ func (c *Conductor) verdict(now time.Time) error {
 	case !unseen && !c.dark.IsZero():
 		c.soaking, c.dark = c.soaking.Add(now.Sub(c.dark)), time.Time{}
 	}
-	if blind := unseen || passing; blind || c.blind { // the soak begins anew with the first looks that all succeed
+	if blind := unseen || passing; blind || c.blind { // the soak begins again with the first looks that all succeed
 		c.well, c.blind = now, blind
 	}
 	if last.Sub(c.well) < c.Soak {
@@ -121,7 +121,7 @@ func (c *Conductor) verdict(now time.Time) error {
 	return c.good()
 }
 
-// patience is how long during a soak the live state may stay unknown, from the moment on that it is, or a problem that may pass.
+// patience is how long in a soak the live state may be unknown, or a transient problem may last, counted from its beginning.
 func (c *Conductor) patience() time.Duration { return Patience(c.Soak) }
 
 // patience is as long as what is silent is waited for, also within a switch.
@@ -203,8 +203,8 @@ func (c *Conductor) fail(reason string, err error) error {
 	return c.returnFor(r.To.Revision, reason)
 }
 
-// failFor is fail for what a layer did, or couldn't: if no commit is to blame, that layer mustn't hold the others for long. Who has
-// a port that it needs may be no user's program, and is waited for.
+// failFor is fail for what a layer did, or couldn't: if no commit is to blame, that layer mustn't hold the others for long. A port
+// that it needs may be held by a program that isn't a user's: that is waited for.
 func (c *Conductor) failFor(layer, reason string, err error) error {
 	taken := new(TakenError)
 	if failed := c.fail(reason, err); failed != nil || c.state.Later == nil || !ofUser(layer) || errors.As(err, &taken) {
@@ -358,7 +358,7 @@ func (l *Later) again(revision, why string) *Later {
 	return &next
 }
 
-// wentBack says which channels a rollout takes to earlier commits: the history is to tell that.
+// wentBack returns the channels that a rollout takes to earlier commits, for the history.
 func (r *Rollout) wentBack() string {
 	var says []string
 	for _, c := range r.Changes["system"] {

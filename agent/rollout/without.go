@@ -15,19 +15,18 @@ import (
 //
 //	what is wrong with a layer of a user's                  how long the others wait  what ends it
 //	it can't be prepared, as Podman's API is broken         the patience of a soak    it can be prepared
-//	the revision leaves it as it is, and it can't be seen   the patience              it can be looked at
+//	the revision leaves it as it is, and it can't be seen   the patience              it can be checked
 //	the work on it hangs in the agent, whosever it is       the patience              the work ends
 //	its user runs a guix that changes it                    othersTimeout, or not at  that guix ends
-//	                                                        all if it stays as it is
+//	                                                        all if it doesn't change
 //	its switch fails, and no commit is to blame             the patience, then one    a switch of that layer alone
 //	                                                        more try
 //	somebody asked for `collie sync --only` others          not at all                it can be prepared
 //
-// Then the revision is deployed without it: the layer stays at its target, isn't looked at for the verdict, and status, journal
-// and history say so. Once what is wrong ends, the layer follows, by a rollout of its own to COMMIT+HASH, with a verdict of its own:
-// if that fails, only this layer returns, as the revision without it is good. A layer that was left out of the revision before, and
-// still is wrong, holds the next one for no time. Where a revision changes nothing else, there is nothing to deploy without the
-// layer, and it waits.
+// Then the revision is deployed without the layer. It keeps its target and isn't checked for the verdict; status, journal and history
+// say so. When the obstacle is gone, the layer follows, by a rollout of its own to COMMIT+HASH, with its own verdict. If that fails,
+// only this layer returns, because the revision without it is good. A layer that was left out of the revision before, and still has
+// its obstacle, doesn't delay the next revision. If a revision changes nothing else, it waits for the layer.
 
 // A Without is a layer that a revision is deployed without.
 type Without struct {
@@ -73,7 +72,7 @@ func (o *Only) asked() string {
 	return fmt.Sprintf("%s asked for `collie sync --only %s`", o.By, strings.Join(o.Layers, ","))
 }
 
-// cannotWait are the layers that have to be named as well, for they are no user's. Who names the system means its secrets.
+// cannotWait are the layers that have to be named as well, for they are no user's. Naming the system includes its secrets.
 func (c *Conductor) cannotWait(o *Only) (layers []string) {
 	for _, p := range c.Parts {
 		if !ofUser(p.Name) && !o.names(p.Name) {

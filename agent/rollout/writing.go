@@ -76,7 +76,7 @@ func (c *Conductor) try(f func() error) error {
 	return err
 }
 
-// hear takes a keeper's report. What it did is kept until it is written down; a look is only as good as the next.
+// hear takes a keeper's report. The result of a switch is kept until it is recorded; a look can be replaced by the next one.
 func (c *Conductor) hear(r report) error {
 	if r.switched || r.released {
 		c.inputs = append(c.inputs, func() error { return c.note(r) })
