@@ -30,7 +30,7 @@ import (
 
 const channelsFile = "channels.scm"
 
-// pinHint says how to get a file that is fine.
+// pinHint shows how to get a correct file.
 const pinHint = "pin the Guix you have with `guix describe -f channels > channels.scm`"
 
 // Pin finds the guix that builds tree: its profile in the store, kept by a GC root, or nothing where no channels are

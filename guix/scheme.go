@@ -35,10 +35,10 @@ type schemeError struct {
 
 func (e *schemeError) Error() string { return e.says }
 
-// writeOut says how a list of channels has to be.
+// writeOut explains how a list of channels has to be.
 const writeOut = "write out the channels alone, each as (channel …) with its commit"
 
-// What is read of one text, at most: a list of channels is nested 5 deep, the program of a service some 30.
+// The most that is read of one text: a list of channels is nested 5 deep, the program of a service some 30.
 const (
 	schemeDepth = 20
 	storeDepth  = 300

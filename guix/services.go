@@ -201,7 +201,7 @@ func (s *services) missing(files []ServiceFile, all []shepherd.Service, kept sta
 	return steps
 }
 
-// failed reports whether the last try to start a service was in vain.
+// failed reports whether the last try to start a service failed.
 func failed(s shepherd.Service) bool {
 	return s.Status == "stopped" && len(s.StartupFailures) > 0 && !s.StartupFailures[0].Before(startOf(s))
 }

@@ -93,8 +93,8 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// makeAccess makes the key for ssh, takes the host keys that root trusts, and asks for a token. What then still is missing
-// a person has to give: the error says what.
+// makeAccess makes the key for ssh, takes the host keys that root trusts, and asks for a token. The error names
+// what is still missing, which a person has to provide.
 func (m *Machine) makeAccess(ctx context.Context) (says string, err error) {
 	byKey := m.scheme() == "ssh"
 	if byKey {

@@ -144,8 +144,8 @@ func (c *Conductor) takeBack(layer, id string) string {
 	return "takes back: " + d.String()
 }
 
-// clear reports whether a rollout may begin now. Each layer is looked at once more, as what is ill already isn't the
-// revision's fault, and what someone else did since is left; and nobody may be at the same work.
+// clear reports whether a rollout may begin now. Each layer is checked once more: existing problems aren't the
+// revision's fault, and what someone else did since is left alone. Nobody else may be doing the same work.
 func (c *Conductor) clear(set Set, now time.Time) (bool, error) {
 	if c.asked.IsZero() || !c.about.equal(set) {
 		c.asked, c.about = now, set

@@ -155,7 +155,7 @@ func (r report) quiet() bool {
 	return r.err == nil && len(r.problems) == 0 && !r.healed && !differs(r.changes)
 }
 
-// sees reports whether the layer tells at once what happens to it; the log says why not, once.
+// sees reports whether the layer reports its events at once; the log says why not, once.
 func (k *keeper) sees(busy busyLayer) bool {
 	blind := ""
 	if err := busy.Sees(); err != nil {

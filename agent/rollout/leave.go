@@ -126,8 +126,8 @@ func (c *Conductor) sequence(set Set) []Part {
 	return last
 }
 
-// judges reports whether a layer at a target is looked at for the verdict: once Collie's own services are gone, only what they
-// left can be.
+// judges reports whether a layer at a target is checked for the verdict. Once Collie's own services are gone, only the layer that they
+// left can be checked.
 func (c *Conductor) judges(layer, id string) bool {
 	if !c.state.Rollout.To.Leaves {
 		return true

@@ -44,7 +44,7 @@ func (p *Podman) unready(ctx context.Context, pod RenderedPod, l *livePod) (why 
 	return strings.Join(ill, ", "), nil
 }
 
-// justStarted reports whether a pod hasn't run for as long as it has to, since begun or since something of it was started anew.
+// justStarted reports whether a pod hasn't run for as long as it has to, since begun or since something of it was restarted.
 func (p *Podman) justStarted(l *livePod, begun time.Time) bool {
 	if !l.runs() {
 		return false

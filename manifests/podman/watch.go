@@ -285,8 +285,8 @@ func (t *tail) tells(runtime string) bool {
 	return false
 }
 
-// reports whether a line of the log says that a container or pod may not be what it was. A network is "created" with each
-// pod, and a probe that runs a command is told three times.
+// tells reports whether a line of the log says that a container or pod may have changed. A network is "created" with each
+// pod, and a probe that runs a command is logged three times.
 func tells(line []byte) bool {
 	var e struct{ Type, Status string }
 	if json.Unmarshal(line, &e) != nil {
