@@ -17,6 +17,13 @@
 (channel-news
  (version 0)
  (entry
+  (commit "a1f739a4bd59015978d2005f4a6c7758d112ecfa")
+  (title (en "Substitutes of an update"))
+  (body (en "@command{collie update} first asks @command{guix weather} of the
+new channels how much of the new system the substitute servers have, and what
+remains to be built on this machine.  If no clone of a channel is on the
+machine, its news come from the repository of the channel.")))
+ (entry
   (commit "c4c25ec2313ae4930981447125b54f4ff7fd1029")
   (title (en "The exit code 5 says that there is no verdict yet"))
   (body (en "@command{collie sync --wait} exits with 5 if there is no verdict
