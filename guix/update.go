@@ -85,7 +85,10 @@ func PinChannels(text string, commits map[string]string) (string, error) {
 var commitText = regexp.MustCompile(`\(commit\s+"[0-9a-f]{40}`)
 
 // A News entry is what a channel tells its users of one of its commits.
-type News struct{ Commit, Title, Body string }
+type News struct {
+	Commit      string // or a tag
+	Title, Body string
+}
 
 // NewsFile is the name of the file in which a channel has its news, as its .guix-channel says; nothing if it has none.
 func NewsFile(text string) string {
@@ -115,24 +118,37 @@ func ReadNews(text string) ([]News, error) {
 			if entry.head() != "entry" {
 				continue
 			}
-			commit, has := seek(entry.list, "commit")
-			if !has || len(commit.list) != 2 || !fullCommit.MatchString(commit.list[1].atom) {
-				continue // a tag: which commit that is the text doesn't say
+			if commit := commitOf(entry); commit != "" {
+				all = append(all, News{commit, inEnglish(entry, "title"), inEnglish(entry, "body")})
 			}
-			all = append(all, News{commit.list[1].atom, inEnglish(entry, "title"), inEnglish(entry, "body")})
 		}
 	}
 	return all, nil
 }
 
+var tagName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._+/-]{0,100}$`)
+
+// commitOf is the commit that an entry of news is about, or the tag.
+func commitOf(entry form) string {
+	if f, is := seek(entry.list, "commit"); is && len(f.list) == 2 && fullCommit.MatchString(f.list[1].atom) {
+		return f.list[1].atom
+	}
+	if f, is := seek(entry.list, "tag"); is && len(f.list) == 2 && tagName.MatchString(f.list[1].atom) {
+		return f.list[1].atom
+	}
+	return ""
+}
+
+// inEnglish is a text of an entry; in another language if it has none in English.
 func inEnglish(entry form, field string) string {
 	f, is := seek(entry.list, field)
 	if !is {
 		return ""
 	}
-	i := slices.IndexFunc(f.list, func(text form) bool { return text.head() == "en" && len(text.list) == 2 })
-	if i < 0 {
+	texts := slices.DeleteFunc(slices.Clone(f.list), func(text form) bool { return !text.isList || len(text.list) != 2 })
+	i := slices.IndexFunc(texts, func(text form) bool { return text.head() == "en" })
+	if len(texts) == 0 {
 		return ""
 	}
-	return strings.TrimSpace(clean(f.list[i].list[1].atom))
+	return strings.TrimSpace(clean(texts[max(i, 0)].list[1].atom))
 }

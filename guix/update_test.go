@@ -65,10 +65,11 @@ func TestNewsOfAChannel(t *testing.T) {
 
 More.")))
  (entry (tag "v1.0") (title (en "A tag")) (body (en "x")))
+ (entry (tag "--upload-pack=x") (title (en "No tag")) (body (en "x")))
  (entry (commit "` + atSecond + `") (title (de "Nur deutsch"))))`
 	got, err := ReadNews(text)
-	if err != nil || len(got) != 2 || got[0].Commit != atFirst || !strings.HasPrefix(got[0].Title, "New ") || strings.ContainsRune(got[0].Title, 0x1b) ||
-		!strings.HasPrefix(got[0].Body, "It is @code{new}.") || got[1].Title != "" {
+	if err != nil || len(got) != 3 || got[0].Commit != atFirst || !strings.HasPrefix(got[0].Title, "New ") || strings.ContainsRune(got[0].Title, 0x1b) ||
+		!strings.HasPrefix(got[0].Body, "It is @code{new}.") || got[1] != (News{"v1.0", "A tag", "x"}) || got[2].Title != "Nur deutsch" {
 		t.Errorf("%+v (%v)", got, err)
 	}
 	for text, want := range map[string]string{

@@ -95,7 +95,7 @@ func TestNewsFromTheChannelsRepository(t *testing.T) {
 	ids := commits(t, dir, []string{`.guix-channel=(channel (version 0) (news-file "news.scm"))`, "large=" + strings.Repeat("x", 100)})
 	old := entry(ids[0], "Old")
 	ids = append(ids, commits(t, dir, []string{"news.scm=(channel-news (version 0) " + old + ")"})...)
-	ids = append(ids, commits(t, dir, []string{"between=1"}, []string{"news.scm=(channel-news (version 0) " + entry(ids[1], "Late") + entry(strings.Repeat("b", 40), "Better \x1b[2J") + old + ")"})...)
+	ids = append(ids, commits(t, dir, []string{"between=1"}, []string{"news.scm=(channel-news (version 0) " + entry(ids[1], "Late") + entry(strings.Repeat("b", 40), "Better \x1b[2J") + `(entry (tag "v2") (title (en "A release")))` + old + ")"})...)
 	path, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestNewsFromTheChannelsRepository(t *testing.T) {
 		if out, err := exec.Command("git", "-C", dir, "config", "uploadpack.allowFilter", filters).CombinedOutput(); err != nil {
 			t.Fatal(err, string(out))
 		}
-		want := []string{"* Better"} // "Late" is of a commit that is there already
+		want := []string{"* Better", "* A release"} // "Late" is of a commit that is there already
 		if says := newsOf(t.Context(), m); !slices.Equal(says, want) {
 			t.Errorf("with filters %s: %q, want %q", filters, says, want)
 		}
