@@ -78,7 +78,7 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 	}()
 	var state rollout.State
 	a.mustRead("what is suspended, which revisions are bad, and what was good", func() (err error) {
-		state, err = rollout.Load(cfg.State)
+		state, err = rollout.Folder(cfg.State).Load()
 		return err
 	})
 	if id := state.Newest.ID; id != "" && !source.IsCommit(id) {
@@ -301,7 +301,7 @@ func (a *Agent) nameHost(s *rollout.State) error {
 		return fmt.Errorf("host name: %w", err)
 	}
 	s.Host = name
-	if err := rollout.Save(a.cfg.State, *s); err != nil {
+	if err := rollout.Folder(a.cfg.State).Save(*s); err != nil {
 		a.log.Warn("the host's name isn't kept for now", "err", err) // the conductor tries again
 	}
 	return nil

@@ -77,12 +77,12 @@ func TestHostNameIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.lock.Close()
-	s, err := rollout.Load(cfg.State)
+	s, err := rollout.Folder(cfg.State).Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Host = "as-it-was-called"
-	if err := rollout.Save(cfg.State, s); err != nil {
+	if err := rollout.Folder(cfg.State).Save(s); err != nil {
 		t.Fatal(err)
 	}
 	if a, err = newAgent(t, cfg, t.TempDir()); err != nil {

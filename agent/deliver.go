@@ -19,7 +19,7 @@ func Deliver(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	t, err := rollout.Deployed(cfg.State, "secrets")
+	t, err := rollout.Folder(cfg.State).Deployed("secrets")
 	if err != nil || t.ID == "" {
 		return err
 	}

@@ -127,7 +127,7 @@ func checkState(_ context.Context, m *machine) (string, error) {
 			return "", err
 		}
 	}
-	_, err = rollout.Load(dir)
+	_, err = rollout.Folder(dir).Load()
 	if err == nil {
 		err = podman.Connect(m.at(m.cfg.podmanSocket(m.runtime))).Remember(filepath.Join(dir, jobsFile)) // reads it only
 	}
@@ -200,7 +200,7 @@ func checkClock(_ context.Context, m *machine) (string, error) {
 			return "", ill(set, "it says %s, but the running system was made later, at %s", m.now.UTC().Format(time.DateTime), made.ModTime().UTC().Format(time.DateTime))
 		}
 	}
-	if s, err := rollout.Peek(m.at(m.cfg.State)); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
+	if s, err := rollout.Folder(m.at(m.cfg.State)).Peek(); err == nil && m.now.Before(s.Newest.Time.Add(-drift)) {
 		return "", risk(set, "it says %s, but the newest commit was made later, at %s", m.now.UTC().Format(time.DateTime), s.Newest.Time.UTC().Format(time.DateTime))
 	}
 	return m.now.UTC().Format(time.DateTime) + " UTC", nil

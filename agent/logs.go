@@ -71,7 +71,7 @@ func logRevision(state, prefix string) (string, error) {
 	for _, l := range logs {
 		logged = append(logged, l.For)
 	}
-	return rollout.Find(state, prefix, logged)
+	return rollout.Folder(state).Find(prefix, logged)
 }
 
 // A logWriter writes the logs of a revision to out, as far as they go; called again, what came since. Several runs may write

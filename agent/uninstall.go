@@ -51,8 +51,8 @@ func (r Remains) Check() error {
 	if _, err := os.Stat(r.Config); r.Config != "" && err == nil {
 		return fmt.Errorf("the system still has Collie, as %s says: take its service out of system.scm, with `leave: true` in the repository's %s", r.Config, layers.RepositoryFile)
 	}
-	if _, err := os.Stat(rollout.StateFile(r.State)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(rollout.StateFile(r.State)))
+	if _, err := os.Stat(rollout.Folder(r.State).StateFile()); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s isn't the state of a Collie: it has no %s", r.State, filepath.Base(rollout.Folder(r.State).StateFile()))
 	}
 	lock, err := os.Open(filepath.Join(r.State, "lock"))
 	if err != nil {

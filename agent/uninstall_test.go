@@ -29,7 +29,7 @@ func TestUninstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("isn't the state of a Collie") // many a folder has a lock
-	if err := os.WriteFile(rollout.StateFile(r.State), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(rollout.Folder(r.State).StateFile(), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 

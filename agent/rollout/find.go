@@ -11,10 +11,10 @@ import (
 	"example.org/collie/agent/api"
 )
 
-// Find is the one revision whose id begins with prefix, of those that the state in a folder, its journal, or more has; with no
-// prefix the newest.
-func Find(dir, prefix string, more []string) (string, error) {
-	s, err := Peek(dir)
+// Find is the one revision whose id begins with prefix, of those that the state, the journal, or more has; with no prefix the
+// newest.
+func (f Folder) Find(prefix string, more []string) (string, error) {
+	s, err := f.Peek()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("state: %w", err)
 	}
@@ -24,7 +24,7 @@ func Find(dir, prefix string, more []string) (string, error) {
 		}
 		return s.Newest.ID, nil
 	}
-	entries, err := readJournal(filepath.Join(dir, journalName), journalLimit)
+	entries, err := readJournal(filepath.Join(string(f), journalName), journalLimit)
 	if err != nil {
 		return "", err
 	}

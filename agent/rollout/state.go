@@ -250,22 +250,27 @@ func (s State) Check() error {
 	return nil
 }
 
-// Load reads the state in a folder, and changes nothing; one that isn't there is new. With an error nobody knows what it was, and
-// nothing may be deployed.
-func Load(dir string) (State, error) { return store{dir: dir}.load() }
+// A Folder has state, targets and journal.
+type Folder string
+
+// Load reads the state, and changes nothing; one that isn't there is new. With an error nobody knows what it was, and nothing
+// may be deployed.
+func (f Folder) Load() (State, error) { return f.store().load() }
+
+func (f Folder) store() store { return store{dir: string(f)} }
 
 // Peek reads the state without its targets; none there is an [fs.ErrNotExist].
-func Peek(dir string) (State, error) { return statefile.Read[State](StateFile(dir)) }
+func (f Folder) Peek() (State, error) { return statefile.Read[State](f.StateFile()) }
 
-// Save writes the state into a folder.
-func Save(dir string, s State) error { return store{dir: dir}.save(s) }
+// Save writes the state.
+func (f Folder) Save(s State) error { return f.store().save(s) }
 
-// StateFile is where a folder has the state.
-func StateFile(dir string) string { return store{dir: dir}.stateFile() }
+// StateFile is where the state is.
+func (f Folder) StateFile() string { return f.store().stateFile() }
 
-// Deployed is the target that a layer was last switched to, by the state in a folder; it has no ID if there is none.
-func Deployed(dir, layer string) (Target, error) {
-	s, err := Peek(dir)
+// Deployed is the target that a layer was last switched to; it has no ID if there is none.
+func (f Folder) Deployed(layer string) (Target, error) {
+	s, err := f.Peek()
 	if errors.Is(err, fs.ErrNotExist) {
 		return Target{}, nil // the agent didn't run yet
 	}
@@ -273,7 +278,7 @@ func Deployed(dir, layer string) (Target, error) {
 	if err != nil || id == "" {
 		return Target{}, err
 	}
-	return store{dir: dir}.target(layer, id)
+	return f.store().target(layer, id)
 }
 
 // A store keeps state and targets in a folder of root's.
