@@ -103,8 +103,8 @@ func New(cfg Config, runtime, version string, log *slog.Logger) (_ *Agent, err e
 		return nil, err
 	}
 	conducted := rollout.Config{
-		Parts: parts, Soak: time.Duration(cfg.Soak), Yields: time.Duration(cfg.OthersTimeout), Images: time.Duration(cfg.Images.Interval),
-		Windows: cfg.Windows, Reboots: cfg.Reboots, Rule: cfg.Keep, Removal: cfg.uninstalls(), Closed: a.closed(),
+		Parts: parts, Soak: time.Duration(cfg.Soak), WaitForOthers: time.Duration(cfg.OthersTimeout), Images: time.Duration(cfg.Images.Interval),
+		Windows: cfg.Windows, Reboots: cfg.Reboots, Retention: cfg.Keep, Removal: cfg.uninstalls(), Closed: a.closed(),
 		Log: log, Dir: cfg.State,
 		Open: a.repository().Open, Mark: guix.For, Drop: a.dropTrees, Others: a.clashing, Describe: a.source.Describe, Present: a.present,
 	}

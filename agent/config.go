@@ -53,7 +53,7 @@ type Config struct {
 	Reboots        bool                   `yaml:"reboots"`        // whether the machine is rebooted where a good system takes that
 	Soak           rollout.Duration       `yaml:"soak"`           // for which all must be well before a revision is good; default 30s
 	Images         Images                 `yaml:"images"`         // of pods: where they come from, and how often
-	Keep           rollout.Keep           `yaml:"keep"`           // former good revisions, and free space in the store
+	Keep           rollout.Retention      `yaml:"keep"`           // former good revisions, and free space in the store
 	State          string                 `yaml:"state"`          // folder of clone, state, journal, logs; default /var/lib/collie
 
 	alone bool // it is a user's, without root
@@ -82,7 +82,7 @@ func ReadConfig(file string) (Config, error) {
 const stateFolder = "/var/lib/collie"
 
 func parseConfig(file string, text []byte) (Config, error) {
-	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: rollout.Keep{Revisions: 5}, Images: Images{Interval: rollout.Duration(time.Hour)}, Soak: rollout.Duration(30 * time.Second), ServiceTimeout: rollout.Duration(2 * time.Minute), OthersTimeout: rollout.Duration(guix.DefaultPatience), State: stateFolder}
+	cfg := Config{System: true, MaxBuilds: 20, Drift: driftReport, Keep: rollout.Retention{Revisions: 5}, Images: Images{Interval: rollout.Duration(time.Hour)}, Soak: rollout.Duration(30 * time.Second), ServiceTimeout: rollout.Duration(2 * time.Minute), OthersTimeout: rollout.Duration(guix.DefaultPatience), State: stateFolder}
 	cfg.Source.Branch = "main"
 	cfg.Source.Interval = rollout.Duration(30 * time.Second)
 	doc := mistake.Decode(file, text, &cfg)
@@ -124,12 +124,7 @@ func (cfg Config) check(doc *mistake.Document) {
 	if cfg.Soak < 0 {
 		wrong("soak", "no negative duration")
 	}
-	if cfg.Keep.Revisions < 0 || cfg.Keep.Revisions > rollout.MostFormer {
-		wrong("keep.revisions", "a number up to %d: write 0 to keep the last good one alone", rollout.MostFormer)
-	}
-	if cfg.Keep.Age < 0 {
-		wrong("keep.age", "no negative duration")
-	}
+	cfg.Keep.Check(func(key, says string) { wrong("keep."+key, "%s", says) })
 	cfg.Images.mistakes(wrong)
 	if !strings.HasPrefix(cfg.State, "/") {
 		wrong("state", "%q is no absolute path", cfg.State)

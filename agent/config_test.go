@@ -92,7 +92,7 @@ state: /tmp/state
 	want.Images = Images{Interval: rollout.Duration(6 * time.Hour), RequireDigest: true, AuthFile: "/keys/registries.json"}
 	want.Windows = windows(t, "daily 03:00-05:00")
 	want.Reboots = true
-	want.Keep = rollout.Keep{Age: rollout.Duration(720 * time.Hour), Free: 5 << 30}
+	want.Keep = rollout.Retention{Age: rollout.Duration(720 * time.Hour), Free: 5 << 30}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}

@@ -46,7 +46,7 @@ func (a *Agent) parts() ([]rollout.Part, error) {
 		parts = append(parts, rollout.Part{Name: "secrets", Layer: layers.Secrets(in(layers.KeysDir)), Heals: true})
 		a.system = &guix.System{
 			Runner: runner, Shepherd: shepherd.At(shepherdSocket), Profiles: guixProfiles, Roots: roots,
-			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Commits: in("system.commits.json"), Self: rollout.OwnService, Idle: []string{layers.PodmanService, layers.ForwardService},
+			Started: in("started.json"), Begun: in("system.begun"), Made: in("system.made.json"), Commits: in("system.commits.json"), Self: layers.OwnService, Idle: []string{layers.PodmanService, layers.ForwardService},
 			Channels: in("channels.json"), Downgrades: a.cfg.Downgrades,
 			Policies: a.cfg.policies("system"), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: rollout.Patience(time.Duration(a.cfg.Soak)),
 		}
@@ -62,7 +62,7 @@ func (a *Agent) parts() ([]rollout.Part, error) {
 			Policies: a.cfg.policies(name), Timeout: time.Duration(a.cfg.ServiceTimeout), Silence: rollout.Patience(time.Duration(a.cfg.Soak)),
 		}
 		if a.cfg.alone {
-			home.Self, home.Idle, a.own = rollout.OwnService, []string{layers.ForwardService}, home
+			home.Self, home.Idle, a.own = layers.OwnService, []string{layers.ForwardService}, home
 		}
 		parts = append(parts, rollout.Part{Name: name, Layer: layers.Home(home, builder, user == a.cfg.User || len(a.cfg.Homes) == 1, in(treesDir)), Heals: a.cfg.Drift == driftHeal})
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.org/collie/agent/api"
-	"example.org/collie/agent/rollout"
+	"example.org/collie/agent/layers"
 	"example.org/collie/guix"
 	"example.org/collie/shepherd"
 )
@@ -64,7 +64,7 @@ func (cfg Config) serviceMistakes(wrong func(key, format string, args ...any)) {
 			wrong("services."+name, "%q is no service's name", service)
 		case err != nil:
 			wrong("services."+name, "%v", err)
-		case service == rollout.OwnService && layer == "system":
+		case service == layers.OwnService && layer == "system":
 			wrong("services."+name, "Collie replaces itself at a quiet point: leave it out")
 		}
 	}

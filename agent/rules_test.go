@@ -69,7 +69,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"agent/statefile":           nil,
 		"agent/waits":               nil,
 		"agent/source":              {"agent/crash", "agent/foreign", "agent/limits", "agent/statefile"},
-		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/layers", "agent/limits", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
+		"cmd/collie":                {"agent", "agent/api", "agent/bootstrap", "agent/foreign", "agent/layers", "agent/limits", "agent/mistake", "agent/secrets", "guix", "manifests", "manifests/forward", "manifests/podman"},
 		"cmd/mutants":               nil,
 		"guix":                      {"agent/cmdline", "agent/crash", "agent/limits", "agent/mistake", "agent/statefile", "agent/waits", "shepherd"},
 		"guix/lab":                  nil,
@@ -138,15 +138,11 @@ func TestManifestsIsPure(t *testing.T) {
 	}
 }
 
-// What others use of a package fits on a page, and so does what a file holds. It is held where it is so already.
-func TestManifestsStaySmall(t *testing.T) {
+// What others use of a package fits on a page, and so does what a file holds.
+func TestPackagesAndFilesStaySmall(t *testing.T) {
 	const mostNames, mostLines = 35, 500
-	checked := 0
+	large := []string{"agent/api", "guix"} // the words of the API; guix, as each cut of it was found to cost more names than it saves
 	for _, p := range packages(t) {
-		if !strings.HasPrefix(p.ImportPath, module+"/manifests") {
-			continue
-		}
-		checked++
 		var names []string
 		for _, name := range p.GoFiles {
 			fset := token.NewFileSet()
@@ -159,12 +155,9 @@ func TestManifestsStaySmall(t *testing.T) {
 			}
 			names = append(names, exported(f)...)
 		}
-		if len(names) > mostNames {
+		if len(names) > mostNames && !slices.Contains(large, strings.TrimPrefix(p.ImportPath, module+"/")) {
 			t.Errorf("%s exports %d names, want at most %d: %q", p.ImportPath, len(names), mostNames, names)
 		}
-	}
-	if checked < 3 {
-		t.Errorf("%d packages were checked", checked)
 	}
 }
 

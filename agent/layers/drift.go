@@ -6,9 +6,13 @@ import (
 	"example.org/collie/guix"
 )
 
-func (l systemLayer) Moved(t rollout.Target) (rollout.Drift, bool) { return moved(t, l.System.Moved) }
+func (l systemLayer) SwitchedByOthers(t rollout.Target) (rollout.Drift, bool) {
+	return moved(t, l.System.Moved)
+}
 
-func (l homeLayer) Moved(t rollout.Target) (rollout.Drift, bool) { return moved(t, l.Home.Moved) }
+func (l homeLayer) SwitchedByOthers(t rollout.Target) (rollout.Drift, bool) {
+	return moved(t, l.Home.Moved)
+}
 
 func moved(t rollout.Target, by func(item string) (guix.Generation, bool)) (rollout.Drift, bool) {
 	var item guixItem

@@ -219,23 +219,23 @@ func TestOnlyWhatATargetNeedsIsKept(t *testing.T) {
 		return target
 	}
 	system := systemLayer{System: &guix.System{Roots: w.roots}}
-	if err := system.Keep(t.Context(), []rollout.Target{target("system", guixItem{Item: first, Tree: t1}), target("system", guixItem{Item: second})}); err != nil {
+	if err := system.Prune(t.Context(), []rollout.Target{target("system", guixItem{Item: first, Tree: t1}), target("system", guixItem{Item: second})}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := w.kept(), []string{"aaaa-system", "bbbb-system", "cccc-home", "dddd-home"}; !slices.Equal(got, want) {
 		t.Errorf("kept %q, want %q", got, want)
 	}
-	if err := system.Keep(t.Context(), []rollout.Target{target("system", guixItem{Item: second})}); err != nil {
+	if err := system.Prune(t.Context(), []rollout.Target{target("system", guixItem{Item: second})}); err != nil {
 		t.Fatal(err)
 	}
 	home := homeLayer{Home: &guix.Home{Roots: w.roots}, name: "home:ann"}
-	if err := home.Keep(t.Context(), nil); err != nil {
+	if err := home.Prune(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := w.kept(), []string{"bbbb-system", "dddd-home"}; !slices.Equal(got, want) {
 		t.Errorf("kept %q, want %q: each layer drops only its own", got, want)
 	}
-	if err := system.Keep(t.Context(), []rollout.Target{{ID: "system-x", Layer: "system", Data: []byte("7")}}); err == nil {
+	if err := system.Prune(t.Context(), []rollout.Target{{ID: "system-x", Layer: "system", Data: []byte("7")}}); err == nil {
 		t.Error("something was dropped though a target couldn't be read")
 	}
 	if got := w.kept(); len(got) != 2 {
@@ -303,7 +303,7 @@ func TestTargetThatCannotBeReadIsNamed(t *testing.T) {
 	} {
 		_, diff := l.Diff(ctx, torn)
 		_, problems := l.Problems(ctx, torn, time.Now())
-		for what, err := range map[string]error{"diff": diff, "problems": problems, "switch": l.Switch(ctx, torn), "keep": l.Keep(ctx, []rollout.Target{torn})} {
+		for what, err := range map[string]error{"diff": diff, "problems": problems, "switch": l.Switch(ctx, torn), "keep": l.Prune(ctx, []rollout.Target{torn})} {
 			if err == nil || !strings.HasPrefix(err.Error(), "target pods-1 of pods: ") {
 				t.Errorf("%s of %s: %v", what, name, err)
 			}

@@ -67,7 +67,7 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 		return false, err
 	case stays && cfg.Leave:
 		return false, &rollout.BadError{Err: fmt.Errorf("%s: leave: true, but the %s of %s still has the service %s\n"+
-			"  hint: remove the one or the other", files.at(RepositoryFile), what, files.at(file), rollout.OwnService)}
+			"  hint: remove the one or the other", files.at(RepositoryFile), what, files.at(file), OwnService)}
 	case stays:
 		return false, nil
 	}
@@ -77,21 +77,21 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 	}
 	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
 		err = &rollout.BadError{Err: fmt.Errorf("%s: the %s has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
-			"  hint: keep %s, or say `leave: true` in %s", files.at(file), what, rollout.OwnService, serviceTypes[what], RepositoryFile)}
+			"  hint: keep %s, or say `leave: true` in %s", files.at(file), what, OwnService, serviceTypes[what], RepositoryFile)}
 	}
 	return leaves, err
 }
 
-func (l systemLayer) Own(ctx context.Context, t rollout.Target) (rollout.Change, error) {
-	return ownOf(ctx, l.System, t)
+func (l systemLayer) SelfUpdate(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return selfUpdateOf(ctx, l.System, t)
 }
 
-func (l homeLayer) Own(ctx context.Context, t rollout.Target) (rollout.Change, error) {
-	return ownOf(ctx, l.Home, t)
+func (l homeLayer) SelfUpdate(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return selfUpdateOf(ctx, l.Home, t)
 }
 
 // ownOf is what is due for the agent's own service, where t is wanted.
-func ownOf(ctx context.Context, l selfOwner, t rollout.Target) (rollout.Change, error) {
+func selfUpdateOf(ctx context.Context, l selfOwner, t rollout.Target) (rollout.Change, error) {
 	var item guixItem
 	if t.ID != "" {
 		if err := t.Decode(&item); err != nil {

@@ -29,6 +29,9 @@ func (l podsLayer) Images(t rollout.Target) map[string]string {
 	return r.Digests()
 }
 
+// mostNotes is how many notes are logged; `collie validate` names all.
+const mostNotes = 20
+
 // podsDir is where a repository has its pods.
 const podsDir = "pods"
 
@@ -66,7 +69,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 		return rollout.Target{}, err
 	}
 	for i, note := range all.Notes {
-		if i == rollout.MostNotes {
+		if i == mostNotes {
 			break
 		}
 		l.Log.Info("a note", "revision", rev.ID, "says", note.String())
@@ -84,7 +87,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(rollout.Progress{Item: says}) })
 	if missing := new(podman.ImageError); errors.As(err, &missing) {
-		return rollout.Target{}, &rollout.BadError{Err: err, Waits: missing.Waits}
+		return rollout.Target{}, &rollout.BadError{Err: err, Retriable: missing.Waits}
 	}
 	if err != nil {
 		return rollout.Target{}, ofPodman(err)
@@ -243,7 +246,7 @@ func (l podsLayer) Problems(ctx context.Context, t rollout.Target, since time.Ti
 
 // Keep removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been
 // theirs.
-func (l podsLayer) Keep(ctx context.Context, ts []rollout.Target) error {
+func (l podsLayer) Prune(ctx context.Context, ts []rollout.Target) error {
 	var all []podman.Rendered
 	for _, t := range ts {
 		var r podman.Rendered

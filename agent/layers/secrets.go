@@ -333,7 +333,7 @@ func (l secretsLayer) Problems(_ context.Context, t rollout.Target, _ time.Time)
 }
 
 // Keep has nothing to drop: a target is all that there is.
-func (l secretsLayer) Keep(context.Context, []rollout.Target) error { return nil }
+func (l secretsLayer) Prune(context.Context, []rollout.Target) error { return nil }
 
 // accountIDs are those of a delivery's owner and group on this machine.
 func accountIDs(d delivery) (uid, gid int, err error) {

@@ -8,25 +8,25 @@ import (
 
 // The abilities that a [Layer] can have. The caller finds out by a type assertion.
 //
-//	ability     caller                                        which layers have it
-//	planner     a person who asks for a plan                  system, home, pods
-//	sharing     a look before a rollout                       pods
-//	releasing   a rollout, before its first switch            home, pods
-//	hooked      the keeper, around a switch; a return         pods
-//	displacing  the keeper, on the way back; a verdict        home
-//	reviving    a return, once all layers are back            system, home, pods
-//	healer      a look that heals                             pods
-//	repairer    a look, before it heals                       pods
-//	stopping    a look that finds changes                     home
-//	movable     a look that finds changes                     system, home
-//	mover       the conductor, from time to time              pods
-//	optional    a person who asks for the status              secrets
-//	lister      a person who asks for the status              pods
-//	busyLayer   the keeper, as long as it runs                home, pods
-//	selfKeeper  a look                                        system, home
-//	stored      a person; the verdict; the tidying            system, home
-//	describer   the agent, as it leaves                       system, home, pods
-//	restarter   a person                                      system, home
+//	ability      caller                                        which layers have it
+//	planner      a person who asks for a plan                  system, home, pods
+//	sharing      a look before a rollout                       pods
+//	releasing    a rollout, before its first switch            home, pods
+//	hooked       the keeper, around a switch; a return         pods
+//	displacing   the keeper, on the way back; a verdict        home
+//	reviving     a return, once all layers are back            system, home, pods
+//	healer       a look that heals                             pods
+//	repairer     a look, before it heals                       pods
+//	stopping     a look that finds changes                     home
+//	switchable   a look that finds changes                     system, home
+//	mover        the conductor, from time to time              pods
+//	optional     a person who asks for the status              secrets
+//	lister       a person who asks for the status              pods
+//	busyLayer    the keeper, as long as it runs                home, pods
+//	selfUpdater  a look                                        system, home
+//	stored       a person; the verdict; the tidying            system, home
+//	describer    the agent, as it leaves                       system, home, pods
+//	restarter    a person                                      system, home
 
 // A planner is a layer that can show more of a switch than Diff does, for a person who reads it beforehand. now is the target that
 // the layer was last switched to, if there is one.
@@ -90,10 +90,10 @@ type stopping interface {
 	Stopped(changes []Change) bool
 }
 
-// A movable layer can be switched by others, who leave it so.
-type movable interface {
-	// Moved says what is live in place of t, and since when.
-	Moved(t Target) (Drift, bool)
+// A switchable layer can be switched by others, who leave it so.
+type switchable interface {
+	// SwitchedByOthers says what is live in place of t, and since when.
+	SwitchedByOthers(t Target) (Drift, bool)
 }
 
 // A mover is a layer of which a revision has another target by now, perhaps, though nobody committed.
@@ -120,10 +120,10 @@ type busyLayer interface {
 	Sees() error // why not all that happens to it wakes; nil: it does
 }
 
-// A selfKeeper is the layer that has the agent's own service. Own says what is due for it, where t is wanted; nothing if
+// A selfUpdater is the layer that has the agent's own service. Own says what is due for it, where t is wanted; nothing if
 // Does is empty.
-type selfKeeper interface {
-	Own(ctx context.Context, t Target) (Change, error)
+type selfUpdater interface {
+	SelfUpdate(ctx context.Context, t Target) (Change, error)
 }
 
 // A stored layer's targets are items of Guix's store.

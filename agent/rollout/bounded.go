@@ -26,7 +26,7 @@ const (
 func bounded(r report) report {
 	r.changes = boundedChanges(r.changes, mostSaid, mostBytes)
 	r.problems = boundedProblems(r.layer, r.problems)
-	r.own.Subject, r.own.Says = foreign.Bound(r.own.Subject, mostText), foreign.Bound(r.own.Says, mostText)
+	r.selfUpdate.Subject, r.selfUpdate.Says = foreign.Bound(r.selfUpdate.Subject, mostText), foreign.Bound(r.selfUpdate.Says, mostText)
 	r.taken, r.healing = foreign.Bound(r.taken, mostText), foreign.Bound(r.healing, mostText)
 	r.err = boundedError(r.err)
 	return r
@@ -91,7 +91,7 @@ func boundedError(err error) error {
 		return err
 	}
 	if blamed := new(BadError); errors.As(err, &blamed) { // only its own words are shown
-		return &BadError{Err: &cutError{blamed.Err, foreign.Bound(err.Error(), mostError)}, Waits: blamed.Waits}
+		return &BadError{Err: &cutError{blamed.Err, foreign.Bound(err.Error(), mostError)}, Retriable: blamed.Retriable}
 	}
 	return &cutError{err, foreign.Bound(err.Error(), mostError)}
 }

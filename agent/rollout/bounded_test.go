@@ -128,8 +128,8 @@ func TestBounds(t *testing.T) {
 	if !differs(boundedChanges(some, mostSaid, mostBytes)) {
 		t.Error("a change that doesn't wait is left out and not counted")
 	}
-	err := boundedError(fmt.Errorf("pods: %w", &BadError{Err: errors.New(strings.Repeat("x", 1<<20)), Waits: true}))
-	if blamed := new(BadError); !errors.As(err, &blamed) || len(blamed.Error()) > mostError+100 || !blamed.Waits || !strings.Contains(blamed.Error(), "more bytes") {
+	err := boundedError(fmt.Errorf("pods: %w", &BadError{Err: errors.New(strings.Repeat("x", 1<<20)), Retriable: true}))
+	if blamed := new(BadError); !errors.As(err, &blamed) || len(blamed.Error()) > mostError+100 || !blamed.Retriable || !strings.Contains(blamed.Error(), "more bytes") {
 		t.Errorf("an error of %d bytes", len(err.Error()))
 	}
 }

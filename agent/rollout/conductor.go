@@ -2,29 +2,26 @@ package rollout
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
-	"example.org/collie/agent/crash"
 	"example.org/collie/agent/source"
 )
 
 // A conductorConfig has all settings of a conductor, and the functions that it calls. They are given at once, so that none is forgotten.
 type Config struct {
-	Parts   []Part
-	Soak    time.Duration
-	Yields  time.Duration // for so long guixes of others are waited for
-	Images  time.Duration // between two questions whether a tag has moved; 0: that isn't asked
-	Windows []Window
-	Reboots bool   // the machine, where a good system takes one
-	Rule    Keep   // of former good revisions
-	Removal string // the command that removes what Collie kept, once it left
-	Closed  error  // why no call is taken; nil: calls are
+	Parts         []Part
+	Soak          time.Duration
+	WaitForOthers time.Duration // for so long guixes of others are waited for
+	Images        time.Duration // between two questions whether a tag has moved; 0: that isn't asked
+	Windows       []Window
+	Reboots       bool      // the machine, where a good system takes one
+	Retention     Retention // of former good revisions
+	Removal       string    // the command that removes what Collie kept, once it left
+	Closed        error     // why no call is taken; nil: calls are
 
 	Log *slog.Logger
 	Dir string // of the state
@@ -107,10 +104,10 @@ type snapshot struct {
 }
 
 const (
-	returnAttempts = 3
-	restsAfter     = 5 * time.Second
-	retryFirst     = 30 * time.Second
-	retryMost      = 30 * time.Minute
+	rollBackAttempts = 3
+	restsAfter       = 5 * time.Second
+	retryFirst       = 30 * time.Second
+	retryMost        = 30 * time.Minute
 )
 
 // New makes a conductor of what the state says.
@@ -134,7 +131,7 @@ func newConductor(cfg Config, st store, j *journal, state State) *Conductor {
 	}
 	for _, p := range cfg.Parts {
 		c.keepers[p.Name] = &keeper{
-			Part: p, log: cfg.Log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, quiet: c.preparer.quiet, mark: cfg.Mark, advise: cfg.Advise, every: restless,
+			Part: p, log: cfg.Log, orders: make(chan order, 1), asked: make(chan func(context.Context)), reports: c.reports, unlessPreparing: c.preparer.unlessPreparing, mark: cfg.Mark, advise: cfg.Advise, every: restless,
 		}
 	}
 	c.writing.unsaved = true
@@ -231,7 +228,7 @@ func (c *Conductor) resume() error {
 		c.Log.Info("resuming", "phase", r.Phase, "revision", r.To.Revision)
 	}
 	c.hold()
-	return c.keepAll()
+	return c.orderAll()
 }
 
 // step takes the next step towards what is wanted, or none.
@@ -255,7 +252,7 @@ func (c *Conductor) step(ctx context.Context, now time.Time) error {
 	if l := c.state.Later; l != nil {
 		c.wakeAt(l.Next)
 	}
-	c.state.Waits = ""
+	c.state.WaitsFor = ""
 	if err := c.rejoin(now); err != nil {
 		return err
 	}
@@ -265,7 +262,7 @@ func (c *Conductor) step(ctx context.Context, now time.Time) error {
 	}
 	set, because := wanted(c.state, now)
 	if c.state.Stuck != nil || set.Revision == "" {
-		return c.quiet(now)
+		return c.exitIfDue(now)
 	}
 	if late := c.behind(set, now); len(late) > 0 {
 		if p := c.state.phase(); p == idle || p == soaking {
@@ -288,7 +285,7 @@ func (c *Conductor) behind(set Set, now time.Time) []Part {
 		if !named || c.state.Current.Targets[p.Name] == id {
 			continue
 		}
-		if r != nil && r.Phase == returning && (r.Refused[p.Name] != "" || now.Before(c.retryAt)) {
+		if r != nil && r.Phase == rollingBack && (r.Refused[p.Name] != "" || now.Before(c.retryAt)) {
 			continue
 		}
 		late = append(late, p)
@@ -302,7 +299,7 @@ func (c *Conductor) switchTo(late []Part, set Set, because string) error {
 	for i, p := range late {
 		var err error
 		if targets[i], err = c.target(p.Name, set.Targets[p.Name]); err != nil {
-			return c.forget(set, p.Name, err)
+			return c.dropTarget(set, p.Name, err)
 		}
 	}
 	if r := c.state.Rollout; r == nil || r.Phase == soaking {
@@ -315,7 +312,7 @@ func (c *Conductor) switchTo(late []Part, set Set, because string) error {
 	}
 	layer, target := late[0].Name, targets[0]
 	c.held[target.ID] = target
-	if err := c.write(Entry{Event: evLayer, Revision: set.Revision, Layer: layer, Because: c.takeBack(layer, target.ID)}); err != nil {
+	if err := c.write(entry{Event: evLayer, Revision: set.Revision, Layer: layer, Because: c.takeBack(layer, target.ID)}); err != nil {
 		return err
 	}
 	delete(c.state.Current.Targets, layer)
@@ -327,16 +324,16 @@ func (c *Conductor) switchTo(late []Part, set Set, because string) error {
 	delete(c.ill, layer)
 	delete(c.unseen, layer)
 	r := c.state.Rollout
-	c.order(layer, order{switchTo: true, target: target, revision: r.whose(), rollout: r.forward(), since: r.Since, every: c.pace(layer)})
+	c.send(layer, order{switchTo: true, target: target, revision: r.whose(), rollout: r.forward(), since: r.Since, every: c.lookInterval(layer)})
 	return nil
 }
 
 // begin starts a rollout to set: forward, or back to good.
 func (c *Conductor) begin(set Set, because string) error {
-	r := &Rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
+	r := &rollout{Phase: switching, To: set, Because: because, Since: time.Now(), Before: c.problems()}
 	ev := evSwitching
 	if failed := c.state.Current.Revision; c.state.bad(failed) != nil {
-		r.Phase, r.Failed, r.From, ev = returning, failed, c.state.Current.clone(), evRollingBack
+		r.Phase, r.Failed, r.From, ev = rollingBack, failed, c.state.Current.clone(), evRollingBack
 		c.revival = revival{}
 	}
 	was := c.state.Rollout
@@ -344,8 +341,8 @@ func (c *Conductor) begin(set Set, because string) error {
 	if cuts { // what came with a revision that isn't judged counts against this one
 		r.Before = was.Before
 	}
-	entry := Entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
-	if r.Phase == returning {
+	entry := entry{Event: ev, Revision: set.Revision, Because: because, Before: r.Before}
+	if r.Phase == rollingBack {
 		entry.Revision = r.Failed
 	}
 	if err := c.write(entry); err != nil {
@@ -364,81 +361,31 @@ func (c *Conductor) begin(set Set, because string) error {
 	return nil
 }
 
-// owesTidying reports whether a soak that newer revisions don't cut short has yet to be used for tidying: a stream of commits
-// leaves no other time for that. Nothing is prepared until it is done.
-func (c *Conductor) owesTidying() bool {
-	return c.state.finishes() && (c.untidy && !c.tidied || len(c.tidying) > 0)
-}
-
-// tidy drops, once nothing is underway, what no set needs that could be switched to.
-func (c *Conductor) tidy() error {
-	inSoak := c.state.finishes() && !c.tidied
-	if !c.untidy || c.state.Rollout != nil && !inSoak || c.state.Stuck != nil || c.preparer.busy() {
-		return nil
-	}
-	sets := append(c.state.proposed(), c.state.Current, c.state.Good)
-	if c.state.bad(c.state.Prepared.Revision) == nil {
-		sets = append(sets, c.state.Prepared)
-	}
-	former, err := c.former(time.Now())
-	if err != nil {
-		return err
-	}
-	sets = append(sets, former...)
-	sets = append(sets, slices.DeleteFunc(slices.Clone(c.state.Failed), c.store.lacks)...)
-	only, all, known := c.needed(sets)
-	if err := c.store.dropTargets(sets...); err != nil {
-		c.Log.Warn("old targets stay for now", "err", err)
-	}
-	if known {
-		c.Drop(all)
-	}
-	c.hold()
-	c.untidy, c.tidied = false, true
-	c.tidying, c.epoch = only, c.preparer.count()
-	c.restsAt = time.Now().Add(restsAfter)
-	return c.keepAll()
-}
-
-// rest gives back, once what came after the last work is over, the memory that it took.
-func (c *Conductor) rest(now time.Time) {
-	switch {
-	case c.restsAt.IsZero():
-	case now.Before(c.restsAt):
-		c.wakeAt(c.restsAt)
-	default:
-		c.restsAt = time.Time{}
-		if err := giveBack(); err != nil {
-			c.Log.Warn("more memory is kept than is needed", "err", err)
-		}
-	}
-}
-
-// keepAll orders all keepers to hold their targets, and names the targets that are still needed, if that is known.
-func (c *Conductor) keepAll() error {
+// orderAll orders all keepers to hold their targets, and names the targets that are still needed, if that is known.
+func (c *Conductor) orderAll() error {
 	for _, p := range c.Parts {
-		if err := c.keep(p.Name); err != nil {
+		if err := c.order(p.Name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Conductor) keep(layer string) error {
-	o := order{every: c.pace(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried, settled: c.from}
+func (c *Conductor) order(layer string) error {
+	o := order{every: c.lookInterval(layer), only: c.tidying[layer], epoch: c.epoch, heal: c.state.Drift[layer].Retried, settled: c.from}
 	if r := c.state.Rollout; r != nil {
 		o.since = r.Since
 		if r.Phase == soaking && !c.from.IsZero() {
 			o.since = c.from // a service that died in the switch, and was restarted, now shows whether it keeps running
 		}
-		if r.Phase == returning && !c.revival.round.IsZero() {
+		if r.Phase == rollingBack && !c.revival.round.IsZero() {
 			o.since, o.revival, o.revision = c.revival.round, c.revival.round, r.whose()
 		}
 	}
 	if id := c.state.Current.Targets[layer]; id != "" {
 		var err error
 		if o.target, err = c.target(layer, id); err != nil {
-			return c.forget(c.state.Current, layer, err)
+			return c.dropTarget(c.state.Current, layer, err)
 		}
 	}
 	if id := c.about.Targets[layer]; id != "" && !c.asked.IsZero() {
@@ -447,12 +394,12 @@ func (c *Conductor) keep(layer string) error {
 			o.about = Target{Layer: layer, ID: id} // the switch says what is wrong with it
 		}
 	}
-	c.order(layer, o)
+	c.send(layer, o)
 	return nil
 }
 
 // pace is the time between two looks at a layer.
-func (c *Conductor) pace(layer string) time.Duration {
+func (c *Conductor) lookInterval(layer string) time.Duration {
 	switch {
 	case c.state.Rollout != nil:
 		return min(max(c.Soak/4, wakeBounce), 2*time.Second)
@@ -462,173 +409,14 @@ func (c *Conductor) pace(layer string) time.Duration {
 	return 30 * time.Second // it is only reported
 }
 
-// order puts o into the keeper's mailbox; the latest wins.
-func (c *Conductor) order(layer string, o order) {
+// send puts o into the keeper's mailbox; the latest wins.
+func (c *Conductor) send(layer string, o order) {
 	box := c.keepers[layer].orders
 	select {
 	case <-box:
 	default:
 	}
 	box <- o
-}
-
-// newest takes a revision that the source accepted.
-func (c *Conductor) newest(rev source.Revision) {
-	if rev.ID == c.state.Newest.ID {
-		return
-	}
-	c.state.Newest, c.state.Accepted = rev, time.Now()
-	c.Log.Info("new revision", "revision", rev.ID, "author", rev.Author, "subject", rev.Subject)
-	c.writing.unsaved = true // before the next step
-}
-
-// prepareNewest sees to it that the newest revision is being prepared, unless it is done, bad, or to be tried later.
-func (c *Conductor) prepareNewest(ctx context.Context, now time.Time) error {
-	rev := c.state.Newest
-	if c.owesTidying() {
-		return nil
-	}
-	if rev.ID == "" || CommitOf(c.state.Prepared.Revision) == rev.ID || c.state.bad(rev.ID) != nil {
-		c.prepareAgain(ctx, now)
-		return nil
-	}
-	if l := c.state.Later; l != nil && l.Revision == rev.ID && now.Before(l.Next) {
-		return nil
-	}
-	j := job{Revision: rev, unknown: c.unknown(), evaluate: c.state.Evaluate == rev.ID}
-	if c.state.Only.is(rev.ID) {
-		j.parts = slices.DeleteFunc(slices.Clone(c.Parts), func(p Part) bool { return !c.state.Only.names(p.Name) })
-	}
-	if !c.preparer.ready(j) {
-		return nil
-	}
-	if err := c.write(Entry{Event: evPreparing, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject}); err != nil {
-		return err
-	}
-	c.startPreparing(ctx, j)
-	crash.At("preparing.begun")
-	return nil
-}
-
-// take notes what came of a preparation.
-func (c *Conductor) take(p prepared) error {
-	c.untidy = true
-	p.notes = p.notes[:min(len(p.notes), MostNotes)]
-	for _, note := range p.notes {
-		c.Log.Info("a note", "revision", p.revision.ID, "says", note)
-	}
-	if p.plan != "" {
-		return c.takeProposal(p)
-	}
-	if p.revision.ID == Baseline {
-		return c.takeAsItIs(p)
-	}
-	if p.revision.ID == c.state.Newest.ID && !slices.Equal(c.state.Notes, p.notes) {
-		c.state.Notes, c.writing.unsaved = p.notes, true
-	}
-	c.asksAt = time.Now().Add(c.Images)
-	if blamed := new(BadError); p.evaluate && (p.again || p.err == nil || errors.As(p.err, &blamed)) {
-		c.state.Evaluate, c.writing.unsaved = "", true
-	}
-	if p.again {
-		return c.takeAgain(p)
-	}
-	if err := c.adopt(p.baseline); err != nil {
-		return err
-	}
-	if errors.Is(p.err, context.Canceled) {
-		return nil
-	}
-	if blamed := new(BadError); errors.As(p.err, &blamed) {
-		if err := c.write(Entry{Event: evFailed, Revision: p.revision.ID, Because: blamed.Error()}); err != nil {
-			return err
-		}
-		c.Log.Error("rejected", "revision", p.revision.ID, "reason", blamed.Error())
-		c.markBad(p.revision.ID, blamed.Error())
-		if blamed.Waits {
-			c.state.Bad[p.revision.ID] = c.state.Bad[p.revision.ID].again()
-		}
-		return c.save()
-	}
-	if p.err != nil {
-		c.state.Later = c.state.Later.again(p.revision.ID, p.err.Error())
-		if c.state.Later.WaitsFor = awaited(p.err); c.state.Later.WaitsFor != nil && c.state.MayBuild == p.revision.ID {
-			c.state.Later.Next = time.Now() // it was allowed meanwhile
-		}
-		c.Log.Warn("preparing is tried again later", "revision", p.revision.ID, "at", c.state.Later.Next, "err", p.err)
-		if err := c.write(Entry{Event: evLater, Revision: p.revision.ID, Because: p.err.Error()}); err != nil {
-			return err
-		}
-		return c.save()
-	}
-	if waits, err := c.awaitLayers(p, time.Now()); waits || err != nil {
-		return err
-	}
-	set, err := c.keepTargets(p)
-	if err != nil {
-		return err
-	}
-	return c.prepared(set, p)
-}
-
-// keepTargets saves what was made, and names it.
-func (c *Conductor) keepTargets(p prepared) (Set, error) {
-	set := Set{Revision: p.revision.ID, Targets: map[string]string{}}
-	for layer, t := range p.targets {
-		t.Revision = c.madeBy(t)
-		if err := c.store.keepTarget(t); err != nil {
-			return Set{}, err
-		}
-		set.Targets[layer] = t.ID
-		set.Leaves = set.Leaves || c.leaves(t)
-	}
-	return set, nil
-}
-
-// prepared takes a set as the newest that could be prepared.
-func (c *Conductor) prepared(set Set, p prepared) error {
-	if err := c.write(Entry{Event: evPrepared, Revision: set.Revision, Images: c.imagesOf(p.targets)}); err != nil {
-		return err
-	}
-	crash.At("preparing.done")
-	c.state.Prepared = set
-	c.state.Later = nil
-	c.state.Stuck = nil // a new commit: it may mend what was stuck
-	if err := c.goWithout(p, time.Now()); err != nil {
-		return err
-	}
-	return c.save()
-}
-
-// adopt takes layers that Collie hasn't switched yet as they are: that is where a return leads.
-func (c *Conductor) adopt(live map[string]Target) error {
-	if len(live) == 0 {
-		return nil
-	}
-	for layer, t := range live {
-		if err := c.store.keepTarget(t); err != nil {
-			return err
-		}
-		c.held[t.ID] = t
-		for _, set := range []*Set{&c.state.Good, &c.state.Current} {
-			if set.Revision == "" {
-				set.Revision = Baseline
-			}
-			if set.Targets == nil {
-				set.Targets = map[string]string{}
-			}
-			if set.Targets[layer] == "" && (set == &c.state.Good || c.state.Rollout == nil) {
-				set.Targets[layer] = t.ID
-			}
-		}
-	}
-	if err := c.write(Entry{Event: evBaseline, Revision: Baseline}); err != nil {
-		return err
-	}
-	if err := c.save(); err != nil {
-		return err
-	}
-	return c.keepAll()
 }
 
 // see takes what a keeper saw, or couldn't.
@@ -673,14 +461,14 @@ func (c *Conductor) note(r report) error {
 		c.Log.Info("switched", "layer", r.layer, "revision", ro.To.Revision)
 		return c.save()
 	}
-	if ro.Phase == returning {
+	if ro.Phase == rollingBack {
 		c.refuse(r)
 		return c.save()
 	}
 	return c.failFor(r.layer, r.err.Error(), r.err)
 }
 
-func (c *Conductor) write(e Entry) error {
+func (c *Conductor) write(e entry) error {
 	e.At = time.Now()
 	return c.journal.write(e)
 }

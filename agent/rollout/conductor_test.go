@@ -113,7 +113,7 @@ func (l *fakeLayer) Prepare(ctx context.Context, rev Revision, tell func(Progres
 	case value == "tag":
 		value = l.leads()
 	case value == "missing" && !l.has():
-		return Target{}, &BadError{Err: errors.New(l.name + ":1: missing"), Waits: true}
+		return Target{}, &BadError{Err: errors.New(l.name + ":1: missing"), Retriable: true}
 	case strings.HasPrefix(value, "large") && !rev.MayBuild:
 		return Target{}, &guix.WaitError{Builds: []string{"linux", "gcc"}, Most: 1}
 	case strings.HasPrefix(value, "unreachable"):
@@ -203,7 +203,7 @@ func (l *fakeLayer) Problems(context.Context, Target, time.Time) ([]Problem, err
 	return problems, nil
 }
 
-func (l *fakeLayer) Keep(_ context.Context, ts []Target) error {
+func (l *fakeLayer) Prune(_ context.Context, ts []Target) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ids []string
@@ -245,7 +245,7 @@ type world struct {
 	commits map[string]fstest.MapFS
 	others  []Other // guixes that others run
 	heal    bool    // drift of system and home
-	rule    Keep
+	rule    Retention
 	garbage collector
 	images  time.Duration // between two questions for tags
 	windows []Window
@@ -313,7 +313,7 @@ func (w *world) start() {
 
 func (w *world) config(parts []Part) Config {
 	return Config{
-		Parts: parts, Soak: testSoak, Yields: guix.DefaultPatience, Images: w.images, Windows: w.windows, Reboots: w.reboots, Rule: w.rule, Removal: "collie uninstall", Mark: unmarked,
+		Parts: parts, Soak: testSoak, WaitForOthers: guix.DefaultPatience, Images: w.images, Windows: w.windows, Reboots: w.reboots, Retention: w.rule, Removal: "collie uninstall", Mark: unmarked,
 		Log: slog.New(slog.DiscardHandler), Collector: w.garbage,
 		Open: func(_ context.Context, id, _ string) (Files, error) {
 			w.mu.Lock()
@@ -601,7 +601,7 @@ func TestReturnThatNobodyHindersGoesOnUntilTheCauseIsGone(t *testing.T) {
 		w.layers[1].set(func(l *fakeLayer) { l.refuse["1"] = &TransientError{errors.New("the disk is full")} })
 		pass(10 * time.Minute)
 		w.is("1", "half 1", "1")
-		if s := w.state(); s.phase() != returning {
+		if s := w.state(); s.phase() != rollingBack {
 			t.Errorf("phase %s, want returning", s.phase())
 		}
 		w.layers[1].set(func(l *fakeLayer) { delete(l.refuse, "1") })
@@ -667,7 +667,7 @@ func TestStreamOfCommitsStarvesNothing(t *testing.T) {
 		pass(time.Minute)
 		w.is("e", "old", "old")
 		entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
-		if i := slices.IndexFunc(entries, func(e Entry) bool { return e.Event == evPrepared }); err != nil || entries[i].Revision != "c" {
+		if i := slices.IndexFunc(entries, func(e entry) bool { return e.Event == evPrepared }); err != nil || entries[i].Revision != "c" {
 			t.Errorf("prepared %+v, want c first (%v)", entries[i], err)
 		}
 	})

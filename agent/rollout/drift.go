@@ -69,7 +69,7 @@ func (c *Conductor) noteDrift(r report) error {
 		if err := c.save(); err != nil {
 			return err
 		}
-		return c.keep(r.layer)
+		return c.order(r.layer)
 	case known && was.Live == r.drift.Live && was.Since.Equal(r.drift.Since) && was.Where == r.drift.Where:
 		return nil
 	}
@@ -82,13 +82,13 @@ func (c *Conductor) noteDrift(r report) error {
 	}
 	c.state.Drift[r.layer] = d
 	c.Log.Warn("someone else switched a layer; it is left until the next commit", "layer", r.layer, "generation", d.Generation, "item", d.Item, "since", d.Since)
-	if err := c.write(Entry{Event: evDrift, Revision: c.state.Current.Revision, Layer: r.layer, Because: d.String()}); err != nil {
+	if err := c.write(entry{Event: evDrift, Revision: c.state.Current.Revision, Layer: r.layer, Because: d.String()}); err != nil {
 		return err
 	}
 	if err := c.save(); err != nil || !was.Retried {
 		return err
 	}
-	return c.keep(r.layer) // nobody asked to take this one back
+	return c.order(r.layer) // nobody asked to take this one back
 }
 
 // noteHealing writes down that a layer is switched back, or was.
@@ -96,7 +96,7 @@ func (c *Conductor) noteHealing(r report) error {
 	if r.healing == "" {
 		return nil
 	}
-	e := Entry{Event: evHealing, Revision: r.target, Layer: r.layer, Because: r.healing}
+	e := entry{Event: evHealing, Revision: r.target, Layer: r.layer, Because: r.healing}
 	e.Revision = c.state.Current.Revision
 	if r.healed {
 		e.Event = evHealed
@@ -149,7 +149,7 @@ func (c *Conductor) takeBack(layer, id string) string {
 func (c *Conductor) clear(set Set, now time.Time) (bool, error) {
 	if c.asked.IsZero() || !c.about.equal(set) {
 		c.asked, c.about = now, set
-		return false, c.keepAll()
+		return false, c.orderAll()
 	}
 	for _, p := range c.Parts {
 		id, seen := c.state.Current.Targets[p.Name], c.seen[p.Name]
@@ -166,7 +166,7 @@ func (c *Conductor) clear(set Set, now time.Time) (bool, error) {
 	others := slices.DeleteFunc(slices.Clone(c.Others()), func(o Other) bool { return o.Layer != "" && c.state.leftOut(o.Layer) })
 	if len(others) == 0 && !c.waiting.IsZero() { // what they changed is to be seen
 		c.waiting, c.asked, c.about = time.Time{}, now, set
-		return false, c.keepAll()
+		return false, c.orderAll()
 	}
 	if len(others) == 0 {
 		c.asked = time.Time{}
@@ -182,17 +182,17 @@ func (c *Conductor) clear(set Set, now time.Time) (bool, error) {
 	for _, o := range others {
 		_, before := c.state.Without[o.Layer]
 		stays := set.Targets[o.Layer] == c.state.Current.Targets[o.Layer]
-		if o.Layer != "" && (stays || before || now.Sub(c.waiting) >= c.Yields) && c.deploys(set, o.Layer) {
+		if o.Layer != "" && (stays || before || now.Sub(c.waiting) >= c.WaitForOthers) && c.deploys(set, o.Layer) {
 			return false, c.leaveOut(o.Layer, "its user runs "+o.Says, now)
 		}
 	}
-	c.state.Waits = strings.Join(asText(others), ", ")
+	c.state.WaitsFor = strings.Join(asText(others), ", ")
 	c.wakeAt(now.Add(time.Second))
-	if now.Sub(c.waiting) < c.Yields {
+	if now.Sub(c.waiting) < c.WaitForOthers {
 		return false, nil
 	}
 	c.waiting = time.Time{}
-	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", c.Yields, c.state.Waits)
+	why := fmt.Sprintf("waited %v for %s: end it, or wait for it", c.WaitForOthers, c.state.WaitsFor)
 	return false, c.putOff(set.Revision, why)
 }
 
@@ -243,7 +243,7 @@ func (c *Conductor) awaitSight(set Set, layer string, now time.Time) error {
 		return nil
 	}
 	c.asked = now
-	return c.keepAll()
+	return c.orderAll()
 }
 
 // taken says who has what a layer needs to be switched to set, unless another layer of set may be what gives that up. Then
@@ -273,7 +273,7 @@ func (c *Conductor) taken(set Set) string {
 func (c *Conductor) putOff(revision, why string) error {
 	c.state.Later = c.state.Later.again(revision, why)
 	c.Log.Warn("the switch is tried again later", "revision", revision, "at", c.state.Later.Next, "err", why)
-	if err := c.write(Entry{Event: evLater, Revision: revision, Because: why}); err != nil {
+	if err := c.write(entry{Event: evLater, Revision: revision, Because: why}); err != nil {
 		return err
 	}
 	return c.save()
@@ -281,7 +281,7 @@ func (c *Conductor) putOff(revision, why string) error {
 
 // heal switches the layer back to its target. A heavy switch, as of a system, is announced before, and delayed after a failure.
 func (k *keeper) heal(ctx context.Context, r *report) {
-	_, heavy := k.Layer.(movable)
+	_, heavy := k.Layer.(switchable)
 	if heavy && r.at.Before(k.next) {
 		return
 	}

@@ -15,7 +15,7 @@ import (
 // A fakeGuix is a layer that others can switch.
 type fakeGuix struct{ *fakeLayer }
 
-func (l fakeGuix) Moved(t Target) (Drift, bool) {
+func (l fakeGuix) SwitchedByOthers(t Target) (Drift, bool) {
 	live, since := l.is(), time.Time{}
 	l.set(func(l *fakeLayer) { since = l.theirs })
 	return Drift{Drift: api.Drift{Generation: len(live), Item: live, Since: since}, Live: l.name + "-" + live}, live != l.value(t)
@@ -32,7 +32,7 @@ func (w *world) repair(live string) {
 	pass(time.Minute)
 }
 
-func (w *world) journal(t *testing.T) []Entry {
+func (w *world) journal(t *testing.T) []entry {
 	t.Helper()
 	entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 	if err != nil {

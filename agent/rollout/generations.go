@@ -46,7 +46,7 @@ func (c *Conductor) Generations() ([]api.Generation, error) {
 // verdictOn is what became of a target of a layer.
 func (s *State) verdictOn(layer, id string) (verdict, reason string) {
 	in := func(set Set) bool { return set.Targets[layer] == id }
-	if r := s.Rollout; r != nil && r.Phase != returning && in(r.To) && !in(s.Good) {
+	if r := s.Rollout; r != nil && r.Phase != rollingBack && in(r.To) && !in(s.Good) {
 		return "underway", ""
 	}
 	if in(s.Good) && s.Good.Revision == Baseline {
@@ -55,7 +55,7 @@ func (s *State) verdictOn(layer, id string) (verdict, reason string) {
 	if in(s.Good) {
 		return "good", ""
 	}
-	if r := s.Rollout; r != nil && r.Phase == returning && in(r.From) {
+	if r := s.Rollout; r != nil && r.Phase == rollingBack && in(r.From) {
 		return "rolled back", s.reasonOf(r.Failed)
 	}
 	for _, set := range slices.Backward(s.Failed) {
@@ -112,7 +112,7 @@ func (c *Conductor) madeBy(t Target) string {
 		return t.Revision
 	}
 	good := c.state.Good.Targets[t.Layer] == t.ID
-	good = good || slices.ContainsFunc(c.state.Former, func(f Former) bool { return f.Targets[t.Layer] == t.ID })
+	good = good || slices.ContainsFunc(c.state.Former, func(f formerSet) bool { return f.Targets[t.Layer] == t.ID })
 	if !good {
 		return t.Revision
 	}

@@ -12,19 +12,19 @@ func TestVerdictOnAGeneration(t *testing.T) {
 		return Set{Revision: revision, Targets: map[string]string{"system": system}}
 	}
 	s := State{
-		Good: set("c", "system-c"), Former: []Former{{Set: set("a", "system-a")}, {Set: set(Baseline, "system-0")}},
+		Good: set("c", "system-c"), Former: []formerSet{{Set: set("a", "system-a")}, {Set: set(Baseline, "system-0")}},
 		Failed: []Set{set("d", "system-d"), set("e", "system-e")},
-		Bad:    map[string]Bad{"d": {Reason: "died"}, "f": {Reason: "died as well"}},
-		Later:  &Later{Revision: "e", Why: "no route"},
+		Bad:    map[string]failure{"d": {Reason: "died"}, "f": {Reason: "died as well"}},
+		Later:  &backoff{Revision: "e", Why: "no route"},
 	}
 	first := State{Good: set(Baseline, "system-0")}
 	soaks, returns := s, s
-	soaks.Rollout = &Rollout{Phase: soaking, To: set("f", "system-f")}
-	returns.Rollout = &Rollout{Phase: returning, To: s.Good, From: set("f", "system-f"), Failed: "f"}
+	soaks.Rollout = &rollout{Phase: soaking, To: set("f", "system-f")}
+	returns.Rollout = &rollout{Phase: rollingBack, To: s.Good, From: set("f", "system-f"), Failed: "f"}
 	again := s
-	again.Rollout = &Rollout{Phase: switching, To: set("g", "system-d")} // another commit with a system that was rolled back
+	again.Rollout = &rollout{Phase: switching, To: set("g", "system-d")} // another commit with a system that was rolled back
 	renamed := s
-	renamed.Rollout = &Rollout{Phase: soaking, To: set("g", "system-c")}
+	renamed.Rollout = &rollout{Phase: soaking, To: set("g", "system-c")}
 	for _, row := range []struct {
 		state         State
 		id            string
@@ -59,7 +59,7 @@ func TestWhoMadeATarget(t *testing.T) {
 		{Layer: "pods", ID: "pods-good", Revision: "a"},
 	} {
 		target.Data = []byte(`{"item":"x"}`)
-		if err := c.store.keepTarget(target); err != nil {
+		if err := c.store.saveTarget(target); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestWhoMadeATarget(t *testing.T) {
 		if id == "system-first" {
 			c.state.Good.Targets["system"] = id
 		}
-		c.state.Former = []Former{{Set: Set{Revision: "b", Targets: map[string]string{"system": "system-former"}}}}
+		c.state.Former = []formerSet{{Set: Set{Revision: "b", Targets: map[string]string{"system": "system-former"}}}}
 		if got := c.madeBy(Target{Layer: layer, ID: id, Revision: "d"}); got != want {
 			t.Errorf("%s is made by %s, want %s", id, got, want)
 		}

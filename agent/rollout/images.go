@@ -55,7 +55,7 @@ func (c *Conductor) prepareAgain(ctx context.Context, now time.Time) {
 	due = time.Time{}
 	if bad := c.state.bad(c.newestTried()); bad != nil {
 		due = bad.Next
-	} else if j.parts = c.moving(); len(j.parts) > 0 && c.Images > 0 {
+	} else if j.parts = c.tagsMayMove(); len(j.parts) > 0 && c.Images > 0 {
 		due = c.asksAt
 	}
 	switch {
@@ -86,7 +86,7 @@ func (c *Conductor) newestTried() string {
 }
 
 // moving are the layers of which what is prepared may be another by now.
-func (c *Conductor) moving() []Part {
+func (c *Conductor) tagsMayMove() []Part {
 	var parts []Part
 	for _, p := range c.Parts {
 		m, is := p.Layer.(mover)
@@ -107,7 +107,7 @@ func (c *Conductor) blame(set Set, reason string) {
 	bad := c.state.Bad[set.Revision]
 	bad.Switched = true
 	c.state.Bad[set.Revision] = bad
-	if CommitOf(set.Revision) != c.state.Newest.ID || c.Images == 0 || len(c.moving()) == 0 {
+	if CommitOf(set.Revision) != c.state.Newest.ID || c.Images == 0 || len(c.tagsMayMove()) == 0 {
 		return
 	}
 	bad.Targets, bad.Next = c.state.Prepared.clone().Targets, time.Now().Add(c.Images)
@@ -137,7 +137,7 @@ func (c *Conductor) takeAgain(p prepared) error {
 		c.Log.Info("asked again in vain", "revision", tried, "err", p.err)
 		return c.stillBad(tried, p.err)
 	}
-	set, err := c.keepTargets(p)
+	set, err := c.saveTargets(p)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (c *Conductor) takeAgain(p prepared) error {
 	}
 	c.Log.Info("something else is made of it by now", "revision", set.Revision)
 	delete(c.state.Bad, p.revision.ID)
-	if err := c.write(Entry{Event: evPreparing, Revision: set.Revision, Author: p.revision.Author, Subject: p.revision.Subject}); err != nil {
+	if err := c.write(entry{Event: evPreparing, Revision: set.Revision, Author: p.revision.Author, Subject: p.revision.Subject}); err != nil {
 		return err
 	}
 	return c.prepared(set, p)
@@ -171,7 +171,7 @@ func (c *Conductor) stillBad(revision string, why error) error {
 	switch {
 	case b.Targets != nil:
 		b.Next = time.Now().Add(c.Images)
-	case errors.As(why, &blamed) && !blamed.Waits:
+	case errors.As(why, &blamed) && !blamed.Retriable:
 		b.Reason, b.Next = blamed.Error(), time.Time{}
 	default:
 		b = b.again()
@@ -205,7 +205,7 @@ func (s Set) sum() string {
 }
 
 // again is the next time at which what a bad revision lacks is asked for, later each time.
-func (b Bad) again() Bad {
+func (b failure) again() failure {
 	b.Asked++
 	b.Next = time.Now().Add(min(retryFirst<<min(b.Asked-1, 10), retryMost))
 	return b

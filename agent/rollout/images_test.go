@@ -212,7 +212,7 @@ func TestAnImageThatComesLater(t *testing.T) {
 
 func TestTheHistoryHasTheDigests(t *testing.T) {
 	at := time.Now()
-	h := history([]Entry{
+	h := history([]entry{
 		{At: at, Event: evPreparing, Revision: "a"},
 		{At: at, Event: evPrepared, Revision: "a", Images: map[string]string{"web:1": "sha256:1"}},
 		{At: at, Event: evGood, Revision: "a"},

@@ -69,8 +69,8 @@ func (e *event) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// An Entry says what is about to happen, and why.
-type Entry struct {
+// An entry says what is about to happen, and why.
+type entry struct {
 	At       time.Time `json:"at"`
 	Event    event     `json:"event"`
 	Revision string    `json:"revision,omitempty"`
@@ -186,10 +186,10 @@ func tail(name string, most int64) ([]byte, error) {
 }
 
 // write adds an entry, or nothing at all.
-func (j *journal) write(e Entry) error {
+func (j *journal) write(e entry) error {
 	text, err := json.Marshal(e)
 	if err == nil && len(text) > mostEntry {
-		text, err = json.Marshal(Entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: foreign.Bound(e.Author, mostText), Subject: foreign.Bound(e.Subject, mostText),
+		text, err = json.Marshal(entry{At: e.At, Event: e.Event, Revision: e.Revision, Layer: e.Layer, Author: foreign.Bound(e.Author, mostText), Subject: foreign.Bound(e.Subject, mostText),
 			Because: strings.TrimSpace(foreign.Bound(e.Because, mostError) + fmt.Sprintf(" (this entry had %d bytes: only its beginning is kept)", len(text)))})
 	}
 	if err != nil {
@@ -264,7 +264,7 @@ func (j *journal) close() error {
 const historyLimit = 1 << 20
 
 // readJournal returns the entries in the last bytes of the file, oldest first; a torn line is passed over.
-func readJournal(name string, most int64) ([]Entry, error) {
+func readJournal(name string, most int64) ([]entry, error) {
 	text, err := tail(name, most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -272,9 +272,9 @@ func readJournal(name string, most int64) ([]Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	var entries []Entry
+	var entries []entry
 	for line := range bytes.Lines(text) {
-		var e Entry
+		var e entry
 		if json.Unmarshal(line, &e) == nil {
 			entries = append(entries, e)
 		}
@@ -284,11 +284,11 @@ func readJournal(name string, most int64) ([]Entry, error) {
 
 // history returns the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
 // a number that was kept might name another item today, as Guix gives them again after going back.
-func history(entries []Entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
+func history(entries []entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
 	var all []*api.Deployment
 	open := map[string]*api.Deployment{} // by revision
-	commits := map[string]Entry{}        // what is known of them, by revision
-	begin := func(e Entry) *api.Deployment {
+	commits := map[string]entry{}        // what is known of them, by revision
+	begin := func(e entry) *api.Deployment {
 		d := open[e.Revision]
 		if d == nil {
 			commit := commits[e.Revision]
@@ -298,7 +298,7 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 		}
 		return d
 	}
-	end := func(e Entry, outcome string) {
+	end := func(e entry, outcome string) {
 		d := begin(e)
 		d.Outcome, d.Duration = outcome, e.At.Sub(d.Started)
 		if e.Because != "" {
@@ -313,7 +313,7 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 		}
 		delete(open, e.Revision)
 	}
-	overtake := func(e Entry, older func(revision string, d *api.Deployment) bool) {
+	overtake := func(e entry, older func(revision string, d *api.Deployment) bool) {
 		for revision, d := range open {
 			if revision != e.Revision && older(revision, d) {
 				d.Outcome, d.Duration = "superseded", e.At.Sub(d.Started)
@@ -321,8 +321,8 @@ func history(entries []Entry, numbers map[string]map[string]int, now time.Time) 
 			}
 		}
 	}
-	beside := func(e Entry) string { return "beside " + e.Layer } // no revision
-	aside := func(e Entry) {                                      // what others did, and its healing, are entries of their own
+	beside := func(e entry) string { return "beside " + e.Layer } // no revision
+	aside := func(e entry) {                                      // what others did, and its healing, are entries of their own
 		d := &api.Deployment{Revision: e.Revision, Started: e.At, Layers: []string{e.Layer}, Outcome: string(e.Event), Reason: e.Because}
 		if e.Event == evHealing {
 			if open[beside(e)] != nil {

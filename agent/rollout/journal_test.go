@@ -60,7 +60,7 @@ func TestJournalKeepsWhatWasWritten(t *testing.T) {
 	if entries, err := readJournal(name, journalLimit); err != nil || len(entries) != 0 {
 		t.Fatalf("before the first: %v, %v", entries, err)
 	}
-	want := []Entry{
+	want := []entry{
 		{At: time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC), Event: evPreparing, Revision: "a", Author: "ann", Subject: "two\nlines"},
 		{At: time.Date(2026, 7, 1, 12, 0, 1, 0, time.UTC), Event: evSwitching, Revision: "a", Because: "new", Before: []Problem{{Layer: "pods", Subject: "pod web", Says: "ill"}}},
 		{At: time.Date(2026, 7, 1, 12, 0, 2, 0, time.UTC), Event: evLayer, Revision: "a", Layer: "pods"},
@@ -89,7 +89,7 @@ func TestJournalKeepsWhatWasWritten(t *testing.T) {
 // A kill in the middle of a write leaves half a line: it costs that entry, never the next one.
 func TestJournalHealsATornLine(t *testing.T) {
 	line := func(revision string) string {
-		b, err := json.Marshal(Entry{Event: evGood, Revision: revision})
+		b, err := json.Marshal(entry{Event: evGood, Revision: revision})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestJournalHealsATornLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		j := openForTest(t, name)
-		if err := j.write(Entry{Event: evGood, Revision: "c"}); err != nil {
+		if err := j.write(entry{Event: evGood, Revision: "c"}); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{"a", "c"}
@@ -146,7 +146,7 @@ func TestJournalDropsItsOlderHalf(t *testing.T) {
 			t.Fatal(err)
 		}
 		j := openForTest(t, name)
-		if err := j.write(Entry{Event: evGood, Revision: "last"}); err != nil {
+		if err := j.write(entry{Event: evGood, Revision: "last"}); err != nil {
 			t.Fatal(err)
 		}
 		got := revisionsIn(t, name)
@@ -196,7 +196,7 @@ func TestJournalThatCannotBeOpened(t *testing.T) {
 func TestHistory(t *testing.T) {
 	stories := []struct {
 		name    string
-		entries []Entry
+		entries []entry
 	}{
 		{"nothing yet", nil},
 		{"good", tell("preparing a", "baseline baseline", "prepared a", "switching a: newest", "layer a system", "layer a pods", "soaking a", "good a")},
@@ -256,10 +256,10 @@ func TestHistory(t *testing.T) {
 var start = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 // tell makes entries of lines "EVENT REVISION [LAYER][: BECAUSE]", with - for the spaces in an event.
-func tell(lines ...string) []Entry {
-	var all []Entry
+func tell(lines ...string) []entry {
+	var all []entry
 	for i, line := range lines {
-		e := Entry{At: start.Add(time.Duration(i) * time.Second)}
+		e := entry{At: start.Add(time.Duration(i) * time.Second)}
 		head, because, _ := strings.Cut(line, ": ")
 		e.Because = because
 		words := append(strings.SplitN(head, " ", 3), "", "")
@@ -287,7 +287,7 @@ func FuzzHistory(f *testing.F) {
 			t.Fatal(err)
 		}
 		j := openForTest(t, name)
-		if err := j.write(Entry{At: start, Event: evPreparing, Revision: "the last"}); err != nil {
+		if err := j.write(entry{At: start, Event: evPreparing, Revision: "the last"}); err != nil {
 			t.Fatal(err)
 		}
 		entries, err := readJournal(name, journalLimit)

@@ -13,42 +13,52 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A Former is what was good before the last good: `git revert' or a person may lead back there. It has no pods: their
+// A formerSet is what was good before the last good: `git revert' or a person may lead back there. It has no pods: their
 // images are kept anyway, and dozens of stopped pods would be in the way.
-type Former struct {
+type formerSet struct {
 	Set
 	Until time.Time `json:"until"` // another took its place
 }
 
-// Keep says for how long former good revisions are kept from `guix gc', and when that is run.
-type Keep struct {
+// Retention says for how long former good revisions are kept from `guix gc', and when that is run.
+type Retention struct {
 	Revisions int      `yaml:"revisions"` // number of former good ones that are kept, whatever their age; default 5
 	Age       Duration `yaml:"age"`       // and those that were good until less long ago; default 0s
 	Free      Size     `yaml:"free"`      // with less free in the store, `guix gc' is run for as much; default 0: never
 }
 
-const MostFormer = 100
+const mostFormer = 100
+
+// Check reports the values that make no sense, each with its key.
+func (k Retention) Check(wrong func(key, says string)) {
+	if k.Revisions < 0 || k.Revisions > mostFormer {
+		wrong("revisions", fmt.Sprintf("a number up to %d: write 0 to keep the last good one alone", mostFormer))
+	}
+	if k.Age < 0 {
+		wrong("age", "no negative duration")
+	}
+}
 
 // of are the sets of former that are kept, the newest first.
-func (k Keep) of(former []Former, now time.Time) []Former {
+func (k Retention) of(former []formerSet, now time.Time) []formerSet {
 	stay := 0
 	for i, f := range former {
 		if i < k.Revisions || now.Sub(f.Until) < time.Duration(k.Age) {
 			stay = i + 1
 		}
 	}
-	return former[:min(stay, MostFormer)]
+	return former[:min(stay, mostFormer)]
 }
 
 // retire adds good to former, as next takes its place. A set that is there twice is kept once: a dozen commits that change only
 // pods must not push out the system that a revert of the one before them needs.
-func retire(former []Former, good, next Set, now time.Time) []Former {
+func retire(former []formerSet, good, next Set, now time.Time) []formerSet {
 	good, next = withoutPods(good), withoutPods(next)
-	all := slices.DeleteFunc(slices.Clone(former), func(f Former) bool { return f.equal(good) || f.equal(next) })
+	all := slices.DeleteFunc(slices.Clone(former), func(f formerSet) bool { return f.equal(good) || f.equal(next) })
 	if len(good.Targets) == 0 || good.equal(next) {
 		return all
 	}
-	return slices.Insert(all, 0, Former{good, now})
+	return slices.Insert(all, 0, formerSet{good, now})
 }
 
 func withoutPods(s Set) Set {
@@ -62,7 +72,7 @@ func (s Set) equal(other Set) bool { return s.same(other) && other.same(s) }
 
 // former are the kept sets of former good revisions; the others are dropped.
 func (c *Conductor) former(now time.Time) ([]Set, error) {
-	stay := slices.DeleteFunc(slices.Clone(c.Rule.of(c.state.Former, now)), func(f Former) bool { return c.store.lacks(f.Set) })
+	stay := slices.DeleteFunc(slices.Clone(c.Retention.of(c.state.Former, now)), func(f formerSet) bool { return c.store.lacks(f.Set) })
 	var sets []Set
 	for _, f := range stay {
 		sets = append(sets, f.Set)
@@ -146,10 +156,10 @@ type collector interface {
 // Garbage is collected while nothing else is going on, if the guest's configuration asks for free space.
 type garbage struct {
 	collector
-	results chan error         // of one
-	quiet   time.Time          // since when nothing else is going on
-	cancel  context.CancelFunc // nil: none is being collected
-	done    sync.WaitGroup
+	results   chan error         // of one
+	idleSince time.Time          // since when nothing else is going on
+	cancel    context.CancelFunc // nil: none is being collected
+	done      sync.WaitGroup
 }
 
 const (
@@ -160,22 +170,22 @@ const (
 // collect begins a collection if it is time for one, and ends one that is in the way.
 func (c *Conductor) collect(ctx context.Context, now time.Time) error {
 	g := &c.garbage
-	wanted := int64(c.Rule.Free)
+	wanted := int64(c.Retention.Free)
 	if wanted == 0 || g.collector == nil {
 		return nil
 	}
 	if c.state.phase() != idle || c.busy != "" || c.untidy || c.preparer.busy() {
-		g.quiet = time.Time{}
+		g.idleSince = time.Time{}
 		if g.cancel != nil {
 			g.cancel()
 		}
 		return nil
 	}
-	if g.quiet.IsZero() {
-		g.quiet = now
+	if g.idleSince.IsZero() {
+		g.idleSince = now
 	}
-	c.wakeAt(g.quiet.Add(collectQuiet))
-	if g.cancel != nil || now.Sub(g.quiet) < collectQuiet || now.Sub(c.state.Collected) < collectPause {
+	c.wakeAt(g.idleSince.Add(collectQuiet))
+	if g.cancel != nil || now.Sub(g.idleSince) < collectQuiet || now.Sub(c.state.Collected) < collectPause {
 		return nil
 	}
 	free := g.Free()
@@ -183,7 +193,7 @@ func (c *Conductor) collect(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	why := fmt.Sprintf("%d MiB are free in the store, and keep.free is %d MiB", free>>20, wanted>>20)
-	if err := c.write(Entry{Event: evCollect, Revision: c.state.Current.Revision, Because: why}); err != nil {
+	if err := c.write(entry{Event: evCollect, Revision: c.state.Current.Revision, Because: why}); err != nil {
 		return err
 	}
 	c.Log.Info("collecting garbage", "because", why)

@@ -16,27 +16,27 @@ import (
 
 func TestWhichFormerStay(t *testing.T) {
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	hours := func(ago ...int) (former []Former) {
+	hours := func(ago ...int) (former []formerSet) {
 		for _, h := range ago {
-			former = append(former, Former{Until: now.Add(-time.Duration(h) * time.Hour)})
+			former = append(former, formerSet{Until: now.Add(-time.Duration(h) * time.Hour)})
 		}
 		return former
 	}
 	for _, row := range []struct {
 		name   string
-		keep   Keep
-		former []Former
+		keep   Retention
+		former []formerSet
 		stay   int
 	}{
-		{"none there", Keep{Revisions: 5}, nil, 0},
-		{"fewer than may be", Keep{Revisions: 5}, hours(1, 2), 2},
-		{"more", Keep{Revisions: 2}, hours(1, 2, 3), 2},
-		{"however old", Keep{Revisions: 2, Age: Duration(time.Hour)}, hours(1000, 2000, 3000), 2},
-		{"more, but young", Keep{Revisions: 1, Age: Duration(3 * time.Hour)}, hours(1, 2, 3, 4), 2},
-		{"only the last good one", Keep{}, hours(0, 1), 0},
-		{"only the young", Keep{Age: Duration(time.Hour)}, hours(0, 1), 1},
-		{"never more than fit", Keep{Age: Duration(time.Hour)}, make([]Former, 2*MostFormer), 0},
-		{"a push each minute", Keep{Age: Duration(time.Hour)}, hours(make([]int, 2*MostFormer)...), MostFormer},
+		{"none there", Retention{Revisions: 5}, nil, 0},
+		{"fewer than may be", Retention{Revisions: 5}, hours(1, 2), 2},
+		{"more", Retention{Revisions: 2}, hours(1, 2, 3), 2},
+		{"however old", Retention{Revisions: 2, Age: Duration(time.Hour)}, hours(1000, 2000, 3000), 2},
+		{"more, but young", Retention{Revisions: 1, Age: Duration(3 * time.Hour)}, hours(1, 2, 3, 4), 2},
+		{"only the last good one", Retention{}, hours(0, 1), 0},
+		{"only the young", Retention{Age: Duration(time.Hour)}, hours(0, 1), 1},
+		{"never more than fit", Retention{Age: Duration(time.Hour)}, make([]formerSet, 2*mostFormer), 0},
+		{"a push each minute", Retention{Age: Duration(time.Hour)}, hours(make([]int, 2*mostFormer)...), mostFormer},
 	} {
 		if got := len(row.keep.of(row.former, now)); got != row.stay {
 			t.Errorf("%s: %d stay, want %d", row.name, got, row.stay)
@@ -56,7 +56,7 @@ func TestGoodRevisionsRetire(t *testing.T) {
 		{"and there again", "a1 b1 a1 b1", "a"},
 		{"what is there twice counts once", "a1 b1 c1 a1 c1", "a b"},
 	} {
-		var former []Former
+		var former []formerSet
 		var good Set
 		for _, next := range strings.Fields(row.goods) {
 			next := set(next[:1], next[1:])
@@ -88,7 +88,7 @@ func TestSizes(t *testing.T) {
 
 func TestHistoryTellsGenerations(t *testing.T) {
 	start := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	var entries []Entry
+	var entries []entry
 	for _, row := range []struct {
 		event    event
 		revision string
@@ -99,7 +99,7 @@ func TestHistoryTellsGenerations(t *testing.T) {
 		{evSwitching, "c", ""}, {evGood, "c", "/gnu/store/c-system"},
 		{evSwitching, "d", ""}, {evGood, "d", ""}, // of an older Collie
 	} {
-		e := Entry{At: start, Event: row.event, Revision: row.revision}
+		e := entry{At: start, Event: row.event, Revision: row.revision}
 		if row.item != "" {
 			e.Items = map[string]string{"system": row.item}
 		}
@@ -161,7 +161,7 @@ func TestGarbageIsCollectedWhenAllIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeGarbage{free: 1 << 30, gain: 1 << 30, takes: 10 * time.Second}
 		w := newWorld(t)
-		w.rule, w.garbage = Keep{Free: 3 << 30}, store
+		w.rule, w.garbage = Retention{Free: 3 << 30}, store
 		w.start()
 		pass(5 * time.Second)
 		w.push("a", "system=one")
@@ -202,7 +202,7 @@ func TestGarbageIsCollectedWhenAllIsQuiet(t *testing.T) {
 func TestFormerGoodTargetsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.rule = Keep{Revisions: 1}
+		w.rule = Retention{Revisions: 1}
 		w.start()
 		for _, id := range []string{"a", "b", "c"} {
 			w.push(id, "system="+id, "pods="+id)

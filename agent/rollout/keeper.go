@@ -21,13 +21,13 @@ type adviser func(ctx context.Context, layer string, err error) error
 // A keeper does all writes to its layer: switching and healing never race, and need no lock.
 type keeper struct {
 	Part
-	log     *slog.Logger
-	orders  chan order                 // a mailbox of one: the latest wins
-	asked   chan func(context.Context) // by people, to be done between all else
-	reports chan<- report
-	quiet   func(epoch int, do func() error) error                     // preparer.quiet
-	advise  adviser                                                    // of looks that fail; may be nil
-	mark    func(ctx context.Context, revision string) context.Context // as conductorConfig.mark
+	log             *slog.Logger
+	orders          chan order                 // a mailbox of one: the latest wins
+	asked           chan func(context.Context) // by people, to be done between all else
+	reports         chan<- report
+	unlessPreparing func(epoch int, do func() error) error                     // preparer.quiet
+	advise          adviser                                                    // of looks that fail; may be nil
+	mark            func(ctx context.Context, revision string) context.Context // as conductorConfig.mark
 
 	target  Target // what it keeps; none: nothing
 	about   Target // to what it may be switched soon
@@ -38,12 +38,12 @@ type keeper struct {
 	waits   waits.Board // whom it waits for
 	revival time.Time   // the last order to start again what should run
 
-	heals  bool      // as ordered: drift is undone at once
-	next   time.Time // healing that failed is put off till then
-	failed int       // how often in a row
-	woken  bool      // something was reported since the last look
-	looked bool      // at a target, in this life
-	blind  string    // why not every event of the layer is reported
+	heals     bool      // as ordered: drift is undone at once
+	next      time.Time // healing that failed is put off till then
+	failed    int       // how often in a row
+	woken     bool      // something was reported since the last look
+	looked    bool      // at a target, in this life
+	unwatched string    // why not every event of the layer is reported
 }
 
 // An order is a target for a keeper: to switch to, or to hold.
@@ -65,25 +65,25 @@ type order struct {
 
 // A report is what a keeper did or saw.
 type report struct {
-	layer    string
-	target   string // ID
-	switched bool   // the answer to an order to switch; err is its result
-	tidied   bool   // the answer to an order to drop what isn't needed
-	released bool   // the answer to an order to let go
-	left     Target // what is kept since then
-	revival  time.Time
-	at       time.Time
-	since    time.Time // from when on problems count in it, as ordered
-	own      Change    // what is due for the agent's own service, if the layer has that
-	changes  []Change  // between live and target: before a switch, or the drift that a look saw and didn't heal
-	problems []Problem
-	about    string // ID of the target that a rollout would switch to, which waits for this look
-	taken    string // who has what that switch needs
-	drift    *Drift // someone else switched the layer
-	healing  string // why it is switched back: told before, and again when it was healed
-	healed   bool
-	hangs    bool // the work on the layer doesn't end
-	err      error
+	layer      string
+	target     string // ID
+	switched   bool   // the answer to an order to switch; err is its result
+	tidied     bool   // the answer to an order to drop what isn't needed
+	released   bool   // the answer to an order to let go
+	left       Target // what is kept since then
+	revival    time.Time
+	at         time.Time
+	since      time.Time // from when on problems count in it, as ordered
+	selfUpdate Change    // what is due for the agent's own service, if the layer has that
+	changes    []Change  // between live and target: before a switch, or the drift that a look saw and didn't heal
+	problems   []Problem
+	about      string // ID of the target that a rollout would switch to, which waits for this look
+	taken      string // who has what that switch needs
+	drift      *Drift // someone else switched the layer
+	healing    string // why it is switched back: told before, and again when it was healed
+	healed     bool
+	hangs      bool // the work on the layer doesn't end
+	err        error
 }
 
 const (
@@ -138,9 +138,9 @@ func (k *keeper) run(ctx context.Context) {
 			default:
 			}
 			pause := k.every
-			if _, own := k.Layer.(selfKeeper); own || k.target.ID != "" {
+			if _, own := k.Layer.(selfUpdater); own || k.target.ID != "" {
 				r := k.lookInTime(here)
-				if is && k.since.IsZero() && r.quiet() && k.sees(busy) {
+				if is && k.since.IsZero() && r.calm() && k.sees(busy) {
 					pause = max(pause, calm)
 				}
 			}
@@ -150,8 +150,8 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// quiet reports whether a look found nothing that may need another soon.
-func (r report) quiet() bool {
+// calm reports whether a look found nothing that may need another soon.
+func (r report) calm() bool {
 	return r.err == nil && len(r.problems) == 0 && !r.healed && !differs(r.changes)
 }
 
@@ -161,8 +161,8 @@ func (k *keeper) sees(busy busyLayer) bool {
 	if err := busy.Sees(); err != nil {
 		blind = err.Error()
 	}
-	if blind != k.blind {
-		k.blind = blind
+	if blind != k.unwatched {
+		k.unwatched = blind
 		k.log.Debug("what happens is seen by looks only", "layer", k.Name, "every", k.every, "why", blind)
 	}
 	return blind == ""
@@ -210,7 +210,7 @@ func (k *keeper) obey(life context.Context, o order) (done []report) {
 	ctx := context.WithoutCancel(life)
 	k.since, k.settled, k.every, k.heals, k.about = o.since, o.settled, o.every, o.heal, o.about
 	if o.only != nil {
-		if err := k.quiet(o.epoch, func() error { return k.Layer.Keep(ctx, o.only) }); err != nil {
+		if err := k.unlessPreparing(o.epoch, func() error { return k.Layer.Prune(ctx, o.only) }); err != nil {
 			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
 		}
 		done = append(done, report{layer: k.Name, tidied: true})
@@ -284,9 +284,9 @@ func (k *keeper) see(ctx context.Context) report {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %v", lookLimit))
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), since: k.since, revival: k.revival, about: k.about.ID}
-	if l, has := k.Layer.(selfKeeper); has {
+	if l, has := k.Layer.(selfUpdater); has {
 		var unseen error
-		if r.own, unseen = l.Own(ctx, k.target); unseen != nil {
+		if r.selfUpdate, unseen = l.SelfUpdate(ctx, k.target); unseen != nil {
 			k.log.Debug("whether the agent's own service changed isn't known", "err", unseen)
 		}
 	}
@@ -299,8 +299,8 @@ func (k *keeper) see(ctx context.Context) report {
 		k.repair(ctx, &r)
 	}
 	if r.err == nil && differs(r.changes) {
-		if m, ok := k.Layer.(movable); ok {
-			if d, yes := m.Moved(k.target); yes {
+		if m, ok := k.Layer.(switchable); ok {
+			if d, yes := m.SwitchedByOthers(k.target); yes {
 				r.drift = &d
 			}
 		}

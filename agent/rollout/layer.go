@@ -65,8 +65,8 @@ type Layer interface {
 	Switch(ctx context.Context, t Target) error
 	// Problems returns what isn't well in t, counting events after since.
 	Problems(ctx context.Context, t Target, since time.Time) ([]Problem, error)
-	// Keep drops what none of ts needs.
-	Keep(ctx context.Context, ts []Target) error
+	// Prune drops what none of ts needs.
+	Prune(ctx context.Context, ts []Target) error
 }
 
 // A Part is a layer with its name and its manners.
@@ -113,13 +113,13 @@ func awaited(err error) []string {
 // ErrAbsent says that a revision doesn't name a layer: that layer is left alone.
 var ErrAbsent = errors.New("the revision doesn't name this layer")
 
-// MostNotes is how many mistakes a reason names, and how many notes are logged; `collie validate` names all.
-const MostNotes = 20
+// mostNotes is how many mistakes a reason names, and how many notes are logged; `collie validate` names all.
+const mostNotes = 20
 
 // A BadError blames the commit: it is remembered, and not tried again until a new commit or `collie retry`.
 type BadError struct {
-	Err   error
-	Waits bool // what it lacks may come, though nobody commits: it is asked for again
+	Err       error
+	Retriable bool // what it lacks may come, though nobody commits: it is asked for again
 }
 
 func (e *BadError) Error() string { return e.Err.Error() }

@@ -22,13 +22,13 @@ const (
 	farewell           = 3 * time.Second  // in which whoever follows the last rollout hears of its end
 )
 
-// quiet ends the agent, or with it the machine, if that is due. It is called where nothing is underway: idle, suspended, stuck, or before the
+// exitIfDue ends the agent, or with it the machine, if that is due. It is called where nothing is underway: idle, suspended, stuck, or before the
 // first revision.
-func (c *Conductor) quiet(now time.Time) error {
+func (c *Conductor) exitIfDue(now time.Time) error {
 	var own Change
 	for _, p := range c.Parts {
-		if seen := c.seen[p.Name]; seen.own.Does != "" {
-			own = seen.own
+		if seen := c.seen[p.Name]; seen.selfUpdate.Does != "" {
+			own = seen.selfUpdate
 		}
 	}
 	if own.Does == "" {
@@ -57,7 +57,7 @@ func (c *Conductor) quiet(now time.Time) error {
 // replace ends the agent for its next definition. Whether that one comes up, nobody has tried by then: a guard of that
 // begins here, by what it keeps to go back to.
 func (c *Conductor) replace(own Change) error {
-	if err := c.write(Entry{Event: evReplaced, Revision: c.state.Current.Revision, Because: own.Says}); err != nil {
+	if err := c.write(entry{Event: evReplaced, Revision: c.state.Current.Revision, Because: own.Says}); err != nil {
 		return err
 	}
 	return ErrReplaced
@@ -66,7 +66,7 @@ func (c *Conductor) replace(own Change) error {
 // leave records how the machine is left, and ends the agent.
 func (c *Conductor) leave() error {
 	account := c.account()
-	if err := c.write(Entry{Event: evLeft, Revision: c.state.Current.Revision, Because: strings.Join(account, "; ")}); err != nil {
+	if err := c.write(entry{Event: evLeft, Revision: c.state.Current.Revision, Because: strings.Join(account, "; ")}); err != nil {
 		return err
 	}
 	for _, line := range account {
@@ -77,7 +77,7 @@ func (c *Conductor) leave() error {
 
 // account is how Collie leaves the machine.
 func (c *Conductor) account() []string {
-	all := []string{"at revision " + c.state.Current.Revision + ", which has no service " + OwnService}
+	all := []string{"at revision " + c.state.Current.Revision + ", which has no service " + ownService}
 	for _, p := range c.Parts {
 		t, err := c.target(p.Name, c.state.Current.Targets[p.Name])
 		if l, tells := p.Layer.(describer); tells && err == nil {
@@ -89,8 +89,8 @@ func (c *Conductor) account() []string {
 		"what Collie kept stays in "+c.store.dir+" until `"+c.Removal+"` removes it")
 }
 
-// OwnService is the agent's own.
-const OwnService = "collie"
+// ownService is the agent's own.
+const ownService = "collie"
 
 // Leaves is what is due, of a [Change], for the agent's own service that a revision took off the machine.
 const Leaves = "leave"

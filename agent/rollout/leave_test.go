@@ -65,7 +65,7 @@ func (l selfLayer) Stored(t Target) (Stored, error) {
 
 func (l selfLayer) Describe(Target) string { return "generation 7 stays" }
 
-func (l selfLayer) Own(_ context.Context, t Target) (Change, error) {
+func (l selfLayer) SelfUpdate(_ context.Context, t Target) (Change, error) {
 	if does := l.own(t); does != "" {
 		return Change{Does: does, Subject: "service collie", Says: "its definition changed"}, nil
 	}
@@ -90,7 +90,7 @@ func selfBubble(t *testing.T, own func(w *world, t Target) string, f func(w *wor
 	})
 }
 
-func (w *world) last() Entry {
+func (w *world) last() entry {
 	w.t.Helper()
 	entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
 	if err != nil || len(entries) == 0 {
@@ -266,7 +266,7 @@ func TestTheAgentStaysIfTheLeavingRevisionFails(t *testing.T) {
 // A service that couldn't be stopped and left the configuration is ill in each revision after it, through no fault of theirs.
 func TestWhatWaitsIsNotOfTheRevision(t *testing.T) {
 	ill := Problem{Layer: "system", Subject: "service late", Says: "it left the configuration, and is starting"}
-	r := &Rollout{Before: []Problem{ill}, Changes: map[string][]Change{"system": {{Does: "next boot", Subject: "service late", Waits: true}}}}
+	r := &rollout{Before: []Problem{ill}, Changes: map[string][]Change{"system": {{Does: "next boot", Subject: "service late", Waits: true}}}}
 	if r.counts("system", ill) {
 		t.Error("it counts against the revision")
 	}

@@ -37,7 +37,7 @@ func (c *Conductor) target(layer, id string) (Target, error) {
 		return Target{}, err
 	}
 	c.Log.Error("a target was lost, and is written again", "layer", layer, "err", err)
-	if err := c.store.keepTarget(t); err != nil {
+	if err := c.store.saveTarget(t); err != nil {
 		c.Log.Error("a target isn't written again for now", "layer", layer, "err", err)
 	}
 	return t, nil
@@ -98,7 +98,7 @@ func (c *Conductor) checkFiles(now time.Time) error {
 
 // forget drops a target that can't be read: what was prepared is made again, and what was current or good is taken from the
 // machine as it is.
-func (c *Conductor) forget(set Set, layer string, why error) error {
+func (c *Conductor) dropTarget(set Set, layer string, why error) error {
 	id := set.Targets[layer]
 	c.Log.Error("a target is gone", "layer", layer, "revision", set.Revision, "err", why)
 	if c.state.Good.Targets[layer] == id {
@@ -227,8 +227,8 @@ func (s *State) lostSays() []Problem {
 	return all
 }
 
-// unreturned says which layers a roll-back left where they were, as nobody knows what they were like at the good revision.
-func (c *Conductor) unreturned(r *Rollout) string {
+// notRolledBack says which layers a roll-back left where they were, as nobody knows what they were like at the good revision.
+func (c *Conductor) notRolledBack(r *rollout) string {
 	var layers []string
 	for layer := range r.From.Targets {
 		if c.state.Good.Targets[layer] == "" {

@@ -27,32 +27,32 @@ import (
 // branch is gone or merged. The newest revision always comes first: its preparation ends one of a proposal, which is
 // taken up again later. The preparation of the revision finds what was made for a merged proposal.
 
-// A Proposal is what is known of one.
-type Proposal struct {
+// A planBranch is what is known of one.
+type planBranch struct {
 	Revision source.Revision   `json:"revision"`
 	Since    time.Time         `json:"since"` // that commit was offered
 	Refused  string            `json:"refused,omitempty"`
 	Targets  map[string]string `json:"targets,omitempty"` // once it is prepared
 	Bad      string            `json:"bad,omitempty"`
-	Later    *Later            `json:"later,omitempty"`
+	Later    *backoff          `json:"later,omitempty"`
 }
 
 // offered are the proposals when the source offers these plans. A known commit keeps its record.
-func offered(known map[string]Proposal, plans []source.Plan, now time.Time) map[string]Proposal {
-	all := map[string]Proposal{}
+func offered(known map[string]planBranch, plans []source.Plan, now time.Time) map[string]planBranch {
+	all := map[string]planBranch{}
 	for _, p := range plans {
 		was, same := known[p.Name]
 		if same && was.Revision.ID == p.Revision.ID && was.Refused == p.Refused {
 			all[p.Name] = was
 		} else {
-			all[p.Name] = Proposal{Revision: p.Revision, Since: now, Refused: p.Refused}
+			all[p.Name] = planBranch{Revision: p.Revision, Since: now, Refused: p.Refused}
 		}
 	}
 	return all
 }
 
 // toPrepare is the proposal to prepare next, if there is one, and when to look again if there is none.
-func toPrepare(all map[string]Proposal, now time.Time) (name string, next time.Time) {
+func toPrepare(all map[string]planBranch, now time.Time) (name string, next time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		p := all[name]
 		if p.Refused != "" || p.Bad != "" || p.Targets != nil {
@@ -148,7 +148,7 @@ func (c *Conductor) takeProposal(r prepared) error {
 		p.Later, p.Targets = nil, map[string]string{}
 		for layer, t := range r.targets {
 			if _, err := c.store.target(layer, t.ID); err != nil { // one that is there is of a revision that is deployed
-				if err := c.store.keepTarget(t); err != nil {
+				if err := c.store.saveTarget(t); err != nil {
 					return err
 				}
 			}
@@ -298,7 +298,7 @@ func (hs *hangs) ask(ctx context.Context, p Part, live, t Target) ([]Change, err
 }
 
 // fault is why a proposal can't be deployed as it is.
-func (p Proposal) fault() string {
+func (p planBranch) fault() string {
 	if p.Refused != "" {
 		return p.Refused
 	}
@@ -306,7 +306,7 @@ func (p Proposal) fault() string {
 }
 
 // summary is one line on a proposal.
-func (p Proposal) summary(name string, preparer *preparer) api.Proposal {
+func (p planBranch) summary(name string, preparer *preparer) api.Proposal {
 	line := api.Proposal{Name: name, Revision: p.Revision.ID, Author: p.Revision.Author, Subject: p.Revision.Subject, State: api.PlanPrepared}
 	switch {
 	case p.Refused != "":
@@ -321,7 +321,7 @@ func (p Proposal) summary(name string, preparer *preparer) api.Proposal {
 }
 
 // statusOf returns the progress of the preparation of a proposal.
-func (p *preparer) statusOf(name string, of Proposal) *api.Preparing {
+func (p *preparer) statusOf(name string, of planBranch) *api.Preparing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := &api.Preparing{Revision: of.Revision.ID, Since: of.Since, Progress: Progress{Item: "waits for its turn"}}

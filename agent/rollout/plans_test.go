@@ -25,25 +25,25 @@ func TestOffered(t *testing.T) {
 		return source.Plan{Name: name, Revision: source.Revision{ID: id}, Refused: refused}
 	}
 	made := map[string]string{"system": "system-1"}
-	known := map[string]Proposal{
+	known := map[string]planBranch{
 		"made":    {Revision: source.Revision{ID: "a"}, Since: before, Targets: made},
 		"bad":     {Revision: source.Revision{ID: "b"}, Since: before, Bad: "system.scm:1: no"},
 		"refused": {Revision: source.Revision{ID: "c"}, Since: before, Refused: "aside"},
 	}
-	anew := func(id, refused string) Proposal {
-		return Proposal{Revision: source.Revision{ID: id}, Since: now, Refused: refused}
+	anew := func(id, refused string) planBranch {
+		return planBranch{Revision: source.Revision{ID: id}, Since: now, Refused: refused}
 	}
 	for _, row := range []struct {
 		name  string
 		plans []source.Plan
-		want  map[string]Proposal
+		want  map[string]planBranch
 	}{
 		{"as they were", []source.Plan{plan("made", "a", ""), plan("bad", "b", ""), plan("refused", "c", "aside")}, known},
-		{"gone, all", nil, map[string]Proposal{}},
-		{"a new one", []source.Plan{plan("new", "d", "")}, map[string]Proposal{"new": anew("d", "")}},
-		{"another commit", []source.Plan{plan("made", "d", ""), plan("bad", "d", "")}, map[string]Proposal{"made": anew("d", ""), "bad": anew("d", "")}},
-		{"the branch went on", []source.Plan{plan("made", "a", "aside")}, map[string]Proposal{"made": anew("a", "aside")}},
-		{"not refused any more", []source.Plan{plan("refused", "c", "")}, map[string]Proposal{"refused": anew("c", "")}},
+		{"gone, all", nil, map[string]planBranch{}},
+		{"a new one", []source.Plan{plan("new", "d", "")}, map[string]planBranch{"new": anew("d", "")}},
+		{"another commit", []source.Plan{plan("made", "d", ""), plan("bad", "d", "")}, map[string]planBranch{"made": anew("d", ""), "bad": anew("d", "")}},
+		{"the branch went on", []source.Plan{plan("made", "a", "aside")}, map[string]planBranch{"made": anew("a", "aside")}},
+		{"not refused any more", []source.Plan{plan("refused", "c", "")}, map[string]planBranch{"refused": anew("c", "")}},
 	} {
 		if got := offered(known, row.plans, now); !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
@@ -53,20 +53,20 @@ func TestOffered(t *testing.T) {
 
 func TestToPrepare(t *testing.T) {
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	later := func(in time.Duration) Proposal { return Proposal{Later: &Later{Next: now.Add(in)}} }
-	settled := map[string]Proposal{"a": {Refused: "aside"}, "b": {Bad: "no"}, "c": {Targets: map[string]string{}}}
+	later := func(in time.Duration) planBranch { return planBranch{Later: &backoff{Next: now.Add(in)}} }
+	settled := map[string]planBranch{"a": {Refused: "aside"}, "b": {Bad: "no"}, "c": {Targets: map[string]string{}}}
 	for _, row := range []struct {
 		name string
-		all  map[string]Proposal
+		all  map[string]planBranch
 		want string
 		next time.Duration // 0: none
 	}{
 		{"none", nil, "", 0},
 		{"nothing left to do", settled, "", 0},
-		{"one by one", map[string]Proposal{"y": {}, "x": {}, "a": {Bad: "no"}}, "x", 0},
-		{"later", map[string]Proposal{"x": later(time.Hour), "y": later(time.Minute), "z": later(time.Hour)}, "", time.Minute},
-		{"now it is later", map[string]Proposal{"x": later(time.Hour), "y": later(0)}, "y", 0},
-		{"one isn't held up by another", map[string]Proposal{"x": later(time.Hour), "y": {}}, "y", 0},
+		{"one by one", map[string]planBranch{"y": {}, "x": {}, "a": {Bad: "no"}}, "x", 0},
+		{"later", map[string]planBranch{"x": later(time.Hour), "y": later(time.Minute), "z": later(time.Hour)}, "", time.Minute},
+		{"now it is later", map[string]planBranch{"x": later(time.Hour), "y": later(0)}, "y", 0},
+		{"one isn't held up by another", map[string]planBranch{"x": later(time.Hour), "y": {}}, "y", 0},
 	} {
 		name, next := toPrepare(row.all, now)
 		if want := now.Add(row.next); name != row.want || row.next == 0 && !next.IsZero() || row.next > 0 && !next.Equal(want) {

@@ -148,8 +148,8 @@ func (p *preparer) count() int {
 	return p.epoch
 }
 
-// quiet does what drops things that no set needs, unless a preparation began after the epoch: what that makes isn't in a set yet.
-func (p *preparer) quiet(epoch int, do func() error) error {
+// unlessPreparing does what drops things that no set needs, unless a preparation began after the epoch: what that makes isn't in a set yet.
+func (p *preparer) unlessPreparing(epoch int, do func() error) error {
 	if !p.gate.TryRLock() {
 		return nil // the conductor asks again once the preparation is done
 	}

@@ -12,8 +12,8 @@ import (
 
 var ErrReboots = errors.New("the machine reboots")
 
-// A Reboot is one that the agent asked for.
-type Reboot struct {
+// A rebooted is one that the agent asked for.
+type rebooted struct {
 	Target string    `json:"target"` // the system's, for which it was
 	For    string    `json:"for"`
 	At     time.Time `json:"at"`
@@ -51,10 +51,10 @@ func (c *Conductor) reboot(now time.Time) error {
 		c.wakeAt(until)
 		return nil
 	}
-	if err := c.write(Entry{Event: evReboot, Revision: c.state.Current.Revision, Because: what}); err != nil {
+	if err := c.write(entry{Event: evReboot, Revision: c.state.Current.Revision, Because: what}); err != nil {
 		return err
 	}
-	c.state.Reboot = &Reboot{target, what, now}
+	c.state.Reboot = &rebooted{target, what, now}
 	if err := c.save(); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (c *Conductor) holder(late []Part) int {
 // current meanwhile.
 func (c *Conductor) release(late []Part, targets []Target, i int) error {
 	layer, r := late[i].Name, c.state.Rollout
-	if err := c.write(Entry{Event: evReleasing, Revision: r.To.Revision, Layer: layer}); err != nil {
+	if err := c.write(entry{Event: evReleasing, Revision: r.To.Revision, Layer: layer}); err != nil {
 		return err
 	}
 	delete(c.state.Current.Targets, layer)
@@ -68,7 +68,7 @@ func (c *Conductor) release(late []Part, targets []Target, i int) error {
 		takers = append(takers, taker{late[j], targets[j]})
 	}
 	c.busy = layer
-	c.order(layer, order{before: takers, target: targets[i], revision: r.whose(), since: r.Since, every: c.pace(layer)})
+	c.send(layer, order{before: takers, target: targets[i], revision: r.whose(), since: r.Since, every: c.lookInterval(layer)})
 	return nil
 }
 
@@ -97,7 +97,7 @@ func (c *Conductor) noteReleased(r report) error {
 	}
 	ro.Released[r.layer] = true
 	if r.left.ID != "" {
-		if err := c.store.keepTarget(r.left); err != nil {
+		if err := c.store.saveTarget(r.left); err != nil {
 			return err
 		}
 		c.held[r.left.ID] = r.left
@@ -106,7 +106,7 @@ func (c *Conductor) noteReleased(r report) error {
 	if r.err == nil {
 		return c.save()
 	}
-	if ro.Phase == returning {
+	if ro.Phase == rollingBack {
 		c.refuse(r)
 		return c.save()
 	}

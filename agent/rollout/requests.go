@@ -74,7 +74,7 @@ func (c *Conductor) Only(ctx context.Context, layers []string, by string) error 
 func (c *Conductor) Retry(ctx context.Context) error { return c.ask(ctx, c.retry) }
 
 func (c *Conductor) suspend(why string) error {
-	if err := c.write(Entry{Event: evSuspended, Because: why}); err != nil {
+	if err := c.write(entry{Event: evSuspended, Because: why}); err != nil {
 		return err
 	}
 	c.state.Suspended = &api.Suspended{Since: time.Now(), Why: why}
@@ -82,7 +82,7 @@ func (c *Conductor) suspend(why string) error {
 }
 
 func (c *Conductor) resumeDeploying() error {
-	if err := c.write(Entry{Event: evResumed}); err != nil {
+	if err := c.write(entry{Event: evResumed}); err != nil {
 		return err
 	}
 	c.state.Suspended = nil
@@ -90,7 +90,7 @@ func (c *Conductor) resumeDeploying() error {
 }
 
 func (c *Conductor) retry() error {
-	if err := c.write(Entry{Event: evRetry, Revision: c.state.Newest.ID}); err != nil {
+	if err := c.write(entry{Event: evRetry, Revision: c.state.Newest.ID}); err != nil {
 		return err
 	}
 	if c.state.bad(c.state.Prepared.Revision) != nil {
@@ -110,7 +110,7 @@ func (c *Conductor) retry() error {
 	}
 	for layer, d := range c.state.Drift {
 		if d.Retried && c.busy == "" {
-			if err := c.keep(layer); err != nil {
+			if err := c.order(layer); err != nil {
 				return err
 			}
 		}
@@ -120,7 +120,7 @@ func (c *Conductor) retry() error {
 
 func (c *Conductor) mayBuild() error {
 	rev := c.state.Newest.ID
-	if err := c.write(Entry{Event: evMayBuild, Revision: rev}); err != nil {
+	if err := c.write(entry{Event: evMayBuild, Revision: rev}); err != nil {
 		return err
 	}
 	c.state.MayBuild = rev
@@ -133,7 +133,7 @@ func (c *Conductor) mayBuild() error {
 
 func (c *Conductor) atOnce() error {
 	rev := c.state.Newest.ID
-	if err := c.write(Entry{Event: evAtOnce, Revision: rev}); err != nil {
+	if err := c.write(entry{Event: evAtOnce, Revision: rev}); err != nil {
 		return err
 	}
 	c.state.AtOnce = rev
@@ -142,7 +142,7 @@ func (c *Conductor) atOnce() error {
 
 func (c *Conductor) evaluate() error {
 	rev := c.state.Newest.ID
-	if err := c.write(Entry{Event: evEvaluate, Revision: rev}); err != nil {
+	if err := c.write(entry{Event: evEvaluate, Revision: rev}); err != nil {
 		return err
 	}
 	c.state.Evaluate = rev
@@ -153,11 +153,11 @@ func (c *Conductor) evaluate() error {
 }
 
 func (c *Conductor) only(layers []string, by string, now time.Time) error {
-	o := &Only{Revision: c.state.Newest.ID, Layers: layers, By: by}
+	o := &selection{Revision: c.state.Newest.ID, Layers: layers, By: by}
 	if err := c.mayOnly(o); err != nil {
 		return err
 	}
-	if err := c.write(Entry{Event: evOnly, Revision: o.Revision, Because: o.asked()}); err != nil {
+	if err := c.write(entry{Event: evOnly, Revision: o.Revision, Because: o.asked()}); err != nil {
 		return err
 	}
 	c.state.Only, c.state.Later = o, nil
@@ -182,7 +182,7 @@ func (c *Conductor) Restart(ctx context.Context, layer, service string) (api.Res
 		return api.Restarted{}, fmt.Errorf("the %s isn't followed here", layer)
 	}
 	err := c.ask(ctx, func() error {
-		return c.write(Entry{Event: evRestart, Layer: layer, Because: "asked to restart service " + service})
+		return c.write(entry{Event: evRestart, Layer: layer, Because: "asked to restart service " + service})
 	})
 	if err != nil {
 		return api.Restarted{}, err
@@ -225,7 +225,7 @@ func (k *keeper) ask(ctx context.Context, gone <-chan struct{}, f func(context.C
 // neither.
 func (c *Conductor) Accept(ctx context.Context, rev, instead source.Revision, step func() error) error {
 	return c.ask(ctx, func() error {
-		err := c.write(Entry{
+		err := c.write(entry{
 			Event: evAccepted, Revision: rev.ID, Author: rev.Author, Subject: rev.Subject,
 			Because: "by hand, in place of " + instead.ID + ", from which it doesn't descend",
 		})

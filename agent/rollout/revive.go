@@ -54,7 +54,7 @@ func (c *Conductor) recovered(now time.Time) (ill []Problem, over bool, err erro
 	case waits && now.Sub(c.revival.begun) < c.patience():
 		c.wakeAt(c.revival.begun.Add(c.patience()))
 		return nil, false, nil
-	case len(ill) > 0 && c.revival.n < returnAttempts && !waits:
+	case len(ill) > 0 && c.revival.n < rollBackAttempts && !waits:
 		c.retryAt = now.Add(reviveAgain)
 		c.wakeAt(c.retryAt)
 		c.revival.round = time.Time{}
@@ -76,7 +76,7 @@ func (c *Conductor) reviveAll(now time.Time) (over bool, err error) {
 			continue // nothing was deployed to it
 		}
 		none = false
-		if err := c.keep(p.Name); err != nil {
+		if err := c.order(p.Name); err != nil {
 			return false, err
 		}
 	}
@@ -115,7 +115,7 @@ func (c *Conductor) unwell(watched time.Time) (ill []Problem, waits bool) {
 }
 
 // illBefore reports whether a problem was there before the rollout, or another of the same subject.
-func (r *Rollout) illBefore(p Problem) bool {
+func (r *rollout) illBefore(p Problem) bool {
 	return slices.ContainsFunc(r.Before, func(b Problem) bool { return b.Layer == p.Layer && b.Subject == p.Subject })
 }
 

@@ -56,7 +56,7 @@ func TestAReturnRevivesWhatWasGivenUp(t *testing.T) {
 		{"all is well", 0, false, 0, "rolled back", 1},
 		{"it starts at once", 1, false, 0, "rolled back", 1},
 		{"it starts at the third time", 3, false, 0, "rolled back", 3},
-		{"it never does", 100, false, 0, "incomplete", returnAttempts},
+		{"it never does", 100, false, 0, "incomplete", rollBackAttempts},
 		{"it was so before the revision", 100, true, 0, "rolled back", 1},
 		{"it can't be looked at for a while", 1, false, time.Minute, "rolled back", 1},
 		{"it can't be looked at", 1, false, 5 * time.Minute, "incomplete", 1},

@@ -49,7 +49,7 @@ func TestAReturnDoesNotWaitForWhatAProgramHas(t *testing.T) {
 		pass(3 * time.Second)
 		l.take("nginx (process 9 of root)")
 		pass(testSoak)
-		if s := w.state(); s.bad("b") == nil || s.Rollout == nil || s.Rollout.Phase != returning {
+		if s := w.state(); s.bad("b") == nil || s.Rollout == nil || s.Rollout.Phase != rollingBack {
 			t.Errorf("bad: %v, rollout: %+v", s.bad("b"), s.Rollout)
 		}
 		l.take("")

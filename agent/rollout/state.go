@@ -24,33 +24,33 @@ import (
 
 // State is what must not be forgotten. Only the conductor writes it; deleted, the live machine is adopted.
 type State struct {
-	Host      string          `json:"host"`
-	Newest    source.Revision `json:"newest"`            // fetched and accepted
-	Accepted  time.Time       `json:"accepted,omitzero"` // when Newest was
-	Prepared  Set             `json:"prepared"`          // the newest that could be prepared
-	Current   Set             `json:"current"`           // what the machine was last switched to; a layer in mid-switch is missing
-	Good      Set             `json:"good"`              // the newest that passed; a return goes there
-	Rollout   *Rollout        `json:"rollout,omitempty"`
-	Bad       map[string]Bad  `json:"bad,omitempty"`      // by revision
-	Later     *Later          `json:"later,omitempty"`    // what failed for now, and when it is tried again
-	MayBuild  string          `json:"mayBuild,omitempty"` // the revision of which all may be built here
-	AtOnce    string          `json:"atOnce,omitempty"`   // the revision that needs no open window
-	Evaluate  string          `json:"evaluate,omitempty"` // the revision to evaluate, though it is known what comes of it
-	Suspended *api.Suspended  `json:"suspended,omitempty"`
-	Stuck     *Stuck          `json:"stuck,omitempty"`
+	Host      string             `json:"host"`
+	Newest    source.Revision    `json:"newest"`            // fetched and accepted
+	Accepted  time.Time          `json:"accepted,omitzero"` // when Newest was
+	Prepared  Set                `json:"prepared"`          // the newest that could be prepared
+	Current   Set                `json:"current"`           // what the machine was last switched to; a layer in mid-switch is missing
+	Good      Set                `json:"good"`              // the newest that passed; a return goes there
+	Rollout   *rollout           `json:"rollout,omitempty"`
+	Bad       map[string]failure `json:"bad,omitempty"`      // by revision
+	Later     *backoff           `json:"later,omitempty"`    // what failed for now, and when it is tried again
+	MayBuild  string             `json:"mayBuild,omitempty"` // the revision of which all may be built here
+	AtOnce    string             `json:"atOnce,omitempty"`   // the revision that needs no open window
+	Evaluate  string             `json:"evaluate,omitempty"` // the revision to evaluate, though it is known what comes of it
+	Suspended *api.Suspended     `json:"suspended,omitempty"`
+	Stuck     *deadEnd           `json:"stuck,omitempty"`
 
-	Without map[string]Without `json:"without,omitempty"` // layers that a revision is deployed without, for now
-	Only    *Only              `json:"only,omitempty"`    // the revision to deploy to some layers first
+	Without map[string]exclusion `json:"without,omitempty"` // layers that a revision is deployed without, for now
+	Only    *selection           `json:"only,omitempty"`    // the revision to deploy to some layers first
 
-	Incomplete *Incomplete `json:"incomplete,omitempty"` // good isn't well since a return
-	Cut        int         `json:"cut,omitempty"`        // soaks in a row that a newer revision cut short
+	Incomplete *incompleteReturn `json:"incomplete,omitempty"` // good isn't well since a return
+	Cut        int               `json:"cut,omitempty"`        // soaks in a row that a newer revision cut short
 
-	Plans map[string]Proposal `json:"plans,omitempty"` // by name
-	Drift map[string]Drift    `json:"drift,omitempty"` // layers that others switched
-	Waits string              `json:"waits,omitempty"` // whom a rollout waits for
+	Plans    map[string]planBranch `json:"plans,omitempty"` // by name
+	Drift    map[string]Drift      `json:"drift,omitempty"` // layers that others switched
+	WaitsFor string                `json:"waits,omitempty"` // whom a rollout waits for
 
-	Reboot  *Reboot `json:"reboot,omitempty"`  // the last that the agent asked for
-	Outside string  `json:"outside,omitempty"` // why nothing new is switched to at this hour
+	Reboot  *rebooted `json:"reboot,omitempty"`  // the last that the agent asked for
+	Outside string    `json:"outside,omitempty"` // why nothing new is switched to at this hour
 
 	Moved []string `json:"moved,omitempty"` // files of users' own that the last rollout moved: where each is
 
@@ -58,15 +58,15 @@ type State struct {
 
 	Failed []Set `json:"failed,omitempty"` // systems and homes that were rolled back since Good is good, the newest last
 
-	Former    []Former  `json:"former,omitempty"`   // that were good before Good, the newest first
-	Collected time.Time `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
+	Former    []formerSet `json:"former,omitempty"`   // that were good before Good, the newest first
+	Collected time.Time   `json:"collected,omitzero"` // when `guix gc' was last begun for want of space
 
-	Lost map[string]Loss `json:"lost,omitempty"` // layers of which nobody knows what they were like at the good revision
+	Lost map[string]loss `json:"lost,omitempty"` // layers of which nobody knows what they were like at the good revision
 }
 
-// A Loss is of a layer whose target at the good revision is gone, or makes no sense. Until a revision is good again the layer
+// A loss is of a layer whose target at the good revision is gone, or makes no sense. Until a revision is good again the layer
 // is as it was found, and nothing of it is removed.
-type Loss struct {
+type loss struct {
 	Revision string    `json:"revision"`
 	At       time.Time `json:"at"`
 }
@@ -107,22 +107,22 @@ func (s Set) clone() Set {
 type phase string
 
 func (p phase) String() string {
-	if p == returning {
+	if p == rollingBack {
 		return api.PhaseRollingBack
 	}
 	return string(p)
 }
 
 const (
-	idle      phase = "idle"
-	switching phase = "switching"
-	soaking   phase = "soaking"
-	returning phase = "returning"
-	stuck     phase = "stuck"
+	idle        phase = "idle"
+	switching   phase = "switching"
+	soaking     phase = "soaking"
+	rollingBack phase = "returning"
+	stuck       phase = "stuck"
 )
 
-// A Rollout is a change underway, from its first switch to the verdict.
-type Rollout struct {
+// A rollout is a change underway, from its first switch to the verdict.
+type rollout struct {
 	Phase    phase               `json:"phase"`
 	To       Set                 `json:"to"`
 	Because  string              `json:"because"`
@@ -137,8 +137,8 @@ type Rollout struct {
 	Released map[string]bool     `json:"released,omitempty"` // layers that let go of what others may take
 }
 
-// Bad is why a revision isn't tried again.
-type Bad struct {
+// failure is why a revision isn't tried again.
+type failure struct {
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 	Asked  int       `json:"asked,omitempty"` // how often, for what it lacks
@@ -149,8 +149,8 @@ type Bad struct {
 	Switched bool `json:"switched,omitempty"` // to it, before it failed
 }
 
-// Later is a revision that failed through no fault of its own.
-type Later struct {
+// backoff is a revision that failed through no fault of its own.
+type backoff struct {
 	Revision string    `json:"revision"`
 	Why      string    `json:"why"`
 	Since    time.Time `json:"since"` // when it failed first
@@ -163,38 +163,38 @@ type Later struct {
 }
 
 // forward names the rollout; on the way back it has no name.
-func (r *Rollout) forward() string {
-	if r.Phase == returning {
+func (r *rollout) forward() string {
+	if r.Phase == rollingBack {
 		return ""
 	}
 	return r.Since.UTC().Format(time.RFC3339Nano)
 }
 
 // whose rollout it is: on the way back, that of the revision which failed.
-func (r *Rollout) whose() string {
-	if r.Phase == returning {
+func (r *rollout) whose() string {
+	if r.Phase == rollingBack {
 		return r.Failed
 	}
 	return r.To.Revision
 }
 
-// Stuck is a return that failed. A new commit or `collie retry` ends it.
-type Stuck struct {
+// deadEnd is a return that failed. A new commit or `collie retry` ends it.
+type deadEnd struct {
 	Prepared string    `json:"prepared"` // the newest prepared revision at that time
 	Why      string    `json:"why"`
 	At       time.Time `json:"at"`
 }
 
-// Incomplete is a return after which not all of good is well. It ends as soon as that is well, or
+// incompleteReturn is a return after which not all of good is well. It ends as soon as that is well, or
 // another revision is good.
-type Incomplete struct {
+type incompleteReturn struct {
 	Revision string    `json:"revision"` // that failed
 	Good     string    `json:"good"`
 	Ill      []Problem `json:"ill"`
 	At       time.Time `json:"at"`
 }
 
-func (i *Incomplete) String() string {
+func (i *incompleteReturn) String() string {
 	var says []string
 	for _, p := range i.Ill {
 		says = append(says, p.String())
@@ -244,7 +244,7 @@ func (s *State) phase() phase {
 
 // Check returns what makes no sense in a state.
 func (s State) Check() error {
-	if r := s.Rollout; r != nil && !slices.Contains([]phase{switching, soaking, returning}, r.Phase) {
+	if r := s.Rollout; r != nil && !slices.Contains([]phase{switching, soaking, rollingBack}, r.Phase) {
 		return fmt.Errorf("the rollout is in phase %q", r.Phase)
 	}
 	return nil
@@ -362,15 +362,15 @@ func (st store) dropLost(s *State) (hidden error) {
 // lose notes that what a layer was like at a good revision isn't known any more.
 func (s *State) lose(layer, revision string) {
 	if s.Lost == nil {
-		s.Lost = map[string]Loss{}
+		s.Lost = map[string]loss{}
 	}
-	s.Lost[layer] = Loss{Revision: revision, At: time.Now()}
+	s.Lost[layer] = loss{Revision: revision, At: time.Now()}
 }
 
 func (st store) save(s State) error { return st.writeJSON(st.stateFile(), s) }
 
-// keepTarget saves t under its name.
-func (st store) keepTarget(t Target) error {
+// saveTarget saves t under its name.
+func (st store) saveTarget(t Target) error {
 	if !targetName.MatchString(t.ID) {
 		return fmt.Errorf("target %q of %s: no name for a file", t.ID, t.Layer)
 	}

@@ -31,7 +31,7 @@ func (st store) with(t *testing.T, ids ...string) store {
 	t.Helper()
 	for _, id := range ids {
 		layer, _, _ := strings.Cut(id, "-")
-		if err := st.keepTarget(Target{Layer: layer, ID: id, Revision: "a", Data: json.RawMessage(`"1"`)}); err != nil {
+		if err := st.saveTarget(Target{Layer: layer, ID: id, Revision: "a", Data: json.RawMessage(`"1"`)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,39 +49,39 @@ func fullState() State {
 		Newest:   source.Revision{ID: "c", Author: "ann", Subject: "more", Time: at},
 		Accepted: at,
 		Prepared: set("c", "pods-c"), Current: set("b", "pods-b"), Good: set("a", "pods-a"),
-		Rollout: &Rollout{
-			Phase: returning, To: set("a", "pods-a"), Because: "the last good: died", Failed: "b", Since: at,
+		Rollout: &rollout{
+			Phase: rollingBack, To: set("a", "pods-a"), Because: "the last good: died", Failed: "b", Since: at,
 			Before: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, Attempts: 1,
 			Changes: map[string][]Change{"pods": {{Does: "replace", Subject: "pod web", Says: "image", Waits: true}}},
 			Refused: map[string]string{"pods": "no"}, Released: map[string]bool{"pods": true},
 		},
-		Bad:       map[string]Bad{"b": {Reason: "died", At: at}},
-		Later:     &Later{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}, Layers: map[string]time.Time{"pods": at}},
+		Bad:       map[string]failure{"b": {Reason: "died", At: at}},
+		Later:     &backoff{Revision: "c", Why: "no route", Attempts: 2, Next: at, WaitsFor: []string{"linux"}, Layers: map[string]time.Time{"pods": at}},
 		MayBuild:  "c",
 		AtOnce:    "c",
 		Evaluate:  "c",
 		Outside:   "outside its windows",
-		Reboot:    &Reboot{Target: "system-b", For: "kernel", At: at},
+		Reboot:    &rebooted{Target: "system-b", For: "kernel", At: at},
 		Suspended: &api.Suspended{Since: at, Why: "disks"},
-		Stuck:     &Stuck{Prepared: "c", Why: "no", At: at},
-		Plans: map[string]Proposal{
+		Stuck:     &deadEnd{Prepared: "c", Why: "no", At: at},
+		Plans: map[string]planBranch{
 			"made": {Revision: source.Revision{ID: "d"}, Since: at, Targets: map[string]string{"pods": "pods-c"}},
 			"bad":  {Revision: source.Revision{ID: "e"}, Since: at, Bad: "system.scm:1: no"},
-			"away": {Revision: source.Revision{ID: "f"}, Since: at, Refused: "aside", Later: &Later{Revision: "f", Why: "no route"}},
+			"away": {Revision: source.Revision{ID: "f"}, Since: at, Refused: "aside", Later: &backoff{Revision: "f", Why: "no route"}},
 		},
 		Drift:     map[string]Drift{"system": {Drift: api.Drift{Generation: 3, Item: "/gnu/store/x-system", Since: at}, Live: "system-x", Newest: "c"}},
-		Waits:     "guix",
+		WaitsFor:  "guix",
 		Failed:    []Set{{Revision: "b", Targets: map[string]string{"system": "system-b"}}},
-		Former:    []Former{{Set: set("z", "pods-c"), Until: at}},
+		Former:    []formerSet{{Set: set("z", "pods-c"), Until: at}},
 		Moved:     []string{"home:podman: podman's own ~/.bashrc was put back"},
 		Notes:     []string{"home.scm~: is left out"},
-		Lost:      map[string]Loss{"home": {Revision: "a", At: at}},
+		Lost:      map[string]loss{"home": {Revision: "a", At: at}},
 		Collected: at,
-		Without:   map[string]Without{"pods": {Revision: "c", Why: "Podman doesn't answer", By: "ann", Since: at, Attempts: 1, Next: at}},
-		Only:      &Only{Revision: "c", Layers: []string{"system"}, By: "ann"},
+		Without:   map[string]exclusion{"pods": {Revision: "c", Why: "Podman doesn't answer", By: "ann", Since: at, Attempts: 1, Next: at}},
+		Only:      &selection{Revision: "c", Layers: []string{"system"}, By: "ann"},
 
 		Cut:        1,
-		Incomplete: &Incomplete{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},
+		Incomplete: &incompleteReturn{Revision: "b", Good: "a", Ill: []Problem{{Layer: "pods", Subject: "pod web", Says: "exited"}}, At: at},
 	}
 }
 
@@ -251,7 +251,7 @@ func TestLoadStateForgetsWhatItsTargetsAreGoneOf(t *testing.T) {
 		Prepared: set("b", "system-2", "pods-2"),
 		Current:  set("a", "system-1", "home-1", "pods-1"),
 		Good:     set("a", "system-1", "home-1", "pods-1"),
-		Rollout:  &Rollout{Phase: switching, To: set("b", "system-2", "pods-2")},
+		Rollout:  &rollout{Phase: switching, To: set("b", "system-2", "pods-2")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestLoadStateForgetsWhatItsTargetsAreGoneOf(t *testing.T) {
 func TestTargets(t *testing.T) {
 	st := newStore(t)
 	want := Target{Layer: "home:ann", ID: "home-0a1b.c", Revision: "a", Data: json.RawMessage(`{"item":"/gnu/store/x"}`)}
-	if err := st.keepTarget(want); err != nil {
+	if err := st.saveTarget(want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := st.target(want.Layer, want.ID)
@@ -290,7 +290,7 @@ func TestTargets(t *testing.T) {
 		t.Errorf("a missing target: %v", err)
 	}
 	for _, id := range []string{"", ".", "..", "../state", "a/b", "-x", ".x", "A", "a b", "a\n", "a\x00", strings.Repeat("a", 129)} {
-		if err := st.keepTarget(Target{ID: id, Layer: "pods"}); err == nil {
+		if err := st.saveTarget(Target{ID: id, Layer: "pods"}); err == nil {
 			t.Errorf("kept a target under the name %q", id)
 		}
 		if _, err := st.target("pods", id); err == nil || !strings.HasSuffix(err.Error(), "no name for a file") {
@@ -326,7 +326,7 @@ func TestStateClone(t *testing.T) {
 		t.Fatalf("clone %+v, want %+v", c, s)
 	}
 	s.Prepared.Targets["pods"], s.Current.Targets["pods"], s.Good.Targets["pods"] = "x", "x", "x"
-	s.Bad["x"] = Bad{}
+	s.Bad["x"] = failure{}
 	s.Rollout.Phase = stuck
 	s.Rollout.To.Targets["pods"], s.Rollout.Refused["pods"], s.Rollout.Changes["x"] = "x", "x", nil
 	if want := fullState(); !reflect.DeepEqual(c, want) {
@@ -341,10 +341,10 @@ func TestPhase(t *testing.T) {
 	}{
 		{State{}, idle},
 		{State{Suspended: &api.Suspended{}}, idle},
-		{State{Rollout: &Rollout{Phase: switching}}, switching},
-		{State{Rollout: &Rollout{Phase: soaking}}, soaking},
-		{State{Rollout: &Rollout{Phase: returning}}, returning},
-		{State{Stuck: &Stuck{}}, stuck},
+		{State{Rollout: &rollout{Phase: switching}}, switching},
+		{State{Rollout: &rollout{Phase: soaking}}, soaking},
+		{State{Rollout: &rollout{Phase: rollingBack}}, rollingBack},
+		{State{Stuck: &deadEnd{}}, stuck},
 	} {
 		if got := row.state.phase(); got != row.want {
 			t.Errorf("phase of %+v is %s, want %s", row.state, got, row.want)

@@ -104,7 +104,7 @@ func (s State) outcome(revision string) string {
 	switch r := s.Rollout; {
 	case !s.Bad[revision].Switched:
 		return api.OutcomeRejected
-	case r != nil && r.Phase == returning && r.Failed == revision:
+	case r != nil && r.Phase == rollingBack && r.Failed == revision:
 		return r.Phase.String()
 	case s.Stuck != nil:
 		return stuck.String()

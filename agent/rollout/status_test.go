@@ -389,7 +389,7 @@ func TestABadRevisionIsForgottenAtLast(t *testing.T) {
 
 func TestLaterIsLaterEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l *Later
+		var l *backoff
 		var waits []time.Duration
 		for range 12 {
 			l = l.again("a", "no route")
@@ -431,7 +431,7 @@ func TestTheNewestIsPreparedUntilItIsKnownHowItEnded(t *testing.T) {
 		"it just came":       {State{Newest: newest}, true},
 		"it is prepared":     {State{Newest: newest, Prepared: Set{Revision: newest.ID}}, false},
 		"an older one is":    {State{Newest: newest, Prepared: Set{Revision: "b"}}, true},
-		"it is bad":          {State{Newest: newest, Bad: map[string]Bad{newest.ID: {}}}, false},
+		"it is bad":          {State{Newest: newest, Bad: map[string]failure{newest.ID: {}}}, false},
 	} {
 		if got := new(preparer).status(row.state); (got != nil) != row.want {
 			t.Errorf("%s: preparing %+v, want any: %v", name, got, row.want)

@@ -72,7 +72,7 @@ func TestMayBuildSurvives(t *testing.T) {
 		w.is("large", "2", "1")
 		w.good("b")
 		entries, err := readJournal(filepath.Join(w.dir, "journal"), journalLimit)
-		if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool { return e.Event == evMayBuild && e.Revision == "b" }) {
+		if err != nil || !slices.ContainsFunc(entries, func(e entry) bool { return e.Event == evMayBuild && e.Revision == "b" }) {
 			t.Errorf("the journal doesn't say that it was allowed (%v)", err)
 		}
 	})

@@ -17,13 +17,13 @@ func (c *Conductor) judge(set Set, because string, now time.Time) error {
 	r := c.state.Rollout
 	switch {
 	case r == nil && c.state.Current.Revision == set.Revision:
-		return c.quiet(now)
+		return c.exitIfDue(now)
 	case r == nil, r.Phase == soaking && r.To.Revision != set.Revision:
 		return c.rename(set, because)
 	case r.Phase == switching:
 		return c.soakNow(now)
-	case r.Phase == returning:
-		return c.returned(now)
+	case r.Phase == rollingBack:
+		return c.rolledBack(now)
 	}
 	return c.verdict(now)
 }
@@ -41,7 +41,7 @@ func (c *Conductor) rename(set Set, because string) error {
 
 func (c *Conductor) soakNow(now time.Time) error {
 	r := c.state.Rollout
-	if err := c.write(Entry{Event: evSoaking, Revision: r.To.Revision}); err != nil {
+	if err := c.write(entry{Event: evSoaking, Revision: r.To.Revision}); err != nil {
 		return err
 	}
 	r.Phase = soaking
@@ -50,7 +50,7 @@ func (c *Conductor) soakNow(now time.Time) error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	return c.keepAll()
+	return c.orderAll()
 }
 
 func (c *Conductor) beginSoak(now time.Time) {
@@ -62,7 +62,7 @@ func (c *Conductor) verdict(now time.Time) error {
 	r := c.state.Rollout
 	if c.well.IsZero() { // a restart: the soak begins again
 		c.beginSoak(now)
-		return c.keepAll()
+		return c.orderAll()
 	}
 	last, unseen, passing := now, false, false
 	for _, p := range c.Parts {
@@ -129,7 +129,7 @@ func Patience(soak time.Duration) time.Duration { return 5*soak + time.Minute }
 
 // counts reports whether a problem that a layer sees is held against the revision: it wasn't there before, or concerns what was
 // changed.
-func (r *Rollout) counts(layer string, p Problem) bool {
+func (r *rollout) counts(layer string, p Problem) bool {
 	if r.changes(layer, p.Subject) {
 		return true
 	}
@@ -141,12 +141,12 @@ func (r *Rollout) counts(layer string, p Problem) bool {
 	return !p.Unrelated && !r.illBefore(p)
 }
 
-func (r *Rollout) changes(layer, subject string) bool {
+func (r *rollout) changes(layer, subject string) bool {
 	return slices.ContainsFunc(r.Changes[layer], func(c Change) bool { return c.Subject == subject && !c.Waits })
 }
 
 // made is what the rollout changed, for the history: of each layer not more than a person would read.
-func (r *Rollout) made() map[string][]Change {
+func (r *rollout) made() map[string][]Change {
 	const most = 50
 	made := map[string][]Change{}
 	for layer, changes := range r.Changes {
@@ -165,14 +165,14 @@ func (r *Rollout) made() map[string][]Change {
 func (c *Conductor) good() error {
 	r := c.state.Rollout
 	good := c.state.Current.over(c.state.Good)
-	if err := c.write(Entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good), Moved: c.tellMoved(), Without: c.state.withouts()}); err != nil {
+	if err := c.write(entry{Event: evGood, Revision: r.To.Revision, Because: r.wentBack(), Changes: r.made(), Items: c.items(good), Moved: c.tellMoved(), Without: c.state.withouts()}); err != nil {
 		return err
 	}
 	c.state.Former = retire(c.state.Former, c.state.Good, good, time.Now())
 	c.state.Good, c.state.Incomplete = good, nil // what was ill at the good revision before has a problem of its own
 	c.state.Rollout, c.state.Lost, c.state.Failed = nil, nil, nil
 	c.state.Later, c.state.Cut = nil, 0
-	maps.DeleteFunc(c.state.Without, func(layer string, _ Without) bool { return !c.state.leftOut(layer) })
+	maps.DeleteFunc(c.state.Without, func(layer string, _ exclusion) bool { return !c.state.leftOut(layer) })
 	c.Log.Info("good", "revision", c.state.Good.Revision)
 	c.untidy = true
 	if err := c.save(); err != nil {
@@ -180,14 +180,14 @@ func (c *Conductor) good() error {
 	}
 	c.settleMoved()
 	crash.At("soaking.good")
-	return c.keepAll()
+	return c.orderAll()
 }
 
 // fail ends a rollout badly: the revision is remembered, unless the failure was nobody's fault, and every layer returns.
 func (c *Conductor) fail(reason string, err error) error {
 	r := c.state.Rollout
 	if transient := new(TransientError); errors.As(err, &transient) {
-		if err := c.returnFor(r.To.Revision, reason); err != nil {
+		if err := c.rollBack(r.To.Revision, reason); err != nil {
 			return err
 		}
 		if taken := new(TakenError); errors.As(err, &taken) && c.state.Later != nil {
@@ -195,12 +195,12 @@ func (c *Conductor) fail(reason string, err error) error {
 		}
 		return c.save()
 	}
-	if err := c.write(Entry{Event: evFailed, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
+	if err := c.write(entry{Event: evFailed, Revision: r.To.Revision, Because: reason, Changes: r.made()}); err != nil {
 		return err
 	}
 	c.Log.Error("failed", "revision", r.To.Revision, "reason", reason)
 	c.blame(r.To, reason)
-	return c.returnFor(r.To.Revision, reason)
+	return c.rollBack(r.To.Revision, reason)
 }
 
 // failFor is fail for what a layer did, or couldn't: if no commit is to blame, that layer mustn't hold the others for long. A port
@@ -214,16 +214,16 @@ func (c *Conductor) failFor(layer, reason string, err error) error {
 	return c.save()
 }
 
-// returnFor turns the rollout round: all layers go to good.
-func (c *Conductor) returnFor(failed, reason string) error {
+// rollBack turns the rollout round: all layers go to good.
+func (c *Conductor) rollBack(failed, reason string) error {
 	if c.state.bad(failed) == nil {
 		c.state.Later = c.state.Later.again(failed, reason)
 	}
 	because := "the last good: " + reason
-	if err := c.write(Entry{Event: evRollingBack, Revision: failed, Because: because}); err != nil {
+	if err := c.write(entry{Event: evRollingBack, Revision: failed, Because: because}); err != nil {
 		return err
 	}
-	c.state.Rollout = &Rollout{Phase: returning, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
+	c.state.Rollout = &rollout{Phase: rollingBack, To: c.state.Good, Because: because, Failed: failed, From: c.state.Rollout.To, Since: time.Now(), Before: c.state.Rollout.Before}
 	c.state.Current.Revision = c.state.Good.Revision
 	c.state.Cut = 0
 	c.revival = revival{}
@@ -233,9 +233,9 @@ func (c *Conductor) returnFor(failed, reason string) error {
 
 func (c *Conductor) markBad(revision, reason string) {
 	if c.state.Bad == nil {
-		c.state.Bad = map[string]Bad{}
+		c.state.Bad = map[string]failure{}
 	}
-	c.state.Bad[revision] = Bad{Reason: reason, At: time.Now()}
+	c.state.Bad[revision] = failure{Reason: reason, At: time.Now()}
 	for len(c.state.Bad) > 100 { // the oldest are forgotten
 		oldest := ""
 		for id, b := range c.state.Bad {
@@ -247,25 +247,25 @@ func (c *Conductor) markBad(revision, reason string) {
 	}
 }
 
-// returned ends a return: the machine is at good again, or stuck.
-func (c *Conductor) returned(now time.Time) error {
+// rolledBack ends a return: the machine is at good again, or stuck.
+func (c *Conductor) rolledBack(now time.Time) error {
 	r := c.state.Rollout
 	if now.Before(c.retryAt) {
 		c.wakeAt(c.retryAt)
 		return nil
 	}
 	if len(r.Refused) > 0 {
-		return c.returnAgain(now)
+		return c.rollBackAgain(now)
 	}
 	ill, over, err := c.recovered(now)
 	if err != nil || !over {
 		return err
 	}
 	c.afterReturn(r)
-	done := Entry{Event: evRolledBack, Revision: r.Failed, Because: c.unreturned(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}
+	done := entry{Event: evRolledBack, Revision: r.Failed, Because: c.notRolledBack(r), Items: c.items(c.state.Good), Moved: c.tellMoved()}
 	c.state.Incomplete = nil
 	if len(ill) > 0 {
-		c.state.Incomplete = &Incomplete{Revision: r.Failed, Good: c.state.Good.Revision, Ill: ill, At: now}
+		c.state.Incomplete = &incompleteReturn{Revision: r.Failed, Good: c.state.Good.Revision, Ill: ill, At: now}
 		done.Because = strings.TrimPrefix(done.Because+"; "+c.state.Incomplete.String(), "; ")
 	}
 	if done.Because != "" {
@@ -287,11 +287,11 @@ func (c *Conductor) returned(now time.Time) error {
 		return err
 	}
 	c.settleMoved()
-	return c.keepAll()
+	return c.orderAll()
 }
 
 // afterReturn lets layers do what the commit has for its failure. Whatever becomes of that, the return is done.
-func (c *Conductor) afterReturn(r *Rollout) {
+func (c *Conductor) afterReturn(r *rollout) {
 	for _, p := range c.Parts {
 		l, is := p.Layer.(hooked)
 		id := r.From.Targets[p.Name]
@@ -308,15 +308,15 @@ func (c *Conductor) afterReturn(r *Rollout) {
 	}
 }
 
-// returnAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.
-func (c *Conductor) returnAgain(now time.Time) error {
+// rollBackAgain asks the layers that wouldn't return once more, after a while; at last it says so loudly.
+func (c *Conductor) rollBackAgain(now time.Time) error {
 	r := c.state.Rollout
 	var whys []string
 	for _, layer := range slices.Sorted(maps.Keys(r.Refused)) {
 		whys = append(whys, layer+": "+r.Refused[layer])
 	}
 	r.Attempts++
-	if r.Attempts < returnAttempts || !r.Blamed {
+	if r.Attempts < rollBackAttempts || !r.Blamed {
 		c.Log.Warn("a layer didn't return; it is tried again", "reasons", whys)
 		r.Refused, r.Released = nil, nil
 		c.retryAt = now.Add(min(time.Duration(r.Attempts)*5*time.Second, retryMost))
@@ -324,11 +324,11 @@ func (c *Conductor) returnAgain(now time.Time) error {
 		return c.save()
 	}
 	why := fmt.Sprintf("revision %s failed, and the return to %s did too: %v", api.Short(r.Failed), api.Short(r.To.Revision), whys)
-	if err := c.write(Entry{Event: evStuck, Revision: r.Failed, Because: why, Moved: movedAside(c.Parts)}); err != nil {
+	if err := c.write(entry{Event: evStuck, Revision: r.Failed, Because: why, Moved: movedAside(c.Parts)}); err != nil {
 		return err
 	}
 	c.Log.Error("stuck: push a commit that mends it, or mend it by hand and run `collie retry`", "why", why)
-	c.state.Stuck = &Stuck{Prepared: c.state.Prepared.Revision, Why: why, At: now}
+	c.state.Stuck = &deadEnd{Prepared: c.state.Prepared.Revision, Why: why, At: now}
 	c.state.Rollout = nil
 	return c.save()
 }
@@ -346,8 +346,8 @@ func (c *Conductor) problems() []Problem {
 }
 
 // again is the next try of a revision, later each time.
-func (l *Later) again(revision, why string) *Later {
-	next := Later{Revision: revision, Why: why, Since: time.Now(), Attempts: 1}
+func (l *backoff) again(revision, why string) *backoff {
+	next := backoff{Revision: revision, Why: why, Since: time.Now(), Attempts: 1}
 	if l != nil {
 		next.Layers = maps.Clone(l.Layers)
 	}
@@ -359,7 +359,7 @@ func (l *Later) again(revision, why string) *Later {
 }
 
 // wentBack returns the channels that a rollout takes to earlier commits, for the history.
-func (r *Rollout) wentBack() string {
+func (r *rollout) wentBack() string {
 	var says []string
 	for _, c := range r.Changes["system"] {
 		if c.Back {

@@ -292,7 +292,7 @@ func TestTargetThatIsGoneIsMadeAgain(t *testing.T) {
 
 // What is held against a revision: what it changed, and what wasn't there before.
 func TestCounts(t *testing.T) {
-	r := &Rollout{
+	r := &rollout{
 		Before:  []Problem{{Layer: "system", Subject: "service old", Says: "stopped"}, {Layer: "pods", Subject: "pod web", Says: "exited"}},
 		Changes: map[string][]Change{"pods": {{Does: "replace", Subject: "pod web"}}, "system": {}},
 	}
@@ -418,7 +418,7 @@ func TestWhatThePodUserCanBreakIsNotTheSystems(t *testing.T) {
 			if err != nil || len(seen) != 1 || seen[0].Layer != row.layer {
 				t.Fatalf("it is %+v, %v", seen, err)
 			}
-			r := &Rollout{Changes: row.changes}
+			r := &rollout{Changes: row.changes}
 			if got := r.counts("system", seen[0]); got != row.want {
 				t.Errorf("it counts: %v, want %v", got, row.want)
 			}

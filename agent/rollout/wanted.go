@@ -11,8 +11,8 @@ func wanted(s State, now time.Time) (Set, string) {
 		return s.Current, "stuck: " + s.Stuck.Why
 	case s.Rollout != nil && s.Rollout.Phase != soaking:
 		return s.Rollout.To, s.Rollout.Because // what was begun is finished, or fails
-	case s.Waits != "":
-		return s.Current, "waits for " + s.Waits
+	case s.WaitsFor != "":
+		return s.Current, "waits for " + s.WaitsFor
 	case s.bad(s.Current.Revision) != nil:
 		return s.Good, "the last good: " + s.bad(s.Current.Revision).Reason
 	case s.Suspended != nil:
@@ -33,7 +33,7 @@ func wanted(s State, now time.Time) (Set, string) {
 	return next, "the newest that could be prepared"
 }
 
-func (s *State) bad(revision string) *Bad {
+func (s *State) bad(revision string) *failure {
 	if b, ok := s.Bad[revision]; ok {
 		return &b
 	}

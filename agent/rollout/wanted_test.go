@@ -23,15 +23,15 @@ func TestWanted(t *testing.T) {
 	}
 	base := set(Baseline, "s0", "h0", "p0")
 	a, b, c := set("a", "s1", "h1", "p1"), set("b", "s2", "h2", "p2"), set("c", "s3", "h3", "p3")
-	badness := func(revision string) map[string]Bad {
-		return map[string]Bad{revision: {Reason: revision + " died"}}
+	badness := func(revision string) map[string]failure {
+		return map[string]failure{revision: {Reason: revision + " died"}}
 	}
 	aside := func(why string) *api.Suspended { return &api.Suspended{Why: why} }
-	later := func(revision string, in time.Duration) *Later {
-		return &Later{Revision: revision, Why: "no route to host", Next: now.Add(in)}
+	later := func(revision string, in time.Duration) *backoff {
+		return &backoff{Revision: revision, Why: "no route to host", Next: now.Add(in)}
 	}
-	rollout := func(p phase, to Set, because string) *Rollout {
-		return &Rollout{Phase: p, To: to, Because: because}
+	rollout := func(p phase, to Set, because string) *rollout {
+		return &rollout{Phase: p, To: to, Because: because}
 	}
 	b2, c2 := source.Revision{ID: "b"}, source.Revision{ID: "c"}
 	drift := func(layer, newest string) map[string]Drift {
@@ -70,8 +70,8 @@ func TestWanted(t *testing.T) {
 		{"the newest is bad", State{Prepared: b, Current: a, Good: a, Bad: badness("b")}, a, "the last good: b died"},
 		{"the bad one came back after its fix", State{Prepared: c, Current: a, Good: a, Bad: badness("b")}, c, "the newest that could be prepared"},
 		{"bad in its soak", State{Prepared: b, Current: b, Good: a, Bad: badness("b"), Rollout: rollout(soaking, b, "push")}, a, "the last good: b died"},
-		{"on the way back", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Rollout: rollout(returning, a, "the last good: b died")}, a, "the last good: b died"},
-		{"on the way back, a fix is prepared", State{Prepared: c, Current: set("a", "s1"), Good: a, Bad: badness("b"), Rollout: rollout(returning, a, "the last good: b died")}, a, "the last good: b died"},
+		{"on the way back", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Rollout: rollout(rollingBack, a, "the last good: b died")}, a, "the last good: b died"},
+		{"on the way back, a fix is prepared", State{Prepared: c, Current: set("a", "s1"), Good: a, Bad: badness("b"), Rollout: rollout(rollingBack, a, "the last good: b died")}, a, "the last good: b died"},
 
 		// Suspended.
 		{"suspended", State{Prepared: b, Current: a, Good: a, Suspended: aside("moving disks")}, a, "suspended: moving disks"},
@@ -85,8 +85,8 @@ func TestWanted(t *testing.T) {
 		{"another waits", State{Prepared: b, Current: a, Good: a, Later: later("c", time.Minute)}, b, "the newest that could be prepared"},
 
 		// Others.
-		{"someone else is at it", State{Prepared: b, Current: a, Good: a, Waits: "guix"}, a, "waits for guix"},
-		{"it began before", State{Prepared: b, Current: a, Good: a, Waits: "guix", Rollout: rollout(switching, b, "push")}, b, "push"},
+		{"someone else is at it", State{Prepared: b, Current: a, Good: a, WaitsFor: "guix"}, a, "waits for guix"},
+		{"it began before", State{Prepared: b, Current: a, Good: a, WaitsFor: "guix", Rollout: rollout(switching, b, "push")}, b, "push"},
 		{"they switched the system, and what waits is older", State{Newest: b2, Prepared: b, Current: a, Good: a, Drift: drift("system", "b")}, a, held("system")},
 		{"so is what is prepared, though something newer is known", State{Newest: c2, Prepared: b, Current: a, Good: a, Drift: drift("system", "b")}, a, held("system")},
 		{"what waits is newer", State{Newest: c2, Prepared: c, Current: a, Good: a, Drift: drift("system", "b")}, c, "the newest that could be prepared"},
@@ -117,8 +117,8 @@ func TestWanted(t *testing.T) {
 		{"suspended, it ends too", State{Prepared: c, Current: b, Good: a, Rollout: rollout(soaking, b, ""), Suspended: aside(""), Cut: 2}, b, "suspended"},
 
 		// Stuck beats everything.
-		{"stuck", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Stuck: &Stuck{Why: "home won't"}}, set("a", "s1"), "stuck: home won't"},
-		{"stuck and suspended", State{Prepared: b, Current: a, Good: a, Suspended: aside("x"), Stuck: &Stuck{Why: "home won't"}}, a, "stuck: home won't"},
+		{"stuck", State{Prepared: b, Current: set("a", "s1"), Good: a, Bad: badness("b"), Stuck: &deadEnd{Why: "home won't"}}, set("a", "s1"), "stuck: home won't"},
+		{"stuck and suspended", State{Prepared: b, Current: a, Good: a, Suspended: aside("x"), Stuck: &deadEnd{Why: "home won't"}}, a, "stuck: home won't"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			before := row.state.clone()

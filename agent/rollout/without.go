@@ -28,8 +28,8 @@ import (
 // only this layer returns, because the revision without it is good. A layer that was left out of the revision before, and still has
 // its obstacle, doesn't delay the next revision. If a revision changes nothing else, it waits for the layer.
 
-// A Without is a layer that a revision is deployed without.
-type Without struct {
+// An exclusion is a layer that a revision is deployed without.
+type exclusion struct {
 	Revision string    `json:"revision"` // the commit
 	Why      string    `json:"why"`
 	By       string    `json:"by,omitempty"` // who asked for it; empty: it was waited for
@@ -44,9 +44,9 @@ const (
 	withoutMost  = 5 * time.Minute
 )
 
-func (w Without) again(revision, why string, now time.Time) Without {
+func (w exclusion) again(revision, why string, now time.Time) exclusion {
 	if w.Revision != revision {
-		w = Without{Revision: revision, Since: now}
+		w = exclusion{Revision: revision, Since: now}
 	}
 	w.Why = why
 	w.Next = now.Add(min(withoutFirst<<min(w.Attempts, 10), withoutMost))
@@ -54,26 +54,26 @@ func (w Without) again(revision, why string, now time.Time) Without {
 	return w
 }
 
-// An Only is somebody's wish to deploy a revision to some layers first.
-type Only struct {
+// A selection is somebody's wish to deploy a revision to some layers first.
+type selection struct {
 	Revision string   `json:"revision"`
 	Layers   []string `json:"layers"`
 	By       string   `json:"by"`
 }
 
-func (o *Only) is(revision string) bool { return o != nil && o.Revision == CommitOf(revision) }
+func (o *selection) is(revision string) bool { return o != nil && o.Revision == CommitOf(revision) }
 
 // names reports whether a layer is to be deployed at once. Secrets are the system's: what starts there needs them.
-func (o *Only) names(layer string) bool {
+func (o *selection) names(layer string) bool {
 	return slices.Contains(o.Layers, layer) || layer == "secrets" && slices.Contains(o.Layers, "system")
 }
 
-func (o *Only) asked() string {
+func (o *selection) asked() string {
 	return fmt.Sprintf("%s asked for `collie sync --only %s`", o.By, strings.Join(o.Layers, ","))
 }
 
 // cannotWait are the layers that have to be named as well, for they are no user's. Naming the system includes its secrets.
-func (c *Conductor) cannotWait(o *Only) (layers []string) {
+func (c *Conductor) cannotWait(o *selection) (layers []string) {
 	for _, p := range c.Parts {
 		if !ofUser(p.Name) && !o.names(p.Name) {
 			layers = append(layers, p.Name)
@@ -86,7 +86,7 @@ func (c *Conductor) cannotWait(o *Only) (layers []string) {
 }
 
 // mayOnly says why the newest revision can't be deployed to some layers first.
-func (c *Conductor) mayOnly(o *Only) error {
+func (c *Conductor) mayOnly(o *selection) error {
 	for _, layer := range o.Layers {
 		if !slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Name == layer }) {
 			var all []string
@@ -111,7 +111,7 @@ func (c *Conductor) mayOnly(o *Only) error {
 }
 
 // leaveOthersOut leaves out the layers of a revision that nobody asked for.
-func (c *Conductor) leaveOthersOut(o *Only, targets map[string]string, now time.Time) error {
+func (c *Conductor) leaveOthersOut(o *selection, targets map[string]string, now time.Time) error {
 	for _, p := range c.Parts {
 		to, made := targets[p.Name]
 		if o.names(p.Name) || made && to == c.state.Current.Targets[p.Name] {
@@ -152,7 +152,7 @@ func (s *State) next() Set {
 // leaveOut has what was prepared last deployed without a layer, from the next step on.
 func (c *Conductor) leaveOut(layer, why string, now time.Time) error {
 	commit := CommitOf(c.state.Prepared.Revision)
-	if err := c.write(Entry{Event: evWithout, Revision: commit, Layer: layer, Because: why}); err != nil {
+	if err := c.write(entry{Event: evWithout, Revision: commit, Layer: layer, Because: why}); err != nil {
 		return err
 	}
 	c.setWithout(layer, c.state.Without[layer].again(commit, why, now))
@@ -161,9 +161,9 @@ func (c *Conductor) leaveOut(layer, why string, now time.Time) error {
 	return c.save()
 }
 
-func (c *Conductor) setWithout(layer string, w Without) {
+func (c *Conductor) setWithout(layer string, w exclusion) {
 	if c.state.Without == nil {
-		c.state.Without = map[string]Without{}
+		c.state.Without = map[string]exclusion{}
 	}
 	c.state.Without[layer] = w
 }
@@ -185,7 +185,7 @@ func (c *Conductor) outwaited(layer string, since, now time.Time) bool {
 }
 
 // suspect is a layer for which a rollout was put off, or taken back, though no commit is to blame.
-func (l *Later) suspect(layer string, now time.Time) {
+func (l *backoff) suspect(layer string, now time.Time) {
 	if l.Layers == nil {
 		l.Layers = map[string]time.Time{}
 	}
@@ -232,7 +232,7 @@ func (c *Conductor) awaitLayers(p prepared, now time.Time) (bool, error) {
 	}
 	c.state.Later = later
 	c.Log.Warn("preparing is tried again later", "revision", p.revision.ID, "at", later.Next, "err", later.Why)
-	if err := c.write(Entry{Event: evLater, Revision: p.revision.ID, Because: later.Why}); err != nil {
+	if err := c.write(entry{Event: evLater, Revision: p.revision.ID, Because: later.Why}); err != nil {
 		return true, err
 	}
 	return true, c.save()
@@ -288,10 +288,10 @@ func (c *Conductor) takeMissing(p prepared, now time.Time) (bool, error) {
 	switch {
 	case errors.As(p.err, &refused):
 		w.Why, w.Next = "it is refused: "+refused.Error(), time.Time{}
-		if refused.Waits {
+		if refused.Retriable {
 			w = w.again(commit, w.Why, now)
 		}
-		if err := c.write(Entry{Event: evFailed, Revision: commit + "+" + layer, Because: refused.Error()}); err != nil {
+		if err := c.write(entry{Event: evFailed, Revision: commit + "+" + layer, Because: refused.Error()}); err != nil {
 			return false, err
 		}
 		c.Log.Error("rejected", "revision", commit, "layer", layer, "reason", refused.Error())
@@ -338,7 +338,7 @@ func (c *Conductor) rejoin(now time.Time) error {
 			if c.state.bad(set.Revision) != nil {
 				continue
 			}
-			if err := c.write(Entry{Event: evPreparing, Revision: set.Revision, Author: c.state.Newest.Author, Subject: c.state.Newest.Subject}); err != nil {
+			if err := c.write(entry{Event: evPreparing, Revision: set.Revision, Author: c.state.Newest.Author, Subject: c.state.Newest.Subject}); err != nil {
 				return err
 			}
 			c.state.Prepared = set
