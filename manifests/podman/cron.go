@@ -104,10 +104,10 @@ func (r RenderedPod) when() time.Time {
 
 // schedule begins the runs that are due, by writing them down, and says when to look again; stop are those that others
 // take the place of, and drop those that are beyond the history.
-func (j *ledger) schedule(now time.Time) (next time.Time, stop, drop []string, err error) {
+func (j *jobHistory) schedule(now time.Time) (next time.Time, stop, drop []string, err error) {
 	next = now.Add(time.Minute) // the clock may be put
 	var wrong []error
-	err = j.edit(func(s *ledgerState) (changed bool) {
+	err = j.edit(func(s *jobHistoryState) (changed bool) {
 		for _, name := range slices.Sorted(maps.Keys(s.Crons)) {
 			c := s.Crons[name]
 			runs := s.runsOf(name)
@@ -146,7 +146,7 @@ func (j *ledger) schedule(now time.Time) (next time.Time, stop, drop []string, e
 }
 
 // runsOf are the runs of a CronJob, the latest first.
-func (s *ledgerState) runsOf(name string) []*run {
+func (s *jobHistoryState) runsOf(name string) []*run {
 	var all []*run
 	for _, r := range s.Runs {
 		if r.Pod.Name == name && r.Pod.Run != "" {
@@ -197,7 +197,7 @@ func (p *Podman) beginCron(ctx context.Context, pod RenderedPod) error {
 	if err != nil {
 		return err
 	}
-	return p.jobs.edit(func(s *ledgerState) bool {
+	return p.jobs.edit(func(s *jobHistoryState) bool {
 		c := s.Crons[pod.Name]
 		switch {
 		case c == nil:
@@ -213,7 +213,7 @@ func (p *Podman) beginCron(ctx context.Context, pod RenderedPod) error {
 }
 
 // adopt takes the pods of runs of which nothing is known.
-func (s *ledgerState) adopt(c *cronJob, live map[string]*livePod) {
+func (s *jobHistoryState) adopt(c *cronJob, live map[string]*livePod) {
 	for id, l := range live {
 		kind, name, _ := strings.Cut(l.labels[labelObject], "/")
 		minute, _ := strings.CutSuffix(strings.TrimPrefix(id, c.Pod.Name+"-"), "-"+l.labels[labelHash])
@@ -244,7 +244,7 @@ func (p *Podman) restoreCrons(ctx context.Context, former map[string]cronJob) er
 			return err
 		}
 	}
-	return p.jobs.edit(func(s *ledgerState) (changed bool) {
+	return p.jobs.edit(func(s *jobHistoryState) (changed bool) {
 		for name, c := range s.Crons {
 			was, there := former[name]
 			switch {
@@ -314,7 +314,7 @@ func (p *Podman) dropRun(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return p.jobs.edit(func(s *ledgerState) bool {
+	return p.jobs.edit(func(s *jobHistoryState) bool {
 		delete(s.Runs, id)
 		c := s.Crons[r.Pod.Name]
 		if c != nil && (c.Latest == nil || c.Latest.Pod.when().Before(r.Pod.when())) {

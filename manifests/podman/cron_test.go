@@ -37,7 +37,7 @@ func TestTimesOfASchedule(t *testing.T) {
 		{"each hour in autumn", "Europe/Berlin", "0 * * * *", "2026-10-25 00:30:00", "2026-10-25 04:30:00", "25 01:00|25 02:00|25 02:00|25 03:00|25 04:00"},
 		{"half an hour off", "Australia/Lord_Howe", "15 * * * *", "2026-04-05 00:30:00", "2026-04-05 03:30:00", "05 01:15|05 02:15|05 03:15"},
 	} {
-		j := newLedger()
+		j := newJobHistory()
 		from, until := moment(t, c.zone, c.from), moment(t, c.zone, c.until)
 		j.state.Crons["x"] = &cronJob{Since: from, Pod: RenderedPod{Name: "x", Job: &manifests.Job{},
 			Cron: &manifests.Cron{Schedule: c.schedule, TimeZone: c.zone, Concurrency: "Allow", Successes: 1000, Failures: 1000}}}
@@ -129,7 +129,7 @@ func TestConcurrentRunsAndTheHistory(t *testing.T) {
 		{"Forbid", false, 1, 0}, {"Forbid", true, 1, 0},
 		{"Replace", false, 1, 0}, {"Replace", true, 1, 1},
 	} {
-		j := newLedger()
+		j := newJobHistory()
 		cron := &cronJob{Since: now.Add(-2 * time.Hour), Last: now.Add(-time.Hour).Truncate(time.Hour),
 			Pod: RenderedPod{Name: "x", Hash: "01234567", Job: &manifests.Job{}, Cron: &manifests.Cron{Schedule: "@hourly", TimeZone: "UTC", Concurrency: c.policy}}}
 		j.state.Crons["x"] = cron
@@ -205,7 +205,7 @@ func cronJobOf(schedule, policy string) change {
 // overdue makes it so that the latest time of a CronJob's has come while nobody looked, unless a run was begun for it.
 func (w *world) overdue(name string) {
 	w.t.Helper()
-	w.must(w.jobs.edit(func(s *ledgerState) bool {
+	w.must(w.jobs.edit(func(s *jobHistoryState) bool {
 		s.Crons[name].Since = s.Crons[name].Since.AddDate(-1, 0, 0)
 		return true
 	}))
@@ -252,7 +252,7 @@ func TestACronJobRuns(t *testing.T) {
 	w.must(w.Keep(t.Context(), []Rendered{three}))
 	w.same("what is left", w.containers("backup"), nil)
 	if len(w.jobs.runs())+len(w.jobs.crons()) > 0 {
-		t.Errorf("the ledger has %+v", w.jobs.state)
+		t.Errorf("the job history has %+v", w.jobs.state)
 	}
 }
 
@@ -291,7 +291,7 @@ func TestACronJobWhoseRunFails(t *testing.T) {
 	w.same("volumes", names, []string{"ALL-key", "RUN-own", "RUN-text"})
 
 	// Beyond the history it goes, with its volumes; the status still tells of it.
-	w.must(w.jobs.edit(func(s *ledgerState) bool { s.Crons["backup"].Pod.Cron.Failures = 0; return true }))
+	w.must(w.jobs.edit(func(s *jobHistoryState) bool { s.Crons["backup"].Pod.Cron.Failures = 0; return true }))
 	w.soon("it goes", func() bool { return len(w.jobs.runs()) == 0 })
 	w.same("what is left", w.containers("backup"), nil)
 	if s := w.cron(r, "backup"); s.Last == nil || s.Last.Exit != 4 {

@@ -115,7 +115,7 @@ func (p *Podman) endOf(ctx context.Context, c container) end {
 	if e.oom { // the list doesn't say it
 		e.said = false
 	}
-	held := p.brake.holds(c.ID, time.Now()) != ""
+	held := p.crashLoops.holds(c.ID, time.Now()) != ""
 	if held || c.runs() && c.Restarts > 0 { // the list has how its new life is, or that it was held
 		code, err := p.lastExit(ctx, c, held)
 		e.exit, e.said, e.runs = code, false, err != nil

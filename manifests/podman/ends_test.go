@@ -90,7 +90,7 @@ func TestAHeldContainerSaysHowItEndedByItself(t *testing.T) {
 	w := newFakeWorld(t)
 	r := w.deploy("1", newPod("web"))
 	c := w.fake.pods[r.Pods[0].id()].containers[1]
-	w.brake.of = map[string]*braked{c.ID: {holds: 1, until: time.Now().Add(10 * time.Second)}}
+	w.crashLoops.of = map[string]*crashLoop{c.ID: {holds: 1, until: time.Now().Add(10 * time.Second)}}
 	c.end(137, true)
 	w.fake.answers["GET /events"] = func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = rw.Write([]byte(`{"Action":"died","Actor":{"Attributes":{"containerExitCode":"5"}}}{"Action":"died","Actor":{"Attributes":{"containerExitCode":"137"}}}`))

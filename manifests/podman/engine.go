@@ -61,7 +61,7 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err != nil {
 		return err
 	}
-	p.healings.forget()
+	p.healBackoff.reset()
 	if err := todo.mayListen(firstPort); err != nil {
 		return err
 	}
@@ -74,14 +74,14 @@ func (p *Podman) Switch(ctx context.Context, r Rendered) error {
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
-	s := newSwap(p, r, todo)
+	s := newReplacement(p, r, todo)
 	if err := s.create(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
 	}
 	if len(s.created) > 0 {
 		crash.At("pods.created")
 	}
-	if err := s.swap(ctx); err != nil {
+	if err := s.switchPods(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
 	}
 	return p.settleJobs(ctx, r)
@@ -100,8 +100,8 @@ func (p *Podman) layGround(ctx context.Context, r Rendered, todo plan) error {
 	return nil
 }
 
-// A swap is one switch on its way: what it did, to undo that.
-type swap struct {
+// A replacement is one switch on its way: what it did, to undo that.
+type replacement struct {
 	p    *Podman
 	to   Rendered
 	plan plan
@@ -109,18 +109,18 @@ type swap struct {
 
 	crons map[string]cronJob // that were scheduled before
 
-	mu      sync.Mutex
-	created []string   // made here, and not there before
-	started []string   // including one that failed to
-	stopped []*livePod // that ran before
-	mute    []*livePod // that run, and have let go of their ports
+	mu            sync.Mutex
+	created       []string   // made here, and not there before
+	started       []string   // including one that failed to
+	stopped       []*livePod // that ran before
+	portsReleased []*livePod // that run, and have let go of their ports
 
 	ready  map[string]bool // next pods that were seen to be
 	ending map[string]bool // pods that get no new connections
 }
 
-func newSwap(p *Podman, to Rendered, todo plan) *swap {
-	s := &swap{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{},
+func newReplacement(p *Podman, to Rendered, todo plan) *replacement {
+	s := &replacement{p: p, to: to, plan: todo, crons: p.jobs.crons(), stop: map[string]func(context.Context) error{},
 		ready: map[string]bool{}, ending: map[string]bool{}}
 	add := func(l *livePod) {
 		var (
@@ -146,25 +146,25 @@ func newSwap(p *Podman, to Rendered, todo plan) *swap {
 		add(l)
 	}
 	for _, step := range todo.steps {
-		for _, l := range step.olds {
+		for _, l := range step.previous {
 			add(l)
 		}
 	}
 	return s
 }
 
-func (s *swap) note(do func()) {
+func (s *replacement) note(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	do()
 }
 
 // create makes the next pods, while all others run.
-func (s *swap) create(ctx context.Context) error {
+func (s *replacement) create(ctx context.Context) error {
 	return each(workers, s.plan.steps, func(step step) error { return s.createOne(ctx, step) })
 }
 
-func (s *swap) createOne(ctx context.Context, step step) error {
+func (s *replacement) createOne(ctx context.Context, step step) error {
 	switch step.how {
 	case notOurs:
 		return fmt.Errorf("pod %s (%s): it %s", step.pod.Name, step.pod.source(), step.ill[0])
@@ -183,7 +183,7 @@ func (s *swap) createOne(ctx context.Context, step step) error {
 }
 
 // make makes a pod again. If that fails, nothing of it is left.
-func (s *swap) make(ctx context.Context, step step) error {
+func (s *replacement) make(ctx context.Context, step step) error {
 	fail := func(err error) error {
 		return fmt.Errorf("pod %s (%s): making %s: %w", step.pod.Name, step.pod.source(), step.pod.id(), err)
 	}
@@ -222,9 +222,9 @@ func (s *swap) make(ctx context.Context, step step) error {
 	return nil
 }
 
-// swap starts the next pods and stops those that they replace, in order. Pods that left stop when all is ready, and pods that they
+// switchPods starts the next pods and stops those that they replace, in order. Pods that left stop when all is ready, and pods that they
 // had blocked come back.
-func (s *swap) swap(ctx context.Context) error {
+func (s *replacement) switchPods(ctx context.Context) error {
 	for _, steps := range byRank(s.plan.steps) {
 		if err := s.replace(ctx, steps); err != nil {
 			return err
@@ -238,12 +238,12 @@ func (s *swap) swap(ctx context.Context) error {
 			return err
 		}
 	}
-	return each(workers, s.plan.released, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) })
+	return each(workers, s.plan.restored, func(l *livePod) error { return s.p.startPod(ctx, l.name, nil) })
 }
 
 // replace lets next pods take over. Those that can run in parallel to all others start first, and what they replace stops last:
 // if any of the steps fails, they were never away.
-func (s *swap) replace(ctx context.Context, steps []step) error {
+func (s *replacement) replace(ctx context.Context, steps []step) error {
 	var beside, alone []step
 	for _, step := range steps {
 		if step.Handover == Beside {
@@ -265,15 +265,15 @@ func (s *swap) replace(ctx context.Context, steps []step) error {
 			}
 		})
 	}
-	var olds []*livePod
+	var previous []*livePod
 	for _, step := range steps {
-		olds = append(olds, step.olds...)
+		previous = append(previous, step.previous...)
 	}
-	if err := s.drain(ctx, olds); err != nil {
+	if err := s.drain(ctx, previous); err != nil {
 		return err
 	}
 	for _, step := range steps {
-		if err := each(waiters, step.olds, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
+		if err := each(waiters, step.previous, func(l *livePod) error { return s.stop[l.name](ctx) }); err != nil {
 			return err
 		}
 	}
@@ -281,19 +281,19 @@ func (s *swap) replace(ctx context.Context, steps []step) error {
 }
 
 // begin starts a next pod, after what can't run in parallel to it has stopped.
-func (s *swap) begin(ctx context.Context, step step) error {
-	for _, l := range step.first {
+func (s *replacement) begin(ctx context.Context, step step) error {
+	for _, l := range step.stopBefore {
 		if err := s.letGo(ctx, step, l); err != nil {
 			return err
 		}
 	}
-	if len(step.first) > 0 {
+	if len(step.stopBefore) > 0 {
 		crash.At("pods.stopped")
 	}
 	return s.start(ctx, step)
 }
 
-func (s *swap) start(ctx context.Context, step step) error {
+func (s *replacement) start(ctx context.Context, step step) error {
 	id := step.pod.id()
 	fail := func(err error) error {
 		return fmt.Errorf("pod %s (%s): starting %s: %w", step.pod.Name, step.pod.source(), id, err)
@@ -400,7 +400,7 @@ func (p *Podman) layGhosts(ctx context.Context, l *livePod) {
 }
 
 // startEnded starts again the containers of a pod that don't run.
-func (s *swap) startEnded(ctx context.Context, step step, fail func(error) error) error {
+func (s *replacement) startEnded(ctx context.Context, step step, fail func(error) error) error {
 	for _, c := range step.live.all() {
 		verb := "start"
 		switch {

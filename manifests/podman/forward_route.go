@@ -88,7 +88,7 @@ func (p RenderedPod) takes() []manifests.HostPort {
 
 // route has connections go where they can in the midst of a switch: to next pods that were seen to be ready, and no more to
 // those that are about to end.
-func (s *swap) route(ctx context.Context) error {
+func (s *replacement) route(ctx context.Context) error {
 	live, err := s.p.observe(ctx)
 	if err != nil {
 		return err
@@ -120,13 +120,13 @@ func (s *swap) route(ctx context.Context) error {
 const drainLook = 100 * time.Millisecond
 
 // forwards reports whether anything of this switch is forwarded, or was.
-func (s *swap) forwards(pods []*livePod) bool {
+func (s *replacement) forwards(pods []*livePod) bool {
 	return slices.ContainsFunc(s.to.Pods, func(pod RenderedPod) bool { return pod.Forwarding != nil }) ||
 		slices.ContainsFunc(pods, func(l *livePod) bool { return l.forwarding() != nil })
 }
 
 // drain lets connections to pods that are about to end go on for as long as each pod's grace. New ones go elsewhere.
-func (s *swap) drain(ctx context.Context, pods []*livePod) error {
+func (s *replacement) drain(ctx context.Context, pods []*livePod) error {
 	if !s.forwards(pods) {
 		return nil
 	}

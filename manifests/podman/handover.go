@@ -49,7 +49,7 @@ func (h handover) String() string {
 func (todo *plan) handOver() {
 	for i := range todo.steps {
 		s := &todo.steps[i]
-		for _, l := range s.olds {
+		for _, l := range s.previous {
 			if len(s.pod.Writes) > 0 {
 				s.after(l, handover{StopFirst, s.pod.Writes[0], s.pod.Forwarding != nil})
 			}
@@ -57,7 +57,7 @@ func (todo *plan) handOver() {
 				s.after(l, handover{PortMoves, "the machine's network", false})
 			}
 			if s.pod.Job != nil { // its old self mustn't do the same work in parallel
-				s.first = append(s.first, l)
+				s.stopBefore = append(s.stopBefore, l)
 			}
 			s.afterPorts(l)
 		}
@@ -73,7 +73,7 @@ func (todo *plan) handOver() {
 			if i == j {
 				continue
 			}
-			for _, l := range other.olds {
+			for _, l := range other.previous {
 				if s.afterPorts(l) && todo.steps[j].Handover < PortMoves {
 					todo.steps[j].handover = s.handover // its old self gives way to this one
 				}
@@ -84,8 +84,8 @@ func (todo *plan) handOver() {
 
 // after makes l stop before the step's pod starts.
 func (s *step) after(l *livePod, h handover) {
-	if !slices.Contains(s.first, l) {
-		s.first = append(s.first, l)
+	if !slices.Contains(s.stopBefore, l) {
+		s.stopBefore = append(s.stopBefore, l)
 	}
 	if h.Handover > s.Handover {
 		s.handover = h

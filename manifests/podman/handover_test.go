@@ -43,7 +43,7 @@ func TestWhatStopsBeforeAPodStarts(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			todo := plan{steps: []step{{pod: c.next}}}
 			if c.old != nil {
-				todo.steps[0].olds = []*livePod{c.old}
+				todo.steps[0].previous = []*livePod{c.old}
 			}
 			if c.other != nil {
 				todo.leaving = []*livePod{c.other}
@@ -51,7 +51,7 @@ func TestWhatStopsBeforeAPodStarts(t *testing.T) {
 			todo.handOver()
 			s := todo.steps[0]
 			var first []string
-			for _, l := range s.first {
+			for _, l := range s.stopBefore {
 				first = append(first, l.name)
 			}
 			if s.handover.String() != c.cost || !slices.Equal(first, c.first) {
@@ -64,8 +64,8 @@ func TestWhatStopsBeforeAPodStarts(t *testing.T) {
 // Of two pods that swap their ports, each old one stops before either next one starts.
 func TestPortsThatAreSwappedAreToldForBoth(t *testing.T) {
 	todo := plan{steps: []step{
-		{pod: RenderedPod{Name: "a", HostPorts: []manifests.HostPort{{Port: 1, Protocol: "TCP"}}}, olds: []*livePod{livePodWith("a-1", 2, nil)}},
-		{pod: RenderedPod{Name: "b"}, olds: []*livePod{livePodWith("b-1", 1, nil)}},
+		{pod: RenderedPod{Name: "a", HostPorts: []manifests.HostPort{{Port: 1, Protocol: "TCP"}}}, previous: []*livePod{livePodWith("a-1", 2, nil)}},
+		{pod: RenderedPod{Name: "b"}, previous: []*livePod{livePodWith("b-1", 1, nil)}},
 	}}
 	todo.handOver()
 	for _, s := range todo.steps {
@@ -73,7 +73,7 @@ func TestPortsThatAreSwappedAreToldForBoth(t *testing.T) {
 			t.Errorf("%s: %v", s.pod.Name, s.handover)
 		}
 	}
-	if a, b := todo.steps[0].first, todo.steps[1].first; len(a) != 1 || a[0].name != "b-1" || b != nil {
+	if a, b := todo.steps[0].stopBefore, todo.steps[1].stopBefore; len(a) != 1 || a[0].name != "b-1" || b != nil {
 		t.Errorf("first: %v, %v", a, b)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// healings keeps count of how often each pod had to be healed, and how often that failed. Somebody or something may take one
+// healBackoff keeps count of how often each pod had to be healed, and how often that failed. Somebody or something may take one
 // down each time, or keep it from coming up: then it is healed later each time, and shown.
 //
 //	within the last ten minutes             the next time
@@ -19,7 +19,7 @@ import (
 //
 // Tries that failed in a row are no heals: they count apart, and their cause is what is wrong with the pod. A Podman that
 // doesn't answer was no try. A switch begins with none: it is another's wish.
-type healings struct {
+type healBackoff struct {
 	mu sync.Mutex
 	of map[string]*healing // by Podman's name of the pod
 }
@@ -76,7 +76,7 @@ func (h *healing) says(now time.Time) string {
 }
 
 // waits says why a pod isn't healed yet; "": it may be.
-func (h *healings) waits(id string, now time.Time) string {
+func (h *healBackoff) waits(id string, now time.Time) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	one := h.of[id]
@@ -87,12 +87,12 @@ func (h *healings) waits(id string, now time.Time) string {
 }
 
 // note takes what came of healing the pod of a step.
-func (h *healings) note(s step, err error, now time.Time) {
+func (h *healBackoff) note(s step, err error, now time.Time) {
 	h.count(s.pod.id(), strings.Join(s.ill, ", "), fmt.Sprintf("pod %s (%s): ", s.pod.Name, s.pod.source()), err, now)
 }
 
 // count takes what came of healing something that was found so. Its errors begin with prefix, which nobody needs again.
-func (h *healings) count(id, found, prefix string, err error, now time.Time) {
+func (h *healBackoff) count(id, found, prefix string, err error, now time.Time) {
 	if silent := new(SilentError); errors.As(err, &silent) {
 		return
 	}
@@ -121,7 +121,7 @@ func (h *healings) count(id, found, prefix string, err error, now time.Time) {
 	one.tries, one.cause = nil, ""
 }
 
-func (h *healings) forget() {
+func (h *healBackoff) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.of = nil
@@ -130,12 +130,12 @@ func (h *healings) forget() {
 // due are those of steps that don't wait.
 func (p *Podman) due(steps []step, now time.Time) []step {
 	return slices.DeleteFunc(steps, func(s step) bool {
-		return p.counted(s) && p.healings.waits(s.pod.id(), now) != ""
+		return p.counted(s) && p.healBackoff.waits(s.pod.id(), now) != ""
 	})
 }
 
-// counted reports whether to heal a pod so is counted. Jobs, and what the brake knows, are tried as their own rules say.
-func (p *Podman) counted(s step) bool { return s.pod.Job == nil && !p.brake.knows(s.live) }
+// counted reports whether to heal a pod so is counted. Jobs, and what ends again and again, are tried as their own rules say.
+func (p *Podman) counted(s step) bool { return s.pod.Job == nil && !p.crashLoops.knows(s.live) }
 
 // Heal does what Switch does, for pods of r that aren't as they were: r is where the machine is already. One that had to be
 // healed too often waits, which Problems tells; one that can't be healed keeps no other down, and nothing is undone.
@@ -155,7 +155,7 @@ func (p *Podman) Heal(ctx context.Context, r Rendered) error {
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
-	return errors.Join(newSwap(p, r, todo).heal(ctx), p.settleJobs(ctx, r))
+	return errors.Join(newReplacement(p, r, todo).heal(ctx), p.settleJobs(ctx, r))
 }
 
 // mostUnhealed failures end a healing: an API that has tens of thousands of pods, and stops none, is asked again with the next look.
@@ -164,7 +164,7 @@ const mostUnhealed = 100
 var errTooManyUnhealed = errors.New("nothing more was tried")
 
 // heal brings pods back, each for itself: only those that others depend on are waited for.
-func (s *swap) heal(ctx context.Context) error {
+func (s *replacement) heal(ctx context.Context) error {
 	var (
 		mu   sync.Mutex
 		errs []error
@@ -188,7 +188,7 @@ func (s *swap) heal(ctx context.Context) error {
 		}
 	}
 	cut := each(waiters, s.plan.leaving, func(l *livePod) error { return note(s.stop[l.name](ctx)) })
-	_ = each(workers, s.plan.released, func(l *livePod) error { return note(s.p.startPod(ctx, l.name, nil)) })
+	_ = each(workers, s.plan.restored, func(l *livePod) error { return note(s.p.startPod(ctx, l.name, nil)) })
 	if cut != nil {
 		errs = append(errs, errTooManyUnhealed)
 	}
@@ -196,16 +196,16 @@ func (s *swap) heal(ctx context.Context) error {
 }
 
 // mend brings one pod back, and counts that.
-func (s *swap) mend(ctx context.Context, step step) error {
+func (s *replacement) mend(ctx context.Context, step step) error {
 	counted := s.p.counted(step)
 	err := s.bringBack(ctx, step)
 	if counted {
-		s.p.healings.note(step, err, time.Now())
+		s.p.healBackoff.note(step, err, time.Now())
 	}
 	return err
 }
 
-func (s *swap) bringBack(ctx context.Context, step step) error {
+func (s *replacement) bringBack(ctx context.Context, step step) error {
 	if err := s.createOne(ctx, step); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (s *swap) bringBack(ctx context.Context, step step) error {
 	} else if err != nil {
 		return err
 	}
-	for _, l := range step.olds {
+	for _, l := range step.previous {
 		if err := s.stop[l.name](ctx); err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 
 func TestHealingTakesItsTimeWithAPodThatIsTakenDownEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &healings{}
+		h := &healBackoff{}
 		ill := step{pod: RenderedPod{Name: "web", Hash: "1"}, ill: []string{"container c ended with exit code 137"}}
 		begun := time.Now()
 		var at []time.Duration
@@ -52,7 +52,7 @@ func TestHealingTakesItsTimeWithAPodThatIsTakenDownEachTime(t *testing.T) {
 // Tries that fail are no heals: they have a pause of their own, and their cause stays what is wrong with the pod.
 func TestATryThatFailsIsNoHealing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &healings{}
+		h := &healBackoff{}
 		ill := step{pod: RenderedPod{Name: "web", Hash: "1", File: "pods/web.yaml", Line: 1}, ill: []string{"is gone"}}
 		cause := errors.New("pod web (pods/web.yaml:1): making web-1: image web:1 isn't here any more: connection refused\nending web-1: no such pod")
 		begun := time.Now()
@@ -156,7 +156,7 @@ func TestTheCauseStaysOfAPodThatCannotBeHealed(t *testing.T) {
 				t.Errorf("the changes: %+v", changes)
 			}
 			tt.clear(w, r)
-			for _, one := range w.healings.of {
+			for _, one := range w.healBackoff.of {
 				one.tries = one.tries[:1] // as if its time had come
 			}
 			w.must(w.Heal(t.Context(), r))

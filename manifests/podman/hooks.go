@@ -41,7 +41,7 @@ func (p *Podman) Before(ctx context.Context, r Rendered, rollout string) error {
 	if err := p.layGround(ctx, r, todo); err != nil {
 		return err
 	}
-	s := newSwap(p, r, todo)
+	s := newReplacement(p, r, todo)
 	if err := s.create(ctx); err != nil {
 		return errors.Join(err, s.undo(ctx))
 	}
@@ -65,7 +65,7 @@ func (p *Podman) After(ctx context.Context, r Rendered, rollout string) error {
 
 // Failed lets the hooks run that r has for its failure, and doesn't wait.
 func (p *Podman) Failed(r Rendered, rollout string) error {
-	return p.jobs.edit(func(s *ledgerState) (changed bool) {
+	return p.jobs.edit(func(s *jobHistoryState) (changed bool) {
 		for _, pod := range r.hooks(manifests.HookFailure) {
 			if known := s.Runs[pod.id()]; known == nil || known.Rollout != rollout {
 				s.Runs[pod.id()] = &run{Pod: pod, Rollout: rollout}
@@ -88,7 +88,7 @@ func (p *Podman) hooksDue(hooks []RenderedPod, rollout string) bool {
 
 // markHooks writes down that hooks are to run in a rollout, when their turn comes.
 func (p *Podman) markHooks(hooks []RenderedPod, rollout string) error {
-	return p.jobs.edit(func(s *ledgerState) (changed bool) {
+	return p.jobs.edit(func(s *jobHistoryState) (changed bool) {
 		for _, pod := range hooks {
 			if known := s.Runs[pod.id()]; known == nil || known.Rollout != rollout {
 				s.Runs[pod.id()] = &run{Pod: pod, Rollout: rollout, Halted: true}

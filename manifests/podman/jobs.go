@@ -199,7 +199,7 @@ func (p *Podman) step(ctx context.Context, id string, todo move, l *livePod) err
 		if now, _ := r.next(time.Now(), live[id]); now != begin {
 			return nil // a switch began it, between the look and the claim
 		}
-		s := swap{p: p}
+		s := replacement{p: p}
 		if err := s.make(ctx, step{pod: r.Pod}); err != nil { // that is no try, but isn't tried again at once either
 			now := time.Now()
 			return p.jobs.change(id, func(r *run) {
@@ -336,7 +336,7 @@ func (p *Podman) beginJob(ctx context.Context, pod RenderedPod) error {
 		return err
 	}
 	defer p.jobs.release(id)
-	err := p.jobs.edit(func(s *ledgerState) bool {
+	err := p.jobs.edit(func(s *jobHistoryState) bool {
 		s.Runs[id] = &run{Pod: pod}
 		return true
 	})
@@ -373,7 +373,7 @@ func (p *Podman) dropJob(ctx context.Context, id string) error {
 	if err := p.haltJob(ctx, id); err != nil {
 		return err
 	}
-	return p.jobs.edit(func(s *ledgerState) bool {
+	return p.jobs.edit(func(s *jobHistoryState) bool {
 		r := s.Runs[id]
 		if r == nil || r.Outcome == completed {
 			return false
@@ -412,7 +412,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 			}
 		}
 	}
-	return p.jobs.edit(func(s *ledgerState) (changed bool) {
+	return p.jobs.edit(func(s *jobHistoryState) (changed bool) {
 		for _, pod := range r.Pods {
 			if pod.Job == nil || pod.Cron != nil || pod.Options.Hook != "" {
 				continue
@@ -451,7 +451,7 @@ func (p *Podman) settleJobs(ctx context.Context, r Rendered) error {
 // keepJobs forgets runs that no pod in kept is of: those that completed only once another of their Job did, or after a
 // while. A revision that failed may come back, and what completed then doesn't run again.
 func (p *Podman) keepJobs(kept map[string]bool, now time.Time) error {
-	return p.jobs.edit(func(s *ledgerState) (changed bool) {
+	return p.jobs.edit(func(s *jobHistoryState) (changed bool) {
 		latest := map[string]time.Time{}
 		for id, r := range s.Runs {
 			if kept[id] && r.Outcome == completed && r.Ended.After(latest[r.Pod.Name]) {

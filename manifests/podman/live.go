@@ -149,7 +149,7 @@ func (p *Podman) sort(all []container) map[string]*livePod {
 		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
 	}
 	p.prober.see(live)
-	p.brake.see(live, time.Now())
+	p.crashLoops.see(live, time.Now())
 	return live
 }
 
@@ -228,7 +228,7 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 				return 0, nil, err
 			}
 			if verdict != well {
-				worse(verdict, "container "+name+" "+cmp.Or(p.brake.holds(c.ID, time.Now()), c.says()))
+				worse(verdict, "container "+name+" "+cmp.Or(p.crashLoops.holds(c.ID, time.Now()), c.says()))
 			}
 		}
 	}
@@ -258,7 +258,7 @@ const settleTime = 3 * time.Second
 
 // ended reports whether a container that doesn't run has done all that its policy asks, will be started again by Podman, or is down.
 func (p *Podman) ended(ctx context.Context, restart string, c container) (condition, error) {
-	if p.brake.holds(c.ID, time.Now()) != "" {
+	if p.crashLoops.holds(c.ID, time.Now()) != "" {
 		return settling, nil
 	}
 	if c.State == "removing" && time.Since(time.Unix(c.ExitedAt, 0)) <= settleTime {

@@ -150,7 +150,7 @@ func (p *Podman) Broken() string {
 	p.mu.Lock()
 	all := slices.Clone(p.missed)
 	p.mu.Unlock()
-	if len(all) == 0 || p.healings.waits(networkName, time.Now()) != "" {
+	if len(all) == 0 || p.healBackoff.waits(networkName, time.Now()) != "" {
 		return ""
 	}
 	return networkName + ": " + explain(all)
@@ -161,7 +161,7 @@ func (p *Podman) Repair(ctx context.Context) error {
 	const prefix = networkName + ": "
 	found := strings.TrimPrefix(p.Broken(), prefix)
 	err := p.repair(ctx)
-	p.healings.count(networkName, found, prefix, err, time.Now())
+	p.healBackoff.count(networkName, found, prefix, err, time.Now())
 	return err
 }
 

@@ -21,10 +21,10 @@ func (p *Podman) Plan(ctx context.Context, now, r Rendered) ([]Change, error) {
 	told := map[string]bool{}
 	for i, s := range todo.steps {
 		told[s.pod.Name] = true
-		if len(s.olds) == 0 {
+		if len(s.previous) == 0 {
 			continue
 		}
-		if old, known := byID[s.olds[0].name]; known {
+		if old, known := byID[s.previous[0].name]; known {
 			changes[i].Diff = differences(old, s.pod)
 		} else {
 			changes[i].Says += "; what differs isn't known: it isn't of the current revision"

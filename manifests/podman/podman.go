@@ -45,7 +45,7 @@ type Podman struct {
 	wake   chan struct{} // a mailbox of one
 	lists  chan struct{} // holds a token for each list of containers that is being read
 	ports  *forward.Client
-	jobs   *ledger
+	jobs   *jobHistory
 
 	mu      sync.Mutex
 	conn    *bindings.Connection // nil until the API first answered
@@ -60,11 +60,11 @@ type Podman struct {
 	routes   forward.Report // what the forwarder said at the last look
 	unrouted error          // that it didn't
 
-	inventory inventory
-	healings  healings
-	brake     brake
-	ends      ends
-	prober    *prober
+	inventory   inventory
+	healBackoff healBackoff
+	crashLoops  crashLoops
+	ends        ends
+	prober      *prober
 
 	starts sync.RWMutex // held for reading while a pod is started, and for writing while what is left of starts is repaired
 
@@ -75,7 +75,7 @@ type Podman struct {
 // Connect returns the Podman whose API listens at socket. It connects at the first call, and again whenever it must: the
 // service may come and go.
 func Connect(socket string) *Podman {
-	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), lists: make(chan struct{}, listsAtOnce), jobs: newLedger(), blind: errors.New("not watched yet"),
+	p := &Podman{socket: socket, prober: newProber(), Log: slog.New(slog.DiscardHandler), alive: processExists, steady: defaultSteady, wake: make(chan struct{}, 1), lists: make(chan struct{}, listsAtOnce), jobs: newJobHistory(), blind: errors.New("not watched yet"),
 		ports: forward.NewClient(filepath.Join(filepath.Dir(socket), "forward.sock"))}
 	p.prober.ask, p.prober.end, p.prober.wake = p.askContainer, p.endContainer, p.woken
 	p.prober.tell = func(says string, attributes ...any) { p.Log.Warn(says, attributes...) }

@@ -45,13 +45,13 @@ func (todo plan) mayListen(setting string) error {
 // leaves a running pod whose port nobody listens on. Such a pod is hollow, and is restarted.
 
 // letGo frees the ports that step's pod needs of a running pod. One that can't give them up while it runs is stopped.
-func (s *swap) letGo(ctx context.Context, step step, l *livePod) error {
+func (s *replacement) letGo(ctx context.Context, step step, l *livePod) error {
 	switch {
 	case step.Handover == PortMoves && l.forwarding() != nil: // who listened for it stops that
 		s.note(func() { s.ending[l.name] = true })
 		return s.route(ctx)
 	case step.Handover == PortMoves && s.p.unpublish(ctx, l.hostPorts()):
-		s.note(func() { s.mute = append(s.mute, l) })
+		s.note(func() { s.portsReleased = append(s.portsReleased, l) })
 		if step.pod.Forwarding != nil { // who comes from now on waits
 			return s.route(ctx)
 		}

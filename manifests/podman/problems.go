@@ -40,7 +40,7 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 	p.keepRoutes(ctx, r, live)
 	var problems []Problem
 	for _, a := range p.ailing(live) {
-		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healings.waits(networkName, time.Now()), a.says()), Unrelated: true})
+		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healBackoff.waits(networkName, time.Now()), a.says()), Unrelated: true})
 	}
 	for _, want := range r.Pods {
 		if want.Job != nil {
@@ -57,7 +57,7 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 		if err != nil {
 			return nil, err
 		}
-		if waits := p.healings.waits(want.id(), time.Now()); how > settling && waits != "" {
+		if waits := p.healBackoff.waits(want.id(), time.Now()); how > settling && waits != "" {
 			ill = []string{waits}
 		}
 		if how == well {

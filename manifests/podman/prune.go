@@ -141,7 +141,7 @@ func (r RenderedPod) asFound(live map[string]*livePod, note string) PodStatus {
 func (todo plan) adopts() map[string]string {
 	adopted := map[string]string{}
 	for _, step := range todo.steps {
-		for _, l := range step.olds {
+		for _, l := range step.previous {
 			if !l.ours() {
 				adopted[l.name] = step.pod.Name
 			}
@@ -150,8 +150,8 @@ func (todo plan) adopts() map[string]string {
 	return adopted
 }
 
-// released are pods made by hand that run again, as r has nothing in their place.
-func (p *Podman) released(r Rendered, live map[string]*livePod) []*livePod {
+// restored are pods made by hand that run again, as r has nothing in their place.
+func (p *Podman) restored(r Rendered, live map[string]*livePod) []*livePod {
 	var all []*livePod
 	adopted := p.inventory.adopted()
 	for _, name := range slices.Sorted(maps.Keys(adopted)) {

@@ -13,8 +13,8 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// A record is what Collie knows of the images that it pulled: others are never removed, and images bear no labels of ours.
-type record struct {
+// pulledImages is what Collie knows of the images that it pulled: others are never removed, and images bear no labels of ours.
+type pulledImages struct {
 	Pulled map[string][]string `json:"pulled"` // id to the names it was pulled by
 	Needed [][]string          `json:"needed"` // ids that good revisions needed, the newest first
 }
@@ -22,8 +22,8 @@ type record struct {
 // recordLock guards the file: pulls and removals run in parallel.
 var recordLock sync.Mutex
 
-func (p *Podman) readRecord() (record, error) {
-	r, err := statefile.Load[record](p.Rules.Record) // of one that makes no sense, the images stay
+func (p *Podman) readRecord() (pulledImages, error) {
+	r, err := statefile.Load[pulledImages](p.Rules.Record) // of one that makes no sense, the images stay
 	if err != nil {
 		return r, fmt.Errorf("record of images: %w", err)
 	}
@@ -33,7 +33,7 @@ func (p *Podman) readRecord() (record, error) {
 	return r, nil
 }
 
-func (p *Podman) writeRecord(r record) error {
+func (p *Podman) writeRecord(r pulledImages) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("record of images: %w", err)
@@ -97,7 +97,7 @@ func (p *Podman) keepImages(ctx context.Context, rs []Rendered) error {
 }
 
 // need notes which images rs need, and returns those of all the last ones.
-func (r *record) need(rs []Rendered, keep int) map[string]bool {
+func (r *pulledImages) need(rs []Rendered, keep int) map[string]bool {
 	now := map[string]bool{}
 	for _, rendered := range rs {
 		for _, pod := range rendered.Pods {

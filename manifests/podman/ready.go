@@ -84,7 +84,7 @@ func (s step) deadline() time.Duration {
 }
 
 // await waits until the pods of steps are ready, each within its deadline, and heals others meanwhile.
-func (s *swap) await(ctx context.Context, steps []step) error {
+func (s *replacement) await(ctx context.Context, steps []step) error {
 	begun := time.Now()
 	healed := begun
 	if len(steps) > 0 {
@@ -143,7 +143,7 @@ func (s *swap) await(ctx context.Context, steps []step) error {
 }
 
 // healOthers brings back pods that this switch doesn't touch. The next look finds their errors.
-func (s *swap) healOthers(ctx context.Context) {
+func (s *replacement) healOthers(ctx context.Context) {
 	todo, err := s.p.plan(ctx, s.to)
 	if err != nil {
 		return
@@ -156,7 +156,7 @@ func (s *swap) healOthers(ctx context.Context) {
 		busy[step.pod.Name] = true
 	}
 	steps := slices.DeleteFunc(todo.steps, func(step step) bool { return busy[step.pod.Name] || step.pod.Job != nil })
-	others := newSwap(s.p, s.to, plan{steps: s.p.due(steps, time.Now())})
+	others := newReplacement(s.p, s.to, plan{steps: s.p.due(steps, time.Now())})
 	for _, step := range others.plan.steps {
 		_ = others.mend(ctx, step)
 	}

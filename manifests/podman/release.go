@@ -20,7 +20,7 @@ func (p *Podman) Release(ctx context.Context, r Rendered) (stopped []string, err
 	if len(holders) == 0 {
 		return nil, nil
 	}
-	s := newSwap(p, Rendered{}, todo) // what is next isn't there yet: nothing is forwarded to it
+	s := newReplacement(p, Rendered{}, todo) // what is next isn't there yet: nothing is forwarded to it
 	if err := s.drain(ctx, holders); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (p *Podman) Release(ctx context.Context, r Rendered) (stopped []string, err
 func (todo plan) holders(r Rendered) []*livePod {
 	out := slices.Clone(todo.leaving)
 	for _, s := range todo.steps {
-		for _, l := range s.olds {
+		for _, l := range s.previous {
 			if !slices.Contains(out, l) {
 				out = append(out, l)
 			}
@@ -84,8 +84,8 @@ func (r Rendered) Without(names []string) Rendered {
 
 // Revive heals r as if no pod of it had ever been healed, or held as it ends again and again.
 func (p *Podman) Revive(ctx context.Context, r Rendered) error {
-	p.healings.forget()
-	p.brake.forget()
+	p.healBackoff.reset()
+	p.crashLoops.reset()
 	changes, err := p.Diff(ctx, r)
 	if err != nil || len(changes) == 0 {
 		return err

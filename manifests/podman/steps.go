@@ -22,16 +22,16 @@ type Change struct {
 
 // A step is what one wanted pod needs.
 type step struct {
-	pod  RenderedPod
-	how  condition
-	ill  []string
-	live *livePod   // the wanted one, if there is one
-	olds []*livePod // running pods of the same object in other states
+	pod      RenderedPod
+	how      condition
+	ill      []string
+	live     *livePod   // the wanted one, if there is one
+	previous []*livePod // running pods of the same object in other states
 
 	rank    int  // those of rank 0 come first
 	awaited bool // another depends on it
 	handover
-	first []*livePod // what has to stop before the wanted one starts
+	stopBefore []*livePod // what has to stop before the wanted one starts
 }
 
 func (s step) change() Change {
@@ -41,8 +41,8 @@ func (s step) change() Change {
 		c.Does, c.Says = "schedule", fmt.Sprintf("%q (%s)", s.pod.Cron.Schedule, s.pod.source())
 	case s.pod.Job != nil && s.how == absent:
 		c.Does, c.Says = "run", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
-	case len(s.olds) > 0:
-		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s), %s", s.olds[0].name, s.pod.id(), s.pod.source(), s.handover)
+	case len(s.previous) > 0:
+		c.Does, c.Says = "replace", fmt.Sprintf("%s by %s (%s), %s", s.previous[0].name, s.pod.id(), s.pod.source(), s.handover)
 	case s.how == absent:
 		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case s.how == broken:
@@ -62,7 +62,7 @@ type plan struct {
 	leaving []*livePod // running pods of Collie's that no wanted pod replaces, by name
 	crons   []string   // that are scheduled, and not wanted any more
 
-	released []*livePod // pods made by hand whose place no wanted pod has any more
+	restored []*livePod // pods made by hand whose place no wanted pod has any more
 }
 
 func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
@@ -109,14 +109,14 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		s := step{pod: want, how: how, ill: ill, live: live[want.id()], rank: order[want.Name], awaited: awaited[want.Name]}
 		for _, l := range byObject[want.Name] {
 			if l.name != want.id() && !(want.Cron != nil && l.isRun()) {
-				s.olds = append(s.olds, l)
+				s.previous = append(s.previous, l)
 			}
 		}
 		delete(byObject, want.Name)
 		if l := live[want.Name]; want.Options.Adopt && l != nil && !l.ours() && l.runs() {
-			s.olds = append(s.olds, l)
+			s.previous = append(s.previous, l)
 		}
-		if s.how > settling || len(s.olds) > 0 {
+		if s.how > settling || len(s.previous) > 0 {
 			todo.steps = append(todo.steps, s)
 		}
 	}
@@ -124,7 +124,7 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 		todo.leaving = append(todo.leaving, byObject[object]...)
 	}
 	todo.crons = p.unwanted(r)
-	todo.released = p.released(r, live)
+	todo.restored = p.restored(r, live)
 	todo.handOver()
 	slices.SortFunc(todo.steps, func(a, b step) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
 	return todo, nil
@@ -150,7 +150,7 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	}
 	changes := todo.changes()
 	for i, s := range todo.steps {
-		changes[i].Waits = s.how != well && p.healings.waits(s.pod.id(), time.Now()) != ""
+		changes[i].Waits = s.how != well && p.healBackoff.waits(s.pod.id(), time.Now()) != ""
 	}
 	return changes, nil
 }
@@ -170,7 +170,7 @@ func (todo plan) changes() []Change {
 		}
 		changes = append(changes, Change{Does: "remove", Subject: "pod " + l.object(), Says: fmt.Sprintf("%s (was %s)", l.name, l.labels[labelSource])})
 	}
-	for _, l := range todo.released {
+	for _, l := range todo.restored {
 		changes = append(changes, Change{Does: "start", Subject: "pod " + l.name, Says: "somebody made it by hand, and no pod has its place any more"})
 	}
 	return changes

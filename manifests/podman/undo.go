@@ -11,8 +11,8 @@ import (
 // undoTime is what is left to put things back when a switch failed, be it because its own time was over.
 const undoTime = 2 * time.Minute
 
-// undo puts back what this swap changed: the next pods end at once, without grace, and those that were stopped run again.
-func (s *swap) undo(ctx context.Context) error {
+// undo puts back what this replacement changed: the next pods end at once, without grace, and those that were stopped run again.
+func (s *replacement) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
 	errs := []error{s.p.restoreCrons(ctx, s.crons)}
@@ -32,7 +32,7 @@ func (s *swap) undo(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("ending %s again: %w", id, err))
 		}
 	}
-	for _, l := range s.mute {
+	for _, l := range s.portsReleased {
 		if slices.Contains(s.stopped, l) {
 			continue
 		}

@@ -14,17 +14,17 @@ import (
 	"example.org/collie/agent/statefile"
 )
 
-// A ledger holds what Podman can't tell of Jobs: that one ran whose pod is gone, how often it was tried, what it wrote.
+// A jobHistory has what Podman can't tell of Jobs: that one ran whose pod is gone, how often it was tried, what it wrote.
 // It is on disk before anything is done for which it would be missed. Where it is lost, the pods tell what they can.
-type ledger struct {
+type jobHistory struct {
 	mu    sync.Mutex
 	file  string // none: it is lost with the process
-	state ledgerState
+	state jobHistoryState
 	busy  map[string]bool // runs for which something is being done
 	stir  chan struct{}   // a mailbox of one: something may be due
 }
 
-type ledgerState struct {
+type jobHistoryState struct {
 	Runs  map[string]*run     `json:"runs,omitempty"`  // by Podman's name of the pod
 	Crons map[string]*cronJob `json:"crons,omitempty"` // by name
 }
@@ -34,8 +34,8 @@ const (
 	busyPoll   = 20 * time.Millisecond
 )
 
-func newLedger() *ledger {
-	return &ledger{state: ledgerState{Runs: map[string]*run{}, Crons: map[string]*cronJob{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
+func newJobHistory() *jobHistory {
+	return &jobHistory{state: jobHistoryState{Runs: map[string]*run{}, Crons: map[string]*cronJob{}}, busy: map[string]bool{}, stir: make(chan struct{}, 1)}
 }
 
 // Remember keeps what becomes of Jobs in file, and reads what is there. With an error nothing may be switched: Jobs might run
@@ -45,7 +45,7 @@ func (p *Podman) Remember(file string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.file = file
-	state, err := statefile.Read[ledgerState](file)
+	state, err := statefile.Read[jobHistoryState](file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (p *Podman) Remember(file string) error {
 }
 
 // Check returns what makes no sense in a ledger.
-func (s ledgerState) Check() error {
+func (s jobHistoryState) Check() error {
 	for _, r := range s.Runs {
 		if r == nil || r.Pod.Job == nil {
 			return errors.New("it has a run of no Job")
@@ -85,8 +85,8 @@ func (p *Podman) WriteAgain() error {
 	return errors.Join(j.save(), statefile.WriteJSON(v.file, v.state))
 }
 
-// save writes the ledger down, whole or not at all. The caller holds mu.
-func (j *ledger) save() error {
+// save writes the job history, whole or not at all. The caller holds mu.
+func (j *jobHistory) save() error {
 	select {
 	case j.stir <- struct{}{}:
 	default:
@@ -105,7 +105,7 @@ func (j *ledger) save() error {
 }
 
 // get returns a copy.
-func (j *ledger) get(id string) (run, bool) {
+func (j *jobHistory) get(id string) (run, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r, ok := j.state.Runs[id]
@@ -116,7 +116,7 @@ func (j *ledger) get(id string) (run, bool) {
 }
 
 // crons are copies of all CronJobs, by name.
-func (j *ledger) crons() map[string]cronJob {
+func (j *jobHistory) crons() map[string]cronJob {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	all := map[string]cronJob{}
@@ -127,7 +127,7 @@ func (j *ledger) crons() map[string]cronJob {
 }
 
 // runs are copies of all, by name.
-func (j *ledger) runs() []run {
+func (j *jobHistory) runs() []run {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var all []run
@@ -138,7 +138,7 @@ func (j *ledger) runs() []run {
 }
 
 // change does something to a run, if there is one, and writes it down.
-func (j *ledger) change(id string, do func(r *run)) error {
+func (j *jobHistory) change(id string, do func(r *run)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r, ok := j.state.Runs[id]
@@ -150,7 +150,7 @@ func (j *ledger) change(id string, do func(r *run)) error {
 }
 
 // edit does something to all that is known, and writes it down if that says so.
-func (j *ledger) edit(do func(s *ledgerState) (changed bool)) error {
+func (j *jobHistory) edit(do func(s *jobHistoryState) (changed bool)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !do(&j.state) {
@@ -160,7 +160,7 @@ func (j *ledger) edit(do func(s *ledgerState) (changed bool)) error {
 }
 
 // claim takes a run, so that nobody else does anything for it until it is released.
-func (j *ledger) claim(id string) bool {
+func (j *jobHistory) claim(id string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.busy[id] {
@@ -170,7 +170,7 @@ func (j *ledger) claim(id string) bool {
 	return true
 }
 
-func (j *ledger) release(id string) {
+func (j *jobHistory) release(id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.busy, id)
@@ -181,7 +181,7 @@ func (j *ledger) release(id string) {
 }
 
 // claimed waits until it has claimed a run.
-func (j *ledger) claimed(ctx context.Context, id string) error {
+func (j *jobHistory) claimed(ctx context.Context, id string) error {
 	for !j.claim(id) {
 		select {
 		case <-ctx.Done():

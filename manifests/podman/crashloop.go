@@ -19,14 +19,14 @@ const (
 	wellAfter    = 10 * time.Minute // of running, all is forgotten
 )
 
-// A brake knows which containers end again and again.
-type brake struct {
+// crashLoops knows which containers end again and again.
+type crashLoops struct {
 	mu  sync.Mutex
-	of  map[string]*braked // by the container's id
-	due chan struct{}      // a mailbox of one: some are to be held
+	of  map[string]*crashLoop // by the container's id
+	due chan struct{}         // a mailbox of one: some are to be held
 }
 
-type braked struct {
+type crashLoop struct {
 	base  int // restarts that count no more: before it ran well, or was held
 	holds int
 	until time.Time // held since, and until
@@ -34,7 +34,7 @@ type braked struct {
 }
 
 // see takes over what is live, and settles what is to be held.
-func (b *brake) see(live map[string]*livePod, now time.Time) {
+func (b *crashLoops) see(live map[string]*livePod, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	there := map[string]bool{}
@@ -54,15 +54,15 @@ func (b *brake) see(live map[string]*livePod, now time.Time) {
 	}
 }
 
-func (b *brake) count(c container, now time.Time) {
+func (b *crashLoops) count(c container, now time.Time) {
 	one := b.of[c.ID]
 	if one == nil && c.Restarts == 0 {
 		return
 	}
 	if one == nil {
-		one = &braked{}
+		one = &crashLoop{}
 		if b.of == nil {
-			b.of = map[string]*braked{}
+			b.of = map[string]*crashLoop{}
 		}
 		b.of[c.ID] = one
 	}
@@ -70,7 +70,7 @@ func (b *brake) count(c container, now time.Time) {
 		one.base = 0 // Podman counts from 0 after each start by hand
 	}
 	if c.runs() && now.Sub(time.Unix(c.StartedAt, 0)) > wellAfter {
-		*one = braked{base: c.Restarts}
+		*one = crashLoop{base: c.Restarts}
 		return
 	}
 	free := freeRestarts
@@ -89,8 +89,8 @@ func (b *brake) count(c container, now time.Time) {
 	}
 }
 
-// forget lets all start again at once, as often as new ones.
-func (b *brake) forget() {
+// reset lets all start again at once, as often as new ones.
+func (b *crashLoops) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, one := range b.of {
@@ -98,7 +98,7 @@ func (b *brake) forget() {
 	}
 }
 
-func (b *brake) mailbox() chan struct{} {
+func (b *crashLoops) mailbox() chan struct{} {
 	if b.due == nil {
 		b.due = make(chan struct{}, 1)
 	}
@@ -106,7 +106,7 @@ func (b *brake) mailbox() chan struct{} {
 }
 
 // holds says until when a container is held; nothing if it isn't.
-func (b *brake) holds(id string, now time.Time) string {
+func (b *crashLoops) holds(id string, now time.Time) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := b.of[id]
@@ -117,7 +117,7 @@ func (b *brake) holds(id string, now time.Time) string {
 }
 
 // knows reports whether a container of l was held: it is started again without being a case for healing.
-func (b *brake) knows(l *livePod) bool {
+func (b *crashLoops) knows(l *livePod) bool {
 	if l == nil {
 		return false
 	}
@@ -132,7 +132,7 @@ func (b *brake) knows(l *livePod) bool {
 }
 
 // next takes one that has to be ended, if there is one.
-func (b *brake) next() (id string) {
+func (b *crashLoops) next() (id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, one := range b.of {
@@ -145,7 +145,7 @@ func (b *brake) next() (id string) {
 }
 
 // expires is how long nobody is released.
-func (b *brake) expires(now time.Time) time.Duration {
+func (b *crashLoops) expires(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	least := time.Hour
@@ -159,9 +159,9 @@ func (b *brake) expires(now time.Time) time.Duration {
 
 // tendBrake ends containers that are to be held. When the time is over, it triggers a look, which starts them.
 func (p *Podman) tendBrake(ctx context.Context) {
-	p.brake.mu.Lock()
-	due := p.brake.mailbox()
-	p.brake.mu.Unlock()
+	p.crashLoops.mu.Lock()
+	due := p.crashLoops.mailbox()
+	p.crashLoops.mu.Unlock()
 	release := time.NewTimer(time.Hour)
 	defer release.Stop()
 	for {
@@ -172,12 +172,12 @@ func (p *Podman) tendBrake(ctx context.Context) {
 			p.woken()
 		case <-due:
 		}
-		for id := p.brake.next(); id != ""; id = p.brake.next() {
+		for id := p.crashLoops.next(); id != ""; id = p.crashLoops.next() {
 			if err := p.hold(ctx, id); err != nil {
 				p.Log.Warn("a container that ends again and again isn't held", "container", id, "err", err)
 			}
 		}
-		release.Reset(p.brake.expires(time.Now()))
+		release.Reset(p.crashLoops.expires(time.Now()))
 	}
 }
 

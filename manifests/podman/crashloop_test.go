@@ -10,7 +10,7 @@ import (
 // What Kubernetes does with a container that ends again and again: a few times at once, then 10 s later, 20, 40, … 5 min.
 func TestAContainerThatEndsAgainAndAgainIsHeldLongerEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b brake
+		var b crashLoops
 		c := container{ID: "c", State: "running", Labels: map[string]string{labelOwner: owner, labelObject: "Pod/web"}}
 		see := func() {
 			b.see(map[string]*livePod{"web-1": {name: "web-1", labels: c.Labels, containers: []container{c}}}, time.Now())
@@ -62,7 +62,7 @@ func TestAContainerThatEndsAgainAndAgainIsHeldLongerEachTime(t *testing.T) {
 func TestSlowCrashesAndJobsAreNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for object, apart := range map[string]time.Duration{"Pod/web": 11 * time.Minute, "Job/once": 0} {
-			var b brake
+			var b crashLoops
 			c := container{ID: "c", State: "running", Labels: map[string]string{labelOwner: owner, labelObject: object}, StartedAt: time.Now().Unix()}
 			for range 20 {
 				time.Sleep(apart)
