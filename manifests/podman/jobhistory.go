@@ -57,7 +57,7 @@ func (p *Podman) Remember(file string) error {
 	return nil
 }
 
-// Check returns what makes no sense in a ledger.
+// Check returns what makes no sense in a job history.
 func (s jobHistoryState) Check() error {
 	for _, r := range s.Runs {
 		if r == nil || r.Pod.Job == nil {
