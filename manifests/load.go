@@ -120,13 +120,13 @@ func Load(fsys fs.FS, dirs ...string) (*Manifests, error) {
 
 // LoadWith is Load with what the machine adds: the Secrets of sealed files are as good as those of others.
 func LoadWith(ctx context.Context, private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
-	return (&checker{key: private.Key}).load(ctx, private.Sealed, fsys, dirs)
+	return (&checker{key: private.Key, torn: private.Partial}).load(ctx, private.Sealed, fsys, dirs)
 }
 
 // Check is LoadWith for a caller that wants the mistakes and notes alone. It returns no pods, as it keeps of each only what other
 // documents are compared with: 10,000 pods take 20 MiB in place of 65.
 func Check(private Private, fsys fs.FS, dirs ...string) (*Manifests, error) {
-	return (&checker{key: private.Key, brief: true}).load(context.Background(), private.Sealed, fsys, dirs)
+	return (&checker{key: private.Key, torn: private.Partial, brief: true}).load(context.Background(), private.Sealed, fsys, dirs)
 }
 
 func (c *checker) load(ctx context.Context, sealed []Sealed, fsys fs.FS, dirs []string) (*Manifests, error) {

@@ -18,6 +18,8 @@ import (
 type Private struct {
 	Key    []byte // of the hashes of Secrets: without it, who sees a hash could try words until one fits. None: they are plain
 	Sealed []Sealed
+
+	Partial bool // there may be other files, which aren't known here: what isn't found may be in one
 }
 
 // Sealed is a file that is encrypted in the repository, and holds Secrets alone.

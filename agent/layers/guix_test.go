@@ -598,7 +598,7 @@ func TestValidate(t *testing.T) {
 	check("links, inside and out", nil, []string{`modules: is a symbolic link to "/etc", which isn't a path from where the link is`, `pods/out.yaml:1: is a symbolic link to "/etc/passwd", which isn't a path`})
 	write("channels.scm", "")
 	write("collie.yaml", "hooks: []\n")
-	check("links, and what isn't supported", nil, []string{"modules: ", "collie.yaml:1: hooks: there is no such key", "channels.scm:1: ", "pods/out.yaml"})
+	check("links, and what isn't supported", nil, []string{"channels.scm:1: ", "collie.yaml:1: hooks: there is no such key", "modules: ", "pods/out.yaml"})
 
 	for _, name := range []string{"home.scm", "modules", "pods/out.yaml", "channels.scm", "collie.yaml", "system.scm"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {

@@ -27,7 +27,11 @@ type view struct {
 	trees      string          // the folder for what Guix finds; empty: no layer is Guix's
 	dir        string          // hosts/NAME; empty where there are no folders of hosts
 	laid       map[string]bool // the files of dir that are laid over, by name
+	wrong      mistake.List    // why it isn't known what this host sees: then it is what could be laid
 }
+
+// partial reports whether the host may have other files than those in the view.
+func (v view) partial() bool { return len(v.wrong) > 0 }
 
 // A Repository has the files of revisions.
 type Repository struct {
@@ -58,13 +62,15 @@ func (r Repository) Open(ctx context.Context, revision, host string) (rollout.Fi
 // filesOf are a revision's files, as its host sees them.
 func filesOf(rev rollout.Revision) view { return rev.Files.(view) }
 
-// Check finds the mistakes that no layer finds: of where the files lie, of what is encrypted, and of collie.yaml.
+// Check finds the mistakes that no layer finds: of where the files lie, of what is encrypted, of channels.scm and of collie.yaml.
 func (v view) Check() (notes []string, mistakes error) {
-	notes, all := layout(v)
+	notes, wrong := layout(v)
 	if v.trees == "" {
-		all = nil // pods have folders of their own
+		wrong = nil // pods have folders of their own
+	} else {
+		wrong = append(wrong, channels(v)...)
 	}
-	return notes, errors.Join(append(all, unsupported(v)...)...)
+	return notes, slices.Concat(wrong, v.wrong, unsupported(v)).Sorted().Err()
 }
 
 // Export writes what Guix sees of this host's files.
@@ -78,20 +84,24 @@ func (v view) Export() (string, error) {
 func (v view) Place(err error) error { return inRepository(err, v.names()) }
 
 // viewOf is the repository as host sees it. It is a mistake if there are folders of hosts but none of this one: which
-// of the others' files would do for it nobody knows.
+// of the others' files would do for it nobody knows. Mistakes are in the view, so that others are reported with them.
 func viewOf(repository fs.FS, host string) (view, error) {
 	v := view{repository: repository, laid: map[string]bool{}}
 	hosts, err := hostsOf(repository)
+	if v.wrong = mistake.Of(err); v.wrong != nil {
+		return v, nil
+	}
 	if err != nil || len(hosts) == 0 {
 		return v, err
 	}
 	if !slices.Contains(hosts, host) {
-		return v, &rollout.BadError{Err: fmt.Errorf("%s/: there is no folder of this host, %s, only of %s\n"+
-			"  hint: make %s/%s, with at least one file, or set `host` in this machine's configuration to one of them",
-			hostsDir, host, enumerate(hosts), hostsDir, host)}
+		v.wrong = mistake.List{{File: hostsDir + "/", Says: fmt.Sprintf("there is no folder of this host, %s, only of %s", host, enumerate(hosts)),
+			Hint: fmt.Sprintf("make %s/%s, with at least one file, or set `host` in this machine's configuration to one of them", hostsDir, host)}}
+		return v, nil
 	}
 	v.dir = path.Join(hostsDir, host)
-	return v, v.lay()
+	v.wrong, err = v.lay()
+	return v, err
 }
 
 // hostsOf names the hosts that the repository has folders of; none if it has no hosts/.
@@ -101,7 +111,7 @@ func hostsOf(repository fs.FS) ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err == nil && !info.IsDir():
-		return nil, &rollout.BadError{Err: fmt.Errorf("%s: is for a folder of each host, and no folder itself: give it another name", hostsDir)}
+		return nil, mistake.List{{File: hostsDir, Says: "is for a folder of each host, and no folder itself: give it another name"}}
 	case err != nil:
 		return nil, err
 	}
@@ -113,7 +123,7 @@ func hostsOf(repository fs.FS) ([]string, error) {
 		}
 	}
 	if err == nil && len(hosts) == 0 {
-		err = &rollout.BadError{Err: fmt.Errorf("%s/: there is no folder in it: make one for each host, or remove it", hostsDir)}
+		err = mistake.List{{File: hostsDir + "/", Says: "there is no folder in it: make one for each host, or remove it"}}
 	}
 	return hosts, err
 }
@@ -128,9 +138,9 @@ func enumerate(names []string) string {
 
 // lay finds what is laid over. A file in place of a folder, or a folder in place of a file, would leave it open what
 // becomes of the rest.
-func (v view) lay() error {
-	var mistakes []error
-	err := fs.WalkDir(v.repository, v.dir, func(at string, e fs.DirEntry, err error) error {
+func (v view) lay() (mistakes mistake.List, err error) {
+	wrong := func(at, says string) { mistakes = append(mistakes, &mistake.Error{File: at, Says: says}) }
+	err = fs.WalkDir(v.repository, v.dir, func(at string, e fs.DirEntry, err error) error {
 		if err != nil || at == v.dir {
 			return err
 		}
@@ -140,9 +150,9 @@ func (v view) lay() error {
 		case name == podsDir && e.IsDir():
 			return fs.SkipDir
 		case name == hostsDir:
-			mistakes = append(mistakes, fmt.Errorf("%s: a host has no hosts of its own: give it another name", at))
+			wrong(at, "a host has no hosts of its own: give it another name")
 		case missing == nil && top.IsDir() != e.IsDir():
-			mistakes = append(mistakes, fmt.Errorf("%s: either it or %s is a folder, and the other isn't: give it another name", at, name))
+			wrong(at, "either it or "+name+" is a folder, and the other isn't: give it another name")
 		case e.IsDir():
 			return nil
 		default:
@@ -154,10 +164,7 @@ func (v view) lay() error {
 		}
 		return nil
 	})
-	if err == nil && len(mistakes) > 0 {
-		err = &rollout.BadError{Err: errors.Join(mistakes...)}
-	}
-	return err
+	return mistakes, err
 }
 
 // at is where the repository has what this host knows by name: it is the name itself, or in the host's folder.
@@ -238,6 +245,9 @@ func ForGuix(repository fs.FS, host, into string) (string, error) {
 		return "", err
 	}
 	files, err := viewOf(repository, host)
+	if err == nil {
+		err = files.wrong.Err()
+	}
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/source"
 	"example.org/collie/guix"
@@ -121,9 +122,12 @@ func TestHostsThatAreMistakes(t *testing.T) {
 			[]string{"hosts/web/home.scm: either it or home.scm is a folder", "hosts/web/modules: either it or modules is a folder"}},
 		{"hosts of a host", []string{"hosts/web/hosts/db/system.scm"}, []string{"hosts/web/hosts: a host has no hosts of its own"}},
 	} {
-		_, err := viewOf(repository(row.files...), "web")
-		blamed := new(rollout.BadError)
-		if !errors.As(err, &blamed) {
+		v, err := viewOf(repository(row.files...), "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = v.Check()
+		if mistake.Of(err) == nil {
 			t.Errorf("%s: %v, want the commit blamed", row.name, err)
 			continue
 		}

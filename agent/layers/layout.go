@@ -1,11 +1,11 @@
 package layers
 
 import (
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/source"
 	"example.org/collie/manifests"
 )
@@ -19,8 +19,8 @@ import (
 //	secrets/
 //	another link, a submodule                      a mistake
 //	.guix-authorizations                           as any other, with a note
-func layout(files view) (notes []string, mistakes []error) {
-	wrong := func(path, says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", path, says)) }
+func layout(files view) (notes []string, mistakes mistake.List) {
+	wrong := func(path, says string) { mistakes = append(mistakes, &mistake.Error{File: path, Says: says}) }
 	pods := files.pods()
 	inPods := func(path string) bool {
 		return slices.ContainsFunc(pods, func(dir string) bool { return strings.HasPrefix(path, dir+"/") })
@@ -47,7 +47,7 @@ func layout(files view) (notes []string, mistakes []error) {
 		return nil
 	})
 	if err != nil {
-		mistakes = append(mistakes, err)
+		wrong(".", err.Error())
 	}
 	if files.has(authorizationsFile) {
 		notes = append(notes, files.at(authorizationsFile)+": signatures aren't checked yet: whoever can push is trusted, whatever it says")

@@ -113,7 +113,7 @@ func TestPlaceholdersAreFound(t *testing.T) {
 		return &fstest.MapFile{Data: []byte("(define-module (" + module + "))\n(define key \"ssh-ed25519 " + Placeholder + "\")\n")}
 	}
 	_, mistakes := Validate(fstest.MapFS{"system.scm": key("system"), "modules/site.scm": key("site"), "mine/keys.scm": key("mine keys"), "notes.scm": key("other")}, "")
-	for i, name := range []string{"system.scm", "mine/keys.scm", "modules/site.scm"} {
+	for i, name := range []string{"mine/keys.scm", "modules/site.scm", "system.scm"} {
 		if i >= len(mistakes) || !strings.HasPrefix(mistakes[i], name+":2: the key ") {
 			t.Errorf("%s isn't found: %q", name, mistakes)
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/guix"
 	"example.org/collie/manifests/podman"
@@ -66,8 +67,8 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 	case err != nil:
 		return false, err
 	case stays && cfg.Leave:
-		return false, &rollout.BadError{Err: fmt.Errorf("%s: leave: true, but the %s of %s still has the service %s\n"+
-			"  hint: remove the one or the other", files.at(RepositoryFile), what, files.at(file), OwnService)}
+		return false, &rollout.BadError{Err: mistake.List{{File: files.at(RepositoryFile), Field: "leave", Hint: "remove the one or the other",
+			Says: fmt.Sprintf("true, but the %s of %s still has the service %s", what, files.at(file), OwnService)}}}
 	case stays:
 		return false, nil
 	}
@@ -76,8 +77,8 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 		return false, err
 	}
 	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
-		err = &rollout.BadError{Err: fmt.Errorf("%s: the %s has no service %s any more, so nothing would follow the repository, or return from what fails\n"+
-			"  hint: keep %s, or say `leave: true` in %s", files.at(file), what, OwnService, serviceTypes[what], RepositoryFile)}
+		err = &rollout.BadError{Err: mistake.List{{File: files.at(file), Hint: fmt.Sprintf("keep %s, or say `leave: true` in %s", serviceTypes[what], RepositoryFile),
+			Says: fmt.Sprintf("the %s has no service %s any more, so nothing would follow the repository, or return from what fails", what, OwnService)}}}
 	}
 	return leaves, err
 }

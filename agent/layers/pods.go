@@ -57,13 +57,13 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 	if len(dirs) == 0 {
 		return rollout.Target{}, rollout.ErrAbsent
 	}
-	private, err := l.private(ctx, files)
+	private, closed, err := l.private(ctx, files)
 	if err != nil {
 		return rollout.Target{}, err
 	}
 	all, err := manifests.LoadWith(ctx, private, files.repository, dirs...)
-	if wrong := mistake.Of(err); wrong != nil {
-		return rollout.Target{}, &rollout.BadError{Err: wrong}
+	if wrong := append(closed, mistake.Of(err)...); len(wrong) > 0 {
+		return rollout.Target{}, &rollout.BadError{Err: wrong.Sorted()}
 	}
 	if err != nil {
 		return rollout.Target{}, err
@@ -93,6 +93,22 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 		return rollout.Target{}, ofPodman(err)
 	}
 	return rollout.Encode("pods", "pods-"+rendered.ID(), rev.ID, rendered)
+}
+
+// Check finds what is wrong with the manifests, and with the encrypted files of pods.
+func (l podsLayer) Check(ctx context.Context, rev rollout.Revision) error {
+	files := filesOf(rev)
+	dirs := files.pods()
+	if len(dirs) == 0 {
+		return nil
+	}
+	private, wrong, err := l.private(ctx, files)
+	if err != nil {
+		return err
+	}
+	private.Partial = files.partial()
+	_, err = manifests.Check(private, files.repository, dirs...)
+	return append(wrong, mistake.Of(err)...).Err()
 }
 
 // ofPodman distinguishes failures of Podman, which are its user's, from those of a registry.

@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"example.org/collie/agent/mistake"
+	"example.org/collie/guix"
 )
 
 // repositoryFile is where a repository says what concerns Collie itself. It can ask for more care than the machine's
@@ -43,9 +44,8 @@ func (m *fileMode) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// readRepositoryConfig reads it as this host sees it; a repository without it says nothing.
-func readRepositoryConfig(files view) (repositoryConfig, error) {
-	var cfg repositoryConfig
+// readRepositoryConfig reads it as this host sees it; a repository without it says nothing. With mistakes, it is what could be read.
+func readRepositoryConfig(files view) (cfg repositoryConfig, err error) {
 	if !files.has(RepositoryFile) {
 		return cfg, nil
 	}
@@ -53,15 +53,31 @@ func readRepositoryConfig(files view) (repositoryConfig, error) {
 	if err != nil {
 		return cfg, err
 	}
-	return cfg, mistake.Decode(files.at(RepositoryFile), text, &cfg).Mistakes().Err()
+	doc := mistake.Decode(files.at(RepositoryFile), text, &cfg)
+	files.checkRights(cfg, doc)
+	return cfg, doc.Mistakes().Err()
 }
 
-// unsupported names the mistakes of what is encrypted in a repository, and of its collie.yaml.
-func unsupported(files view) []error {
-	var all []error
-	all = append(all, checkSealed(files)...)
-	if _, err := readRepositoryConfig(files); err != nil {
-		all = append(all, err)
+// unsupported are the mistakes of what is encrypted in a repository, and of its collie.yaml.
+func unsupported(files view) mistake.List {
+	_, err := readRepositoryConfig(files)
+	return append(checkSealed(files), mistakesOf(err, RepositoryFile)...)
+}
+
+// channels are the mistakes in channels.scm.
+func channels(files view) mistake.List {
+	text, err := files.read("channels.scm")
+	if err != nil {
+		return nil // there is none, or Guix says why
 	}
-	return all
+	return mistakesOf(inRepository(guix.CheckChannels(string(text)), files.names()), "channels.scm")
+}
+
+// mistakesOf are those in an error. One of another kind is a mistake of the file that couldn't be read.
+func mistakesOf(err error, file string) mistake.List {
+	wrong := mistake.Of(err)
+	if err != nil && wrong == nil {
+		wrong = mistake.List{{File: file, Says: err.Error()}}
+	}
+	return wrong
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"example.org/collie/agent/mistake"
-	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 	"example.org/collie/manifests"
 )
@@ -39,19 +38,19 @@ const (
 
 // sealed names the files with encrypted Secrets that this host has, as the repository names them, and the files in
 // their folders that shouldn't be there.
-func (v view) sealed() (files []string, mistakes []error) {
+func (v view) sealed() (files []string, mistakes mistake.List) {
 	entries, size := map[string]fs.DirEntry{}, int64(0)
 	for _, dir := range []string{secretsDir, path.Join(v.dir, secretsDir)} {
 		in, err := fs.ReadDir(v.repository, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			mistakes = append(mistakes, err)
+			mistakes = append(mistakes, &mistake.Error{File: dir, Says: err.Error()})
 		}
 		for _, e := range in {
 			entries[v.at(path.Join(secretsDir, e.Name()))] = e
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(entries)) {
-		wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+		wrong := func(says string) { mistakes = append(mistakes, &mistake.Error{File: at, Says: says}) }
 		e, name := entries[at], path.Base(at)
 		switch {
 		case e.IsDir() && name == path.Base(secretFilesDir):
@@ -70,11 +69,11 @@ func (v view) sealed() (files []string, mistakes []error) {
 		}
 	}
 	if len(files) > mostSealed {
-		mistakes = append(mistakes, fmt.Errorf("%s/: there are %d files, and %d are the most", secretsDir, len(files), mostSealed))
+		mistakes = append(mistakes, &mistake.Error{File: secretsDir + "/", Says: fmt.Sprintf("there are %d files, and %d are the most", len(files), mostSealed)})
 		files = files[:mostSealed]
 	}
 	if size > mostSealedBytes {
-		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d MiB", secretsDir, mostSealedBytes>>20))
+		mistakes = append(mistakes, &mistake.Error{File: secretsDir + "/", Says: fmt.Sprintf("together its files have more than %d MiB", mostSealedBytes>>20)})
 		files = nil
 	}
 	return files, mistakes
@@ -82,17 +81,17 @@ func (v view) sealed() (files []string, mistakes []error) {
 
 // secretFiles are the encrypted files with secrets of services, by name, as the repository names them, and
 // the files in their folders that shouldn't be there.
-func (v view) secretFiles() (files map[string]string, mistakes []error) {
+func (v view) secretFiles() (files map[string]string, mistakes mistake.List) {
 	files = map[string]string{}
 	size := int64(0)
 	for _, dir := range slices.Compact([]string{secretFilesDir, path.Join(v.dir, secretFilesDir)}) {
 		in, err := fs.ReadDir(v.repository, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			mistakes = append(mistakes, err)
+			mistakes = append(mistakes, &mistake.Error{File: dir, Says: err.Error()})
 		}
 		for _, e := range in {
 			at := v.at(path.Join(secretFilesDir, e.Name()))
-			wrong := func(says string) { mistakes = append(mistakes, fmt.Errorf("%s: %s", at, says)) }
+			wrong := func(says string) { mistakes = append(mistakes, &mistake.Error{File: at, Says: says}) }
 			name, sealed := strings.CutSuffix(e.Name(), ".age")
 			switch _, twice := files[name]; {
 			case e.IsDir():
@@ -111,34 +110,33 @@ func (v view) secretFiles() (files map[string]string, mistakes []error) {
 		}
 	}
 	if size > mostTogether {
-		mistakes = append(mistakes, fmt.Errorf("%s/: together its files have more than %d KiB", secretFilesDir, mostTogether>>10))
+		mistakes = append(mistakes, &mistake.Error{File: secretFilesDir + "/", Says: fmt.Sprintf("together its files have more than %d KiB", mostTogether>>10)})
 		files = nil
 	}
 	return files, mistakes
 }
 
-// checkRights finds what collie.yaml says of secrets that no host has, and of owners that can't be.
-func (v view) checkRights() (mistakes []error) {
-	cfg, err := readRepositoryConfig(v)
-	if err != nil {
-		return nil // that is reported elsewhere
-	}
+// checkRights adds what collie.yaml says of secrets that no host has, and of owners that can't be.
+func (v view) checkRights(cfg repositoryConfig, doc *mistake.Document) {
 	own, _ := v.secretFiles()
 	for _, name := range slices.Sorted(maps.Keys(cfg.Secrets)) {
-		wrong := func(format string, args ...any) {
-			mistakes = append(mistakes, fmt.Errorf("%s: secrets.%s: %s", v.at(RepositoryFile), name, fmt.Sprintf(format, args...)))
-		}
 		elsewhere, _ := fs.Glob(v.repository, path.Join(hostsDir, "*", secretFilesDir, name+".age"))
 		if own[name] == "" && len(elsewhere) == 0 {
-			wrong("there is no %s/%s.age", secretFilesDir, name)
+			var names []string
+			for name := range own {
+				names = append(names, name)
+			}
+			_, hint := mistake.Guess(name, names)
+			doc.Wrong("secrets."+name, hint, "there is no %s/%s.age", secretFilesDir, name)
+			continue
 		}
-		for _, account := range []string{cfg.Secrets[name].Owner, cfg.Secrets[name].Group} {
-			if account != "" && !PlainName.MatchString(account) {
-				wrong("%q is no name of a user or group", account)
+		said := cfg.Secrets[name]
+		for _, account := range []struct{ key, name string }{{"owner", said.Owner}, {"group", said.Group}} {
+			if account.name != "" && !PlainName.MatchString(account.name) {
+				doc.Wrong("secrets."+name+"."+account.key, "", "%q is no name of a user or group", account.name)
 			}
 		}
 	}
-	return mistakes
 }
 
 // CheckSecret finds what is wrong with a text that is to be encrypted into a file of the repository: those of services hold
@@ -163,7 +161,7 @@ func OfServices(file string) bool {
 func (v view) recipients() (secrets.Recipients, error) {
 	text, err := v.read(recipientsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return secrets.Recipients{}, fmt.Errorf("%s: is missing: write the public keys of the machine (`collie key`) and of an operator there, a line each", recipientsFile)
+		return secrets.Recipients{}, mistake.List{{File: recipientsFile, Says: "is missing", Hint: "write the public keys of the machine (`collie key`) and of an operator there, a line each"}}
 	}
 	if err != nil {
 		return secrets.Recipients{}, err
@@ -172,79 +170,75 @@ func (v view) recipients() (secrets.Recipients, error) {
 }
 
 // checkSealed finds what is wrong with the encrypted Secrets, as far as that can be seen without decrypting them.
-func checkSealed(files view) []error {
+func checkSealed(files view) mistake.List {
 	names, mistakes := files.sealed()
 	services, more := files.secretFiles()
-	mistakes = append(append(mistakes, more...), files.checkRights()...)
-	if len(names)+len(services) > 0 || files.has(recipientsFile) {
-		if _, err := files.recipients(); err != nil {
-			mistakes = append(mistakes, err)
-		}
+	mistakes = append(mistakes, more...)
+	if len(names)+len(services) > 0 && !files.partial() || files.has(recipientsFile) {
+		_, err := files.recipients()
+		mistakes = append(mistakes, mistakesOf(err, recipientsFile)...)
 	}
 	return mistakes
 }
 
-// private is what the machine adds to a revision's manifests: what it decrypted, and its key for hashes.
-func (l podsLayer) private(ctx context.Context, files view) (manifests.Private, error) {
-	var p manifests.Private
+// private is what the machine adds to a revision's manifests: what it decrypted, and its key for hashes. wrong are the files that
+// it can't decrypt, which count as closed.
+func (l podsLayer) private(ctx context.Context, files view) (p manifests.Private, wrong mistake.List, err error) {
 	if l.keys == "" {
-		return p, nil
+		return p, nil, nil
 	}
-	var err error
 	if p.Key, err = secrets.HashKey(l.keys); err != nil {
-		return p, err
+		return p, nil, err
 	}
 	names, _ := files.sealed() // its mistakes were reported before
 	if len(names) == 0 {
-		return p, nil
+		return p, nil, nil
 	}
 	identity, err := secrets.Open(l.keys)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	recipients, err := files.recipients()
-	if err != nil {
-		return p, &rollout.BadError{Err: err}
+	if wrong = mistake.Of(err); err != nil && wrong == nil {
+		return p, nil, err
 	}
-	if !recipients.Has(identity.Public) && l.Log != nil {
+	if wrong == nil && !recipients.Has(identity.Public) && l.Log != nil {
 		l.Log.Warn("the next `collie secret rekey` takes the Secrets from this machine: its key isn't in "+recipientsFile, "key", identity.Public)
 	}
-	var mistakes []error
 	for _, name := range names {
 		if err := context.Cause(ctx); err != nil {
-			return p, err
+			return p, nil, err
 		}
 		file, err := fs.ReadFile(files.repository, name)
 		if err != nil {
-			return p, err
+			return p, nil, err
 		}
 		text, err := identity.Decrypt(file)
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w%s", name, err, howToOpen(err, identity, recipients)))
+			wrong = append(wrong, &mistake.Error{File: name, Says: err.Error(), Hint: howToOpen(err, identity, recipients)})
+			p.Sealed = append(p.Sealed, manifests.Closed(name))
 			continue
 		}
 		p.Sealed = append(p.Sealed, manifests.Opened(name, text))
 	}
-	if len(mistakes) > 0 {
-		return p, &rollout.BadError{Err: errors.Join(mistakes...)}
-	}
-	return p, nil
+	return p, wrong, nil
 }
 
 // howToOpen says what to do about a file that this machine can't decrypt.
 func howToOpen(err error, identity *secrets.Identity, recipients secrets.Recipients) string {
 	switch others := new(secrets.ForOthersError); {
 	case !errors.As(err, &others):
-		return "\n  hint: take it from an older commit, or encrypt it anew with `collie secret encrypt`"
+		return "take it from an older commit, or encrypt it anew with `collie secret encrypt`"
 	case recipients.Has(identity.Public):
-		return "\n  hint: this machine is in " + recipientsFile + ", so the file is older than that: run `collie secret rekey`, and commit what it writes"
+		return "this machine is in " + recipientsFile + ", so the file is older than that: run `collie secret rekey`, and commit what it writes"
 	default:
-		return "\n  hint: add this machine's key to " + recipientsFile + ", run `collie secret rekey`, and commit both\n  key: " + identity.Public
+		return "add this machine's key to " + recipientsFile + ", run `collie secret rekey`, and commit both\n  key: " + identity.Public
 	}
 }
 
 // closed are the encrypted files to who can't decrypt them.
 func closed(files view) (p manifests.Private) {
+	p.Partial = files.partial()
 	names, _ := files.sealed()
 	for _, name := range names {
 		p.Sealed = append(p.Sealed, manifests.Closed(name))

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/secrets"
 )
@@ -139,11 +140,26 @@ func (l secretsLayer) explain(err error, r secrets.Recipients) error {
 	if unread != nil || !is {
 		return err
 	}
-	var all []error
+	var wrong mistake.List
 	for _, one := range joined.Unwrap() {
-		all = append(all, fmt.Errorf("%w%s", one, howToOpen(one, identity, r)))
+		if file := new(closedError); errors.As(one, &file) {
+			wrong = append(wrong, &mistake.Error{File: file.file, Says: file.err.Error(), Hint: howToOpen(one, identity, r)})
+		}
 	}
-	return &rollout.BadError{Err: errors.Join(all...)}
+	return &rollout.BadError{Err: wrong}
+}
+
+// Check finds the files that can't be decrypted.
+func (l secretsLayer) Check(_ context.Context, rev rollout.Revision) error {
+	d, err := filesOf(rev).deliveries()
+	if err != nil && mistake.Of(err) == nil { // those in collie.yaml are found without this
+		return err
+	}
+	if _, err = l.open(d.Files); err == nil {
+		return nil
+	}
+	recipients, _ := filesOf(rev).recipients()
+	return l.explain(err, recipients)
 }
 
 // there names what is in the folder.
@@ -401,12 +417,12 @@ func (l secretsLayer) Empty(t rollout.Target) bool {
 	return t.Decode(&d) == nil && len(d.Files)+len(d.As) == 0
 }
 
-// deliveries are the secrets of services of a revision, with what collie.yaml says about them. Its mistakes were reported before.
+// deliveries are the secrets of services of a revision, with what collie.yaml says about them. They are complete even if collie.yaml has mistakes.
 func (v view) deliveries() (deliveries, error) {
 	var d deliveries
-	cfg, err := readRepositoryConfig(v)
-	if err != nil {
-		return d, err
+	cfg, wrong := readRepositoryConfig(v)
+	if wrong != nil && mistake.Of(wrong) == nil {
+		return d, wrong
 	}
 	files, _ := v.secretFiles()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -426,5 +442,5 @@ func (v view) deliveries() (deliveries, error) {
 		}
 		d.Files = append(d.Files, one)
 	}
-	return d, nil
+	return d, wrong
 }

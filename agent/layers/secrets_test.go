@@ -146,8 +146,8 @@ func TestWhatCanBeSaidOfSecretsOfServices(t *testing.T) {
 		want  string
 	}{
 		"a host's own":          {map[string]string{"hosts/db/secrets/files/tls.age": "x", "hosts/web/x": "", "collie.yaml": "secrets: {tls: {}}"}, ""},
-		"no file":               {map[string]string{"collie.yaml": "secrets: {tsl: {}}"}, "collie.yaml: secrets.tsl: there is no secrets/files/tsl.age"},
-		"no user":               {map[string]string{"secrets/files/tls.age": "x", "collie.yaml": "secrets: {tls: {owner: a b}}"}, `collie.yaml: secrets.tls: "a b" is no name of a user or group`},
+		"no file":               {map[string]string{"collie.yaml": "secrets: {tsl: {}}"}, "collie.yaml:1: secrets.tsl: there is no secrets/files/tsl.age"},
+		"no user":               {map[string]string{"secrets/files/tls.age": "x", "collie.yaml": "secrets: {tls: {owner: a b}}"}, `collie.yaml:1: secrets.tls.owner: "a b" is no name of a user or group`},
 		"for all":               {map[string]string{"collie.yaml": "secrets:\n  tls: {mode: 0644}"}, `collie.yaml:2: secrets.tls.mode: "0644" is no mode of a secret: write 0400, 0440 or 0640; others than owner and group never may`},
 		"in plain":              {map[string]string{"secrets/files/tls.pem": "x"}, "secrets/files/tls.pem: isn't encrypted"},
 		"a folder":              {map[string]string{"secrets/files/more/tls.age": "x"}, "secrets/files/more: is a folder"},

@@ -2,8 +2,6 @@ package layers
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -25,25 +23,23 @@ func Validate(repository fs.FS, host string) (notes, mistakes []string) {
 		return nil, []string{err.Error()}
 	}
 	hosts := []string{host}
-	if host == "" {
-		named, err := hostsOf(repository)
-		if err != nil {
-			return nil, []string{err.Error()}
-		}
-		if len(named) > 0 {
-			hosts = named
-		}
+	if named, _ := hostsOf(repository); host == "" && len(named) > 0 {
+		hosts = named
 	}
+	var wrong mistake.List
 	for _, host := range hosts {
 		files, err := viewOf(repository, host)
 		if err != nil {
-			mistakes = append(mistakes, err.Error())
+			wrong = append(wrong, mistakesOf(err, hostsDir)...)
 			continue
 		}
 		n, m := validate(files)
-		notes, mistakes = append(notes, n...), append(mistakes, m...)
+		notes, wrong = append(notes, n...), append(wrong, m...)
 	}
-	return distinct(notes), distinct(mistakes)
+	for _, e := range wrong.Sorted() {
+		mistakes = append(mistakes, e.Text())
+	}
+	return distinct(notes), mistakes
 }
 
 // names finds what no file of a revision may be called.
@@ -91,12 +87,13 @@ func distinct(lines []string) (all []string) {
 const Placeholder = "PlaceThePublicKey"
 
 // placeholders finds such keys in the system and in modules. (collie repository) refuses them as well, where Guix sees them.
-func placeholders(files view) (mistakes []string) {
+func placeholders(files view) (mistakes mistake.List) {
 	look := func(name string, text []byte) {
 		number := 0
 		for line := range bytes.Lines(text) {
 			if number++; bytes.Contains(line, []byte(Placeholder)) {
-				mistakes = append(mistakes, fmt.Sprintf("%s:%d: the key …%s… is a placeholder: write your own public key in its place, as `cat ~/.ssh/id_ed25519.pub` shows it, or nobody can log in", name, number, Placeholder))
+				mistakes = append(mistakes, &mistake.Error{File: name, Line: number, Says: "the key …" + Placeholder + "… is a placeholder: " +
+					"write your own public key in its place, as `cat ~/.ssh/id_ed25519.pub` shows it, or nobody can log in"})
 			}
 		}
 	}
@@ -119,18 +116,13 @@ func placeholders(files view) (mistakes []string) {
 }
 
 // validate checks what one host sees.
-func validate(files view) (notes, mistakes []string) {
-	notes, wrongs := layout(files)
-	for _, err := range append(wrongs, unsupported(files)...) {
-		mistakes = append(mistakes, err.Error())
-	}
-	if text, err := files.read("channels.scm"); err == nil {
-		if err := inRepository(guix.CheckChannels(string(text)), files.names()); err != nil {
-			mistakes = append(mistakes, err.Error())
-		}
-	}
-	mistakes = append(mistakes, placeholders(files)...)
+func validate(files view) (notes []string, wrong mistake.List) {
+	notes, wrong = layout(files)
+	wrong = slices.Concat(files.wrong, wrong, unsupported(files), channels(files), placeholders(files))
 	none := func(name, what string) {
+		if files.partial() {
+			return
+		}
 		if files.dir != "" {
 			name += ", nor " + files.dir + "/" + name
 		}
@@ -145,22 +137,14 @@ func validate(files view) (notes, mistakes []string) {
 	dirs := files.pods()
 	if len(dirs) == 0 {
 		none("pods/", "pods are")
-		return notes, mistakes
+		return notes, wrong
 	}
 	all, err := manifests.Check(closed(files), files.repository, dirs...)
-	var wrong mistake.List
-	switch {
-	case errors.As(err, &wrong):
-		for _, e := range wrong {
-			mistakes = append(mistakes, e.Text())
-		}
-	case err != nil:
-		mistakes = append(mistakes, err.Error())
-	default:
-		for _, n := range all.Notes {
-			notes = append(notes, n.String())
-		}
-		notes = append(notes, sealedNotes(files, all)...)
+	if err != nil {
+		return notes, append(wrong, mistakesOf(err, podsDir)...)
 	}
-	return notes, mistakes
+	for _, n := range all.Notes {
+		notes = append(notes, n.String())
+	}
+	return append(notes, sealedNotes(files, all)...), wrong
 }

@@ -10,6 +10,7 @@ import (
 //
 //	ability      caller                                        which layers have it
 //	planner      a person who asks for a plan                  system, home, pods
+//	checker      a preparation that found a mistake            secrets, pods
 //	sharing      a look before a rollout                       pods
 //	releasing    a rollout, before its first switch            home, pods
 //	hooked       the keeper, around a switch; a return         pods
@@ -32,6 +33,12 @@ import (
 // the layer was last switched to, if there is one.
 type planner interface {
 	Plan(ctx context.Context, now, t Target) ([]Change, error)
+}
+
+// A checker finds all mistakes in a revision's files that it would read, and makes nothing of them. Its error has a mistake.List, unless
+// something else is in the way.
+type checker interface {
+	Check(ctx context.Context, rev Revision) error
 }
 
 // A sharing layer needs things that programs unknown to Collie may hold. Vacant names such a program, in a *TakenError, so that a

@@ -11,6 +11,7 @@ import (
 
 	"example.org/collie/agent/api"
 	"example.org/collie/agent/crash"
+	"example.org/collie/agent/mistake"
 	"example.org/collie/agent/source"
 )
 
@@ -204,7 +205,7 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 		return result // that was all
 	}
 	if result.notes, err = files.Check(); err != nil {
-		result.err = &BadError{Err: err}
+		result.err = p.complete(ctx, p.of(j, result.without), Revision{Revision: rev, Files: files}, &BadError{Err: err})
 		return result
 	}
 	tree, err := files.Export()
@@ -213,20 +214,40 @@ func (p *preparer) prepare(ctx context.Context, j job) prepared {
 		return result
 	}
 	crash.At("preparing.exported")
-	parts := p.parts
-	if j.parts != nil {
-		parts = j.parts
-	}
-	parts = slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return result.without[part.Name] != nil })
-	result.targets, err = p.targets(ctx, parts, result.without, Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate, Plan: j.plan != ""})
+	parts := p.of(j, result.without)
+	of := Revision{Revision: rev, Files: files, Tree: tree, Good: j.good, MayBuild: p.allowed(rev.ID), Evaluate: j.evaluate, Plan: j.plan != ""}
+	result.targets, err = p.targets(ctx, parts, result.without, of)
 	if err != nil {
-		result.err = files.Place(err)
+		result.err = p.complete(ctx, parts, of, files.Place(err))
 		return result
 	}
 	if len(result.targets) == 0 && len(result.without) == 0 && j.parts == nil {
 		result.err = &BadError{Err: errors.New("the revision names no layer that this machine follows: no system.scm, no home, no pods/")}
 	}
 	return result
+}
+
+// of are the parts that a job prepares.
+func (p *preparer) of(j job, without map[string]error) []Part {
+	parts := p.parts
+	if j.parts != nil {
+		parts = j.parts
+	}
+	return slices.DeleteFunc(slices.Clone(parts), func(part Part) bool { return without[part.Name] != nil })
+}
+
+// complete adds to the mistakes that err reports those that the layers find in the files: a person mends all of them at once.
+func (p *preparer) complete(ctx context.Context, parts []Part, rev Revision, err error) error {
+	wrong := slices.Clone(mistake.Of(err))
+	if wrong == nil {
+		return err
+	}
+	for _, part := range parts {
+		if l, is := part.Layer.(checker); is {
+			wrong = append(wrong, mistake.Of(l.Check(ctx, rev))...) // what else is in the way is reported when the layer is prepared
+		}
+	}
+	return &BadError{Err: wrong.Sorted()}
 }
 
 // targets prepares all layers in parallel: a mistake in the YAML of pods is reported at once, not after an hour of
