@@ -87,7 +87,7 @@ func (l podsLayer) Prepare(ctx context.Context, rev rollout.Revision, tell func(
 	}
 	rendered, err := l.Podman.Prepare(ctx, all, rev.ID, func(says string) { tell(rollout.Progress{Item: says}) })
 	if missing := new(podman.ImageError); errors.As(err, &missing) {
-		return rollout.Target{}, &rollout.BadError{Err: err, Retriable: missing.Waits}
+		return rollout.Target{}, &rollout.BadError{Err: err, Retriable: missing.Retriable}
 	}
 	if err != nil {
 		return rollout.Target{}, ofPodman(err)
@@ -127,7 +127,7 @@ func (l podsLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change
 	changes, err := l.Podman.Diff(ctx, r)
 	var all []rollout.Change
 	for _, c := range changes {
-		all = append(all, rollout.Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Waits})
+		all = append(all, rollout.Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Deferred})
 	}
 	return all, err
 }
@@ -147,7 +147,7 @@ func (l podsLayer) Plan(ctx context.Context, now, t rollout.Target) ([]rollout.C
 	var all []rollout.Change
 	for _, c := range changes {
 		change := rollout.Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Diff: c.Diff, Cost: api.CostRunning}
-		if c.Quiet {
+		if c.Harmless {
 			change.Cost = ""
 		}
 		all = append(all, change)

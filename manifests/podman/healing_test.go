@@ -152,7 +152,7 @@ func TestTheCauseStaysOfAPodThatCannotBeHealed(t *testing.T) {
 			}
 			changes, err := w.Diff(t.Context(), r)
 			w.must(err)
-			if len(changes) != 1 || !changes[0].Waits {
+			if len(changes) != 1 || !changes[0].Deferred {
 				t.Errorf("the changes: %+v", changes)
 			}
 			tt.clear(w, r)
@@ -181,7 +181,7 @@ func TestAPodThatIsTakenDownEachTimeIsAProblem(t *testing.T) {
 	stop()
 	changes, err := w.Diff(t.Context(), r)
 	w.must(err)
-	if len(changes) != 1 || !changes[0].Waits {
+	if len(changes) != 1 || !changes[0].Deferred {
 		t.Errorf("it doesn't wait: %+v", changes)
 	}
 	w.must(w.Heal(t.Context(), r))

@@ -25,13 +25,13 @@ type Rules struct {
 
 // An ImageError blames a revision: it names an image that isn't to be had.
 type ImageError struct {
-	File  string // inside the revision
-	Line  int
-	Field string
-	Image string
-	Says  string
-	Hint  string
-	Waits bool // the registry says that there is none. It may come: a push of the commit is often before that of the image
+	File      string // inside the revision
+	Line      int
+	Field     string
+	Image     string
+	Says      string
+	Hint      string
+	Retriable bool // the registry says that there is none. It may come: a push of the commit is often before that of the image
 }
 
 func (e *ImageError) Error() string {
@@ -95,7 +95,7 @@ func (p *Podman) images(ctx context.Context, m *manifests.Manifests, live map[st
 }
 
 func rank(err error) int {
-	if blamed := new(ImageError); errors.As(err, &blamed) && !blamed.Waits {
+	if blamed := new(ImageError); errors.As(err, &blamed) && !blamed.Retriable {
 		return 0
 	}
 	return 1
@@ -183,7 +183,7 @@ func (p *Podman) image(ctx context.Context, n need, tell func(string)) (localIma
 		return n.here, nil
 	case isMissing(err):
 		blamed := n.wrong("was not found in the registry: " + err.Error())
-		blamed.Waits = true
+		blamed.Retriable = true
 		return localImage{}, blamed
 	case isRejected(err):
 		blamed := n.wrong("is refused by this machine's policy.json: " + err.Error())

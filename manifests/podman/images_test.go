@@ -114,9 +114,9 @@ func TestWhatARegistrySays(t *testing.T) {
 		blamed := new(ImageError)
 		is := errors.As(err, &blamed)
 		switch {
-		case err == nil, want == "transient" && is, want == "waits" && !blamed.Waits:
+		case err == nil, want == "transient" && is, want == "waits" && !blamed.Retriable:
 			t.Errorf("%s: %v", says, err)
-		case want != "transient" && want != "waits" && (blamed.Waits || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "pods/web.yaml:7: ")):
+		case want != "transient" && want != "waits" && (blamed.Retriable || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "pods/web.yaml:7: ")):
 			t.Errorf("%s: %v", says, err)
 		}
 	}

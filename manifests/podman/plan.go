@@ -33,7 +33,7 @@ func (p *Podman) Plan(ctx context.Context, now, r Rendered) ([]Change, error) {
 	for _, pod := range r.Pods {
 		if old, there := was[pod.Name]; there && !told[pod.Name] && old.id() == pod.id() {
 			if diff := differences(old, pod); diff != "" {
-				changes = append(changes, Change{Does: "update", Subject: pod.subject(), Says: "nothing is restarted", Diff: diff, Quiet: true})
+				changes = append(changes, Change{Does: "update", Subject: pod.subject(), Says: "nothing is restarted", Diff: diff, Harmless: true})
 			}
 		}
 	}
@@ -46,9 +46,9 @@ func claimChanges(was, is []string) []Change {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(was, is)))) {
 		switch had, has := slices.Contains(was, name), slices.Contains(is, name); {
 		case !had:
-			changes = append(changes, Change{Does: "create", Subject: "claim " + name, Says: "a volume, unless it is there already", Quiet: true})
+			changes = append(changes, Change{Does: "create", Subject: "claim " + name, Says: "a volume, unless it is there already", Harmless: true})
 		case !has:
-			changes = append(changes, Change{Does: "leave", Subject: "claim " + name, Says: "the volume stays, with what is in it", Quiet: true})
+			changes = append(changes, Change{Does: "leave", Subject: "claim " + name, Says: "the volume stays, with what is in it", Harmless: true})
 		}
 	}
 	return changes

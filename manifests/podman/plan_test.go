@@ -15,7 +15,7 @@ func TestThePlanOfARevision(t *testing.T) {
 		changes, err := w.Plan(t.Context(), from, to)
 		w.must(err)
 		for _, c := range changes {
-			lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %t\n%s", c.Does, c.Subject, c.Quiet, c.Diff)))
+			lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s %t\n%s", c.Does, c.Subject, c.Harmless, c.Diff)))
 		}
 		return lines
 	}

@@ -12,12 +12,12 @@ import (
 
 // A Change is one step from live to rendered.
 type Change struct {
-	Does    string // create, replace, start, run or remove
-	Subject string // pod web, job migrate
-	Says    string
-	Diff    string // in a plan: what differs, a line for each field
-	Quiet   bool   // nothing that runs is touched
-	Waits   bool   // it had to be healed too often
+	Does     string // create, replace, start, run or remove
+	Subject  string // pod web, job migrate
+	Says     string
+	Diff     string // in a plan: what differs, a line for each field
+	Harmless bool   // nothing that runs is touched
+	Deferred bool   // it had to be healed too often
 }
 
 // A step is what one wanted pod needs.
@@ -150,7 +150,7 @@ func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
 	}
 	changes := todo.changes()
 	for i, s := range todo.steps {
-		changes[i].Waits = s.how != well && p.healBackoff.waits(s.pod.id(), time.Now()) != ""
+		changes[i].Deferred = s.how != well && p.healBackoff.waits(s.pod.id(), time.Now()) != ""
 	}
 	return changes, nil
 }
