@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
+	"strconv"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
@@ -24,6 +26,9 @@ func forwardCmd(c *cli) *cobra.Command {
 		Example: "  collie forward --control /run/user/1000/collie/forward.sock",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if control == "" {
+				endWithParent()
+			}
 			l, err := controlSocket(control)
 			if err != nil {
 				return err
@@ -35,6 +40,17 @@ func forwardCmd(c *cli) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&control, "control", "", "listen for the agent on this socket instead of the one that Shepherd passes")
 	return cmd
+}
+
+// endWithParent prepares the end of a forwarder that (guix least-authority) confines. That runs it as a child, and removes LISTEN_PID,
+// which names the parent. If the parent is killed, Shepherd starts another forwarder, which needs the ports of this one.
+func endWithParent() {
+	if _, named := os.LookupEnv("LISTEN_PID"); named {
+		return
+	}
+	runtime.LockOSThread() // the kernel notes it for the thread
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0)
+	_ = os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 }
 
 // controlSocket takes the one that Shepherd passes, or makes it.

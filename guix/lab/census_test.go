@@ -49,6 +49,7 @@ func keptBy(c pushed, newest bool) []kept {
 		some(pods, "rootlessport", `process\tpodman rootlessport`),
 		some(pods, "rootlessport's child", `process\tpodman rootlessport-child`),
 		one("forwarder", `process\t\S+ \S+/collie forward.*`),
+		one("what confines the forwarder", `process\tpodman \S*guile\S* .*-collie-forwarder forward`),
 		some(2*pods, "conmon", `process\tpodman \S*conmon .*`),
 		some(pods, "infra container's process", `process\tpodman /catatonit -P`),
 		some(web, "web server of a pod", `process\tpodman httpd -f -p 8080 -h /www`),
@@ -103,7 +104,8 @@ process	root /usr/bin/docker-registry serve /gnu/store/sk0-registry.yml
 process	root /gnu/store/cbv-lab-collie-none/bin/collie run --config /gnu/store/sls-collie.yaml
 process	root probe /var/log/probe steady by port=http://127.0.0.1:8085
 process	root /gnu/store/x48-guix-1.5.0rc1/bin/guix-daemon --build-users-group guixbuild
-process	root /gnu/store/cbv-lab-collie-none/bin/collie forward
+process	podman /usr/bin/guile --no-auto-compile /gnu/store/b7w-collie-forwarder forward
+process	podman /gnu/store/cbv-lab-collie-none/bin/collie forward
 process	podman catatonit -P
 process	root busybox httpd -f -p 127.0.0.1:8090 -h /share
 process	root sleep 100007

@@ -89,7 +89,8 @@ describes.")
    (actions (list (shepherd-configuration-action file)))))
 
 ;; Podman's own socket, and the forwarder's, are where the agent looks for
-;; them.
+;; them.  The forwarder isn't confined: some foreign distributions, where a
+;; home may be, let only chosen programs make a user namespace.
 (define (collie-forward config)
   "Return the service that forwards ports to CONFIG's pods."
   (shepherd-service

@@ -16,6 +16,7 @@
 (define-module (collie services)
   #:use-module (collie packages)
   #:use-module (collie sanitizers)
+  #:autoload   (gnu build linux-container) (%namespaces)
   #:use-module (gnu packages admin)
   #:use-module (gnu packages base)
   #:use-module (gnu packages bash)
@@ -33,6 +34,8 @@
   #:use-module (guix diagnostics)
   #:use-module (guix gexp)
   #:use-module (guix i18n)
+  #:autoload   (guix least-authority)
+  (least-authority-wrapper %default-preserved-environment-variables)
   #:use-module (ice-9 match)
   #:use-module (srfi srfi-1)
   #:use-module (srfi srfi-34)
@@ -890,6 +893,23 @@ supplementary groups aren't among them: 'spawn-command' takes none."
    (respawn-delay 0.1)
    (respawn-limit #~'(100 . 1))))
 
+(define (confined-forwarder collie)
+  "Return a program that runs COLLIE's forwarder without the machine's files:
+it can open nothing but its own program.  Its socket is passed to it.  It
+shares the machine's network, on whose ports it listens."
+  (least-authority-wrapper
+   (file-append collie "/bin/collie")
+   #:name "collie-forwarder"
+   ;; A namespace for processes takes a fork in a clone of a Guile that has
+   ;; threads, which was seen to hang with Guile 3.0.11.
+   #:namespaces (fold delq %namespaces '(net pid))
+   ;; LISTEN_PID isn't the process of the forwarder, but the one that waits
+   ;; for it.
+   #:preserved-environment-variables
+   (cons "GOMEMLIMIT"
+         (lset-difference equal? %default-preserved-environment-variables
+                          '("LISTEN_PID")))))
+
 (define (collie-forward user collie)
   "Return the service that runs the forwarder of COLLIE as USER."
   (shepherd-service
@@ -897,15 +917,19 @@ supplementary groups aren't among them: 'spawn-command' takes none."
 `collie.io/handover: forward'.")
    (provision '(collie-forward))
    ;; Not `podman-api', nor the agent: connections outlive both.
-   (requirement '(user-processes networking))
+   (requirement '(podman-runtime-directory user-processes networking))
    (modules `((shepherd endpoints) ,@%default-modules))
    ;; It starts when the agent first has something to tell it, and leaves when
    ;; nothing is left to forward.  Its socket is only for root; what it does,
    ;; it does as the user.
    (start #~(lambda args
               (apply (apply make-systemd-constructor
-                            (list #$(file-append collie "/bin/collie")
-                                  "forward")
+                            ;; The score by which the kernel chooses what to
+                            ;; end first; there is no /proc later.
+                            (list #$(file-append bash-minimal "/bin/sh") "-c"
+                                  "echo 200 >/proc/self/oom_score_adj; \
+exec \"$0\" forward"
+                                  #$(confined-forwarder collie))
                             (list (endpoint
                                    (make-socket-address
                                     AF_UNIX "/run/collie/podman/forward.sock")
@@ -918,7 +942,13 @@ supplementary groups aren't among them: 'spawn-command' takes none."
                                 '((nofile #$%forwarder-files
                                           #$%forwarder-files))
                                 '())
-                            #$(as-user user (list %forwarder-memory)))
+                            #$(as-user
+                               user
+                               (list %forwarder-memory
+                                     ;; For the folder that becomes its root.
+                                     #~(string-append
+                                        "TMPDIR="
+                                        #$(runtime-directory user)))))
                      args)))
    (stop #~(make-systemd-destructor))
    ;; Each start needs somebody who asks, so it can't be in a loop.
