@@ -59,6 +59,8 @@ gcc := command -v gcc >/dev/null || { $(sudo) apt-get update -qq && $(sudo) apt-
 # With one processor, since Go 1.26 crashes where two goroutines of a testing/synctest bubble meet a timer that is due: both
 # use the race detector's one context of the bubble. What races is found all the same, by who waits for whom.
 race := -race -cpu 1 -parallel 4
+# It lets each process sleep for a second before it ends, and there are some hundred.
+export GORACE := atexit_sleep_ms=0
 
 test-unit:
 	@$(gcc)

@@ -65,6 +65,7 @@ type Conductor struct {
 	next     time.Time         // when to look again, though nothing was heard
 	untidy   bool              // something may be there that no set needs
 	restsAt  time.Time         // when memory is given back
+	giveBack func() error      // that memory
 	asked    time.Time         // before a rollout: since when each layer is to be checked
 	about    Set               // then: to what
 	waiting  time.Time         // since when a rollout waits for others
@@ -127,7 +128,7 @@ func newConductor(cfg Config, st store, j *journal, state State) *Conductor {
 		preparer: &preparer{
 			parts: cfg.Parts, host: state.Host, open: cfg.Open, advise: cfg.Advise, results: make(chan prepared), mayBuild: state.MayBuild,
 		},
-		garbage: garbage{collector: cfg.Collector, results: make(chan error, 1)},
+		garbage: garbage{collector: cfg.Collector, results: make(chan error, 1)}, giveBack: giveBack,
 	}
 	for _, p := range cfg.Parts {
 		c.keepers[p.Name] = &keeper{

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestUntouched(t *testing.T) {
@@ -36,6 +37,25 @@ func TestUntouched(t *testing.T) {
 	if got, err := untouched(strings.NewReader("what is this\n"), "/bin/collie"); err == nil {
 		t.Errorf("got %v of nonsense", got)
 	}
+}
+
+// Memory is given back after each rollout, and not while nothing happens.
+func TestMemoryIsGivenBackAfterARollout(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		pass(time.Hour)
+		before := w.rests.Load()
+		w.push("a", "system=1", "home=1", "pods=1")
+		pass(5 * time.Minute)
+		w.good("a")
+		after := w.rests.Load()
+		if after == before {
+			t.Error("none was given back")
+		}
+		pass(time.Hour)
+		if n := w.rests.Load() - after; n != 0 {
+			t.Errorf("%d times in an hour in which nothing happened", n)
+		}
+	})
 }
 
 // This process goes on without a page of its program.

@@ -49,7 +49,7 @@ func (c *Conductor) rest(now time.Time) {
 		c.wakeAt(c.restsAt)
 	default:
 		c.restsAt = time.Time{}
-		if err := giveBack(); err != nil {
+		if err := c.giveBack(); err != nil {
 			c.Log.Warn("more memory is kept than is needed", "err", err)
 		}
 	}

@@ -48,7 +48,7 @@ func (w *world) startWith(system Layer) (ended chan error) {
 		parts = append(parts, Part{Name: l.name, Layer: l, Heals: l.name == "pods"})
 	}
 	parts[0].Layer = system
-	w.c = newConductor(w.config(parts), store{dir: w.dir}, j, state)
+	w.c = w.conductor(parts, store{dir: w.dir}, j, state)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended = make(chan error, 1)
 	gone := make(chan struct{})
