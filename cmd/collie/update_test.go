@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.org/collie/agent/api"
 	"example.org/collie/guix"
@@ -162,5 +163,66 @@ func TestTheTreeOfAnUpdateTouchesNoFile(t *testing.T) {
 	}
 	if _, err := u.git(ctx, "", "show", "none:none"); err == nil || !strings.Contains(err.Error(), "git show: ") {
 		t.Errorf("what git can't do: %v", err)
+	}
+}
+
+// guix weather is asked for the system of the host whose channels change, as that host's agent sees the files; where that can't be, a
+// line says so.
+func TestTheWeatherIsThatOfTheHost(t *testing.T) {
+	fake := t.TempDir()
+	const guix = `#!/bin/sh
+shift 4
+while [ "$1" != -- ]; do shift; done
+cat "$3" >"$FAKE/system"
+: >"$4"
+echo has /gnu/store/00000000000000000000000000000000-x >"$5"
+`
+	if err := os.WriteFile(filepath.Join(fake, "guix"), []byte(guix), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(git, filepath.Join(fake, "git")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FAKE", fake)
+	t.Setenv("PATH", fake+":"+os.Getenv("PATH"))
+	dir := filepath.Join(t.TempDir(), "clone")
+	if err := os.MkdirAll(filepath.Join(dir, "hosts/web1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "hosts/web2"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ids := commits(t, dir, []string{"pods.yaml=none"}, []string{"system.scm=of all", "hosts/web1/system.scm=of web1", "hosts/web1/channels.scm=()", "hosts/web2/x=1"})
+	none := []string{"guix-daemon asks no server for substitutes: none to build here"}
+	for _, row := range []struct {
+		file, host, commit string
+		want               []string
+		system             string
+	}{
+		{"channels.scm", "web2", ids[1], none, "of all"},
+		{"channels.scm", "web1", ids[1], none, "of web1"},
+		{"hosts/web1/channels.scm", "web2", ids[1], none, "of web1"},
+		{"channels.scm", "web1", ids[0], nil, ""},
+		{"channels.scm", "other", ids[1], []string{"not known: hosts/: there is no folder of this host, other, "}, ""},
+	} {
+		_ = os.Remove(filepath.Join(fake, "system"))
+		u := updater{dir: dir, file: row.file, timeout: time.Minute}
+		got, err := u.weather(t.Context(), row.host, row.commit+"^{tree}")
+		system, _ := os.ReadFile(filepath.Join(fake, "system"))
+		if err != nil || string(system) != row.system || len(got) != len(row.want) || len(got) > 0 && !strings.HasPrefix(got[0], row.want[0]) {
+			t.Errorf("%s on %s: %q of %q (%v), want %q of %q", row.file, row.host, got, system, err, row.want, row.system)
+		}
+	}
+	if err := os.Remove(filepath.Join(fake, "guix")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", fake)
+	u := updater{dir: dir, file: "channels.scm", timeout: time.Minute}
+	if got, err := u.weather(t.Context(), "web1", ids[1]+"^{tree}"); err != nil || len(got) != 1 || !strings.HasPrefix(got[0], "not known: ") || !strings.Contains(got[0], "guix") {
+		t.Errorf("without guix: %q (%v)", got, err)
 	}
 }
