@@ -423,15 +423,18 @@ func TestAccessByToken(t *testing.T) {
 	w.Repository = source.Repository{URL: "https://git.example.org/ops.git", TokenFile: file}
 	asks, typed := 0, "wrong\n"
 	w.probe = func(context.Context) (c source.Checked, err error) {
-		if text, _ := os.ReadFile(file); string(text) != "t0ken\n" {
+		switch text, err := os.ReadFile(file); {
+		case err != nil:
 			c.Err, c.Locked = errors.New("wants a token"), true
+		case string(text) != "t0ken\n":
+			c.Err = errors.New("isn't opened by the token")
 		}
 		return c, nil
 	}
 	w.fails("access: ", "write it to "+file, "mode 600")
 	w.Ask = func(string) (string, error) { asks++; return typed, nil }
 	for range 2 { // a mistake in it isn't kept
-		w.fails("access: ", "isn't opened by what was given: run this again")
+		w.fails("access: ", "isn't opened by the token", "isn't kept: run this again")
 	}
 	if asks != 2 || exists(file) {
 		t.Fatalf("asked %d times; the wrong one is kept: %v", asks, exists(file))
@@ -463,7 +466,7 @@ func TestAccessByToken(t *testing.T) {
 	}
 
 	w.write(file, "a person's, which ran out\n")
-	w.fails("access: ", "isn't opened by the token in "+file, "run this again")
+	w.fails("access: ", "isn't opened by the token")
 	if text, _ := os.ReadFile(file); string(text) != "a person's, which ran out\n" || asks != 1 {
 		t.Errorf("%q, asked %d times", text, asks)
 	}

@@ -106,20 +106,20 @@ func (m *Machine) makeAccess(ctx context.Context) (says string, err error) {
 		return "", err
 	}
 	_, is, err := m.hasAccess(ctx)
-	if err != nil || is {
-		return says, err
+	if err == nil && is {
+		return says, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("repository %s isn't opened by what was given: run this again once it is", m.Repository.URL)
 	}
 	if !byKey {
-		err = os.Remove(m.Repository.TokenFile) // it was just typed, and is asked for again
+		err = errors.Join(fmt.Errorf("%w\nthe token that was typed isn't kept: run this again, which asks for another", err), os.Remove(m.Repository.TokenFile))
 	}
-	return "", errors.Join(fmt.Errorf("repository %s isn't opened by what was given: run this again once it is", m.Repository.URL), err)
+	return "", err
 }
 
 func (m *Machine) makeToken() (string, error) {
 	file := m.Repository.TokenFile
-	if exists(file) {
-		return "", fmt.Errorf("repository %s isn't opened by the token in %s: write one there that may read and write it, and run this again", m.Repository.URL, file)
-	}
 	if m.Ask == nil {
 		return "", fmt.Errorf("repository %s wants a token that may read and write it: write it to %s, with mode 600, and run this again", m.Repository.URL, file)
 	}
