@@ -232,7 +232,7 @@ var readers = map[string]string{
 	"the home of the account that evaluates, looked up, and emptied without following a link out of it": "evaluator.clear evaluator.discard evaluator.makeHome",
 	"the kernel's": "evaluator.processes orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace runner.identify silence.processDoes started.life",
 	"root's: the state, logs, trees, GC roots, caches": "channels.readChannels channels.travel clues.closed clues.lacks clues.readTree definitions.readBounded evaluator.mayEnter failure.inRepository log.Logs log.Open modules.LinkModules modules.putLink others.sessions progress.measure progress.smallest " +
-		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean space.settleStore started.saveIfNew switch.remember switch.isDir transcript.startRelay",
+		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean space.settleStore started.saveIfNew switch.remember switch.isDir transcript.startRelay weather.readSome",
 	"the system's: items, the profile, /etc, /run, the boot menu, logs of its services": "made.Forget menu.KeepMenu menu.install menu.leads menu.readMenu plan.files problems.tail reboot.atBoot reboot.bootOf " +
 		"system.Build system.Live system.differs system.etc system.failedActivation system.services system.stale",
 }
