@@ -51,8 +51,7 @@ func (s *System) Own(ctx context.Context, item string) (Change, error) {
 	return s.services().own(ctx, item)
 }
 
-// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it. Anywhere
-// it keeps which processes are that Shepherd's: once it is dead nobody could tell.
+// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it.
 func (h *Home) Own(ctx context.Context, item string) (Change, error) {
 	u, err := h.who()
 	if err != nil {
@@ -65,7 +64,33 @@ func (h *Home) Own(ctx context.Context, item string) (Change, error) {
 	return own, err
 }
 
-// own also keeps from which files services run: after somebody else's reconfigure nobody could tell.
+// Note keeps on disk from which files the services of the system run: after somebody else's reconfigure nobody could know.
+func (s *System) Note(ctx context.Context) error { return s.services().note(ctx) }
+
+// Note keeps so of a home, and which processes are the user's Shepherd's: once it is dead nobody could know.
+func (h *Home) Note(ctx context.Context) error {
+	u, err := h.who()
+	if err != nil {
+		return err
+	}
+	if err := h.services(u).note(ctx); !unreachable(err) {
+		return err
+	}
+	return nil
+}
+
+func (s *services) note(ctx context.Context) error {
+	live, err := s.live()
+	if err != nil || live == "" {
+		return err
+	}
+	_, _, kept, err := s.survey(ctx, live)
+	if err != nil || kept.Coming != "" {
+		return err
+	}
+	return s.saveIfNew(kept)
+}
+
 func (s *services) own(ctx context.Context, item string) (Change, error) {
 	live, err := s.live()
 	if err != nil || live == "" {
@@ -73,9 +98,6 @@ func (s *services) own(ctx context.Context, item string) (Change, error) {
 	}
 	files, all, kept, err := s.survey(ctx, live)
 	if err != nil || kept.Coming != "" {
-		return Change{}, err
-	}
-	if err := s.saveIfNew(kept); err != nil {
 		return Change{}, err
 	}
 	i := slices.IndexFunc(all, func(one shepherd.Service) bool { return one.Name == s.self })

@@ -125,11 +125,31 @@ func (l podsLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change
 		return nil, err
 	}
 	changes, err := l.Podman.Diff(ctx, r)
-	var all []rollout.Change
+	return podChanges(changes), err
+}
+
+// Look also has Podman's layer learn what it saw.
+func (l podsLayer) Look(ctx context.Context, t rollout.Target, since time.Time) ([]rollout.Change, []rollout.Problem, error) {
+	var r podman.Rendered
+	if err := t.Decode(&r); err != nil {
+		return nil, nil, err
+	}
+	changes, problems, err := l.Podman.Look(ctx, r, since)
+	return podChanges(changes), podProblems(problems), err
+}
+
+func podChanges(changes []podman.Change) (all []rollout.Change) {
 	for _, c := range changes {
 		all = append(all, rollout.Change{Does: c.Does, Subject: c.Subject, Says: c.Says, Waits: c.Deferred})
 	}
-	return all, err
+	return all
+}
+
+func podProblems(problems []podman.Problem) (all []rollout.Problem) {
+	for _, p := range problems {
+		all = append(all, rollout.Problem{Subject: p.Subject, Says: p.Says, Transient: p.Transient, Unrelated: p.Unrelated})
+	}
+	return all
 }
 
 // Plan returns the differences of each pod. Only those that are Quiet don't concern running pods.
@@ -253,11 +273,7 @@ func (l podsLayer) Problems(ctx context.Context, t rollout.Target, since time.Ti
 		return nil, err
 	}
 	problems, err := l.Podman.Problems(ctx, r, since)
-	var all []rollout.Problem
-	for _, p := range problems {
-		all = append(all, rollout.Problem{Subject: p.Subject, Says: p.Says, Transient: p.Transient, Unrelated: p.Unrelated})
-	}
-	return all, err
+	return podProblems(problems), err
 }
 
 // Keep removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been

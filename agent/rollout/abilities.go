@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"time"
 
 	"example.org/collie/agent/api"
 )
@@ -23,6 +24,7 @@ import (
 //	mover        the conductor, from time to time              pods
 //	optional     a person who asks for the status              secrets
 //	lister       a person who asks for the status              pods
+//	looker       a look                                        pods
 //	busyLayer    the keeper, as long as it runs                home, pods
 //	selfUpdater  a look                                        system, home
 //	stored       a person; the verdict; the tidying            system, home
@@ -120,6 +122,11 @@ type lister interface {
 	Jobs(t Target) ([]api.Job, []api.CronJob, error)
 }
 
+// A looker learns from looks, as whom to ask whether it is ready: its Diff and Problems learn nothing. Look returns what these do.
+type looker interface {
+	Look(ctx context.Context, t Target, since time.Time) ([]Change, []Problem, error)
+}
+
 // A busyLayer has work of its own between two looks, and knows when one is due before its time.
 type busyLayer interface {
 	Run(ctx context.Context)
@@ -130,6 +137,7 @@ type busyLayer interface {
 // A selfUpdater is the layer that has the agent's own service. Own says what is due for it, where t is wanted; nothing if
 // Does is empty.
 type selfUpdater interface {
+	Note(ctx context.Context) error // from which files services run: after somebody else's reconfigure nobody could know
 	SelfUpdate(ctx context.Context, t Target) (Change, error)
 }
 

@@ -4,7 +4,7 @@ package rollout
 var Abilities = map[string]func(Layer) bool{
 	"planner": can[planner], "checker": can[checker], "sharing": can[sharing], "releasing": can[releasing], "hooked": can[hooked], "displacing": can[displacing],
 	"reviving": can[reviving], "healer": can[healer], "repairer": can[repairer], "stopping": can[stopping], "switchable": can[switchable],
-	"mover": can[mover], "busyLayer": can[busyLayer], "selfUpdater": can[selfUpdater], "stored": can[stored], "optional": can[optional], "lister": can[lister], "describer": can[describer],
+	"mover": can[mover], "busyLayer": can[busyLayer], "selfUpdater": can[selfUpdater], "stored": can[stored], "optional": can[optional], "lister": can[lister], "looker": can[looker], "describer": can[describer],
 	"restarter": can[restarter],
 }
 

@@ -285,8 +285,11 @@ func (k *keeper) see(ctx context.Context) report {
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), since: k.since, revival: k.revival, about: k.about.ID}
 	if l, has := k.Layer.(selfUpdater); has {
-		var unseen error
-		if r.selfUpdate, unseen = l.SelfUpdate(ctx, k.target); unseen != nil {
+		unseen := l.Note(ctx)
+		if unseen == nil {
+			r.selfUpdate, unseen = l.SelfUpdate(ctx, k.target)
+		}
+		if unseen != nil {
 			k.log.Debug("whether the agent's own service changed isn't known", "err", unseen)
 		}
 	}
@@ -294,7 +297,19 @@ func (k *keeper) see(ctx context.Context) report {
 		return r
 	}
 	defer func() { k.looked = true }()
-	r.changes, r.err = k.Layer.Diff(ctx, k.target)
+	since := k.since
+	if since.IsZero() {
+		since = time.Now().Add(-restless)
+		if k.settled.After(since) {
+			since = k.settled
+		}
+	}
+	l, learns := k.Layer.(looker)
+	if learns {
+		r.changes, r.problems, r.err = l.Look(ctx, k.target, since)
+	} else {
+		r.changes, r.err = k.Layer.Diff(ctx, k.target)
+	}
 	if r.err == nil {
 		k.repair(ctx, &r)
 	}
@@ -316,32 +331,26 @@ func (k *keeper) see(ctx context.Context) report {
 	if r.err != nil {
 		return r
 	}
-	since := k.since
-	if since.IsZero() {
-		since = time.Now().Add(-restless)
-		if k.settled.After(since) {
-			since = k.settled
-		}
-	}
 	if l, is := k.Layer.(sharing); is && k.about.ID != "" {
 		if taken := new(TakenError); errors.As(l.Vacant(ctx, k.about), &taken) {
 			r.taken = taken.Error()
 		}
 	}
-	r.problems, r.err = k.problems(ctx, since)
+	switch acted := r.healing != "" || r.healed; {
+	case !learns:
+		r.problems, r.err = k.Layer.Problems(ctx, k.target, since)
+	case acted:
+		_, r.problems, r.err = l.Look(ctx, k.target, since)
+	}
+	k.sign(r.problems)
 	return r
 }
 
-// problems are what isn't well of the layer, or of another one that this layer sees.
-func (k *keeper) problems(ctx context.Context, since time.Time) ([]Problem, error) {
-	problems, err := k.Layer.Problems(ctx, k.target, since)
-	if err != nil {
-		return nil, err
-	}
+// sign says of problems whose they are, unless the layer saw that of another one.
+func (k *keeper) sign(problems []Problem) {
 	for i := range problems {
 		problems[i].Layer = cmp.Or(problems[i].Layer, k.Name)
 	}
-	return problems, nil
 }
 
 // owes reports whether something that waits, as to be healed, isn't well meanwhile.
@@ -362,7 +371,8 @@ func (k *keeper) repair(ctx context.Context, r *report) {
 	}
 	k.log.Warn("repairing", "layer", k.Name, "because", r.healing, "woken", k.woken)
 	before := *r
-	before.problems, _ = k.problems(ctx, time.Time{}) // if that fails, the look continues, and reports it
+	before.problems, _ = k.Layer.Problems(ctx, k.target, time.Time{}) // if that fails, the look continues, and reports it
+	k.sign(before.problems)
 	k.reports <- bounded(before)
 	if err := l.Repair(context.WithoutCancel(ctx)); err != nil {
 		k.log.Error("not repaired", "layer", k.Name, "err", err)

@@ -414,7 +414,9 @@ func TestWhatThePodUserCanBreakIsNotTheSystems(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ill := []Problem{ofPods(row.subject)}
-			seen, err := (&keeper{mark: unmarked, Part: Part{Name: "system", Layer: &fakeLayer{always: ill}}}).problems(t.Context(), time.Time{})
+			k := &keeper{mark: unmarked, Part: Part{Name: "system", Layer: &fakeLayer{always: ill}}}
+			seen, err := k.Layer.Problems(t.Context(), k.target, time.Time{})
+			k.sign(seen)
 			if err != nil || len(seen) != 1 || seen[0].Layer != row.layer {
 				t.Fatalf("it is %+v, %v", seen, err)
 			}

@@ -211,7 +211,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("%d containers", len(all))
 		}
 		if countPorts(all) == nil {
-			(&Podman{prober: newProber()}).sort(all)
+			byPod(all)
 			for _, c := range all {
 				ports := (&livePod{infra: &c}).hostPorts()
 				if len(ports) > mostPorts {

@@ -56,8 +56,7 @@ func each[T any](n int, items []T, do func(T) error) error {
 // in time, those that were stopped for this run again, and the error says which and why. A [TakenError] says that a program has a
 // port that a pod needs: that is found before a pod stops, unless it got the port only then.
 func (p *Podman) Switch(ctx context.Context, r Rendered) error {
-	p.prober.follow(r)
-	todo, err := p.plan(ctx, r)
+	todo, err := p.begin(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -140,8 +140,7 @@ func (p *Podman) counted(s step) bool { return s.pod.Job == nil && !p.crashLoops
 // Heal does what Switch does, for pods of r that aren't as they were: r is where the machine is already. One that had to be
 // healed too often waits, which Problems tells; one that can't be healed keeps no other down, and nothing is undone.
 func (p *Podman) Heal(ctx context.Context, r Rendered) error {
-	p.prober.follow(r)
-	todo, err := p.plan(ctx, r)
+	todo, err := p.begin(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (p *Podman) Before(ctx context.Context, r Rendered, rollout string) error {
 	if len(hooks) == 0 {
 		return nil
 	}
-	todo, err := p.plan(ctx, r)
+	todo, err := p.begin(ctx, r)
 	if err != nil {
 		return err
 	}

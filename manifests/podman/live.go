@@ -120,12 +120,27 @@ func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.sort(all), nil
+	return byPod(all), nil
 }
 
-// sort sorts containers by Podman's name for their pod.
-func (p *Podman) sort(all []container) map[string]*livePod {
+// look observes, and takes over what it saw: whom to ask whether it is ready, what ends again and again, whose end is to be
+// noticed, and what of the network that pods share is missing.
+func (p *Podman) look(ctx context.Context) (map[string]*livePod, error) {
+	all, err := p.listContainers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live := byPod(all)
 	p.noteRunning(all)
+	p.prober.see(live)
+	p.crashLoops.see(live, time.Now())
+	p.ailing(live)
+	p.mindPorts(live)
+	return live, nil
+}
+
+// byPod sorts containers by Podman's name for their pod.
+func byPod(all []container) map[string]*livePod {
 	live := map[string]*livePod{}
 	for _, c := range all {
 		if c.PodName == "" {
@@ -148,8 +163,6 @@ func (p *Podman) sort(all []container) map[string]*livePod {
 	for _, l := range live {
 		slices.SortFunc(l.containers, func(a, b container) int { return cmp.Compare(a.name(l.name), b.name(l.name)) })
 	}
-	p.prober.see(live)
-	p.crashLoops.see(live, time.Now())
 	return live
 }
 

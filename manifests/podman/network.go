@@ -93,6 +93,13 @@ func (p *Podman) ailing(live map[string]*livePod) []ailment {
 	return p.miss(missing)
 }
 
+// missing is what the last look missed.
+func (p *Podman) missing() []ailment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.missed)
+}
+
 // miss notes what is missing, and since when.
 func (p *Podman) miss(roles []string) []ailment {
 	p.mu.Lock()
@@ -147,9 +154,7 @@ func pidIn(runtime, name string) int {
 // Broken returns what the last look missed of the network that pods share; nothing, if all exists, or if it had to be
 // repaired too often.
 func (p *Podman) Broken() string {
-	p.mu.Lock()
-	all := slices.Clone(p.missed)
-	p.mu.Unlock()
+	all := p.missing()
 	if len(all) == 0 || p.healBackoff.waits(networkName, time.Now()) != "" {
 		return ""
 	}

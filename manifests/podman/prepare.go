@@ -21,7 +21,7 @@ func (p *Podman) Prepare(ctx context.Context, m *manifests.Manifests, revision s
 	if err != nil {
 		return Rendered{}, &EngineError{err}
 	}
-	live := p.sort(everything)
+	live := byPod(everything)
 	if err := p.learnWhose(ctx, live); err != nil {
 		return Rendered{}, &EngineError{err}
 	}

@@ -28,8 +28,8 @@ type PodStatus struct {
 
 const tooManyRestarts = 3
 
-// Problems returns what isn't well in r, which was switched to, and which containers Podman keeps restarting since then. It
-// tells the forwarder where connections to r go; Diff doesn't, as it is asked of what isn't live yet, too.
+// Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then.
+// What the network and probes lack is what the last look saw.
 func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
 	ctx, cancel := withLimit(ctx, wholeLook)
 	defer cancel()
@@ -37,9 +37,12 @@ func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]P
 	if err != nil {
 		return nil, err
 	}
-	p.keepRoutes(ctx, r, live)
+	return p.problems(ctx, r, live, since)
+}
+
+func (p *Podman) problems(ctx context.Context, r Rendered, live map[string]*livePod, since time.Time) ([]Problem, error) {
 	var problems []Problem
-	for _, a := range p.ailing(live) {
+	for _, a := range p.missing() {
 		problems = append(problems, Problem{Subject: networkName, Says: cmp.Or(p.healBackoff.waits(networkName, time.Now()), a.says()), Unrelated: true})
 	}
 	for _, want := range r.Pods {

@@ -99,7 +99,7 @@ func (s *replacement) await(ctx context.Context, steps []step) error {
 			s.healOthers(ctx)
 			healed = time.Now()
 		}
-		live, err := s.p.observe(ctx)
+		live, err := s.p.look(ctx)
 		if err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (s *replacement) await(ctx context.Context, steps []step) error {
 
 // healOthers brings back pods that this switch doesn't touch. The next look finds their errors.
 func (s *replacement) healOthers(ctx context.Context) {
-	todo, err := s.p.plan(ctx, s.to)
+	todo, err := s.p.begin(ctx, s.to)
 	if err != nil {
 		return
 	}

@@ -65,6 +65,7 @@ type plan struct {
 	restored []*livePod // pods made by hand whose place no wanted pod has any more
 }
 
+// plan is what a switch to r would do.
 func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	ctx, cancel := withLimit(ctx, wholeLook)
 	defer cancel()
@@ -72,12 +73,26 @@ func (p *Podman) plan(ctx context.Context, r Rendered) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
+	return p.planFrom(ctx, r, live)
+}
+
+// begin is plan for what is about to be done: what is seen is taken over, and the probes of r are asked from now on.
+func (p *Podman) begin(ctx context.Context, r Rendered) (plan, error) {
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
+	p.prober.follow(r)
+	live, err := p.look(ctx)
+	if err != nil {
+		return plan{}, err
+	}
+	return p.planFrom(ctx, r, live)
+}
+
+func (p *Podman) planFrom(ctx context.Context, r Rendered, live map[string]*livePod) (plan, error) {
 	todo := plan{live: live}
 	if err := p.learnWhose(ctx, live); err != nil {
 		return plan{}, err
 	}
-	p.ailing(live)
-	p.mindPorts(live)
 	order, awaited := ranks(r.Pods), map[string]bool{}
 	for _, pod := range r.Pods {
 		for _, name := range pod.Options.DependsOn {
@@ -143,16 +158,34 @@ func supplanted(want RenderedPod, live map[string]*livePod) bool {
 
 // Diff says what Switch would do. While all is well it costs one call.
 func (p *Podman) Diff(ctx context.Context, r Rendered) ([]Change, error) {
-	p.prober.follow(r)
 	todo, err := p.plan(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	return p.differs(todo), nil
+}
+
+// differs are the changes of a plan, of which some wait to be healed.
+func (p *Podman) differs(todo plan) []Change {
 	changes := todo.changes()
 	for i, s := range todo.steps {
 		changes[i].Deferred = s.how != well && p.healBackoff.waits(s.pod.id(), time.Now()) != ""
 	}
-	return changes, nil
+	return changes
+}
+
+// Look is Diff and Problems of r, to which was switched, by one call while all is well. It also takes over what it saw: which
+// containers are asked whether they are ready, which are held as they end again and again, and where the forwarder leads.
+func (p *Podman) Look(ctx context.Context, r Rendered, since time.Time) ([]Change, []Problem, error) {
+	todo, err := p.begin(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := withLimit(ctx, wholeLook)
+	defer cancel()
+	p.keepRoutes(ctx, r, todo.live)
+	problems, err := p.problems(ctx, r, todo.live, since)
+	return p.differs(todo), problems, err
 }
 
 // changes are those of the steps, in their order, then of what leaves.
