@@ -63,7 +63,7 @@ func (h *Home) writeBackups(b backups) error {
 		return nil
 	}
 	if b.Underway == nil && len(b.Moved) == 0 {
-		return forget(h.Backups)
+		return dropNote(h.Backups)
 	}
 	return statefile.WriteJSON(h.Backups, b)
 }

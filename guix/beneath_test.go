@@ -225,7 +225,7 @@ func huge(m *machine, name string) {
 // user's rights, reads what a user may have chosen.
 var readers = map[string]string{
 	"Store itself":            "beneath.enter beneath.open beneath.walk",
-	"as the user, in a child": "backups.listBackups backups.inBackup backups.putBack made.forgetAs user.look",
+	"as the user, in a child": "backups.listBackups backups.inBackup backups.putBack made.dropGenerationsAs user.look",
 	"links of a user's profile, which are read and not followed, and its folder, opened as a folder without following a link": "generation.live generation.read generation.numbers generation.madeAt",
 	"looked up and watched, never opened: names in a home's configuration that begin at the home":                             "reads.outsider",
 	"an exact item, looked up": "progress.whole root.Keep started.keepFiles",
@@ -233,7 +233,7 @@ var readers = map[string]string{
 	"the kernel's": "evaluator.processes orphans.readStatus orphans.statuses orphans.unheard others.Others others.bootTime others.namespace runner.identify silence.processDoes started.life",
 	"root's: the state, logs, trees, GC roots, caches": "channels.readChannels channels.travel clues.closed clues.lacks clues.readTree definitions.readBounded evaluator.mayEnter failure.inRepository log.Logs log.Open modules.LinkModules modules.putLink others.sessions progress.measure progress.smallest " +
 		"reads.circumstances reads.reads reads.sumFile reads.sumPaths reads.watch root.List root.RemoveTree runner.Await runner.follow runner.newLog runner.readClean space.settleStore started.saveIfNew switch.remember switch.isDir transcript.startRelay weather.readSome",
-	"the system's: items, the profile, /etc, /run, the boot menu, logs of its services": "made.Forget menu.KeepMenu menu.install menu.leads menu.readMenu plan.files problems.tail reboot.atBoot reboot.bootOf " +
+	"the system's: items, the profile, /etc, /run, the boot menu, logs of its services": "made.DropGenerations menu.KeepMenu menu.install menu.leads menu.readMenu plan.files problems.tail reboot.atBoot reboot.bootOf " +
 		"system.Build system.Live system.differs system.etc system.failedActivation system.services system.stale",
 }
 

@@ -96,7 +96,7 @@ func (r *Runner) travel(ctx context.Context, file, text string, as *Evaluator, r
 			return profile, outcome{}, nil
 		}
 	}
-	if err := r.giveWay(ctx, Other.fetches, watch); err != nil {
+	if err := r.waitForOthers(ctx, Other.fetches, watch); err != nil {
 		return "", outcome{}, err
 	}
 	// Without a command it prints the profile (guix 1.5.0). With all commits cached it is offline.

@@ -50,7 +50,7 @@ func clues(tree, says string) []finding {
 		all = missing(readTree(tree), quotedPath.FindStringSubmatch(says))
 	case strings.Contains(says, "Permission denied"):
 		all = forbidden(readTree(tree))
-	case strings.Contains(says, "nbound variable") && !place.MatchString(says):
+	case strings.Contains(says, "nbound variable") && !placeRE.MatchString(says):
 		all = unreadable(readTree(tree))
 	}
 	if more := len(all) - explained; more > 0 {

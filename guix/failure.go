@@ -26,10 +26,10 @@ func (e *BuildError) Error() string { return e.Says }
 // Rename gives files the names that the repository has for them, where those of the tree are others.
 func (e *BuildError) Rename(names map[string]string) {
 	rename := func(name string) string { return or2(names[name], name) }
-	e.File, e.Says = rename(e.File), named.ReplaceAllStringFunc(e.Says, rename)
+	e.File, e.Says = rename(e.File), namedRE.ReplaceAllStringFunc(e.Says, rename)
 }
 
-var named = regexp.MustCompile(`[\w.+@/-]+`)
+var namedRE = regexp.MustCompile(`[\w.+@/-]+`)
 
 // failure says why guix didn't end with 0. Paths below tree are shown as in the repository; file is the one of them that
 // guix was given.
@@ -54,7 +54,7 @@ func (o outcome) failure(tree, file string) error {
 		for _, f := range slices.Backward(found) {
 			e.Says = f.String() + "\n" + e.Says
 		}
-	} else if at := place.FindStringSubmatch(says); at != nil {
+	} else if at := placeRE.FindStringSubmatch(says); at != nil {
 		e.File = at[1]
 		e.Line, _ = strconv.Atoi(at[2])
 		e.Column, _ = strconv.Atoi(at[3])
@@ -89,17 +89,17 @@ var (
 	inTree    = regexp.MustCompile(`^In (.+):$`)
 	frameAt   = regexp.MustCompile(`^ *(\d+):(\d+) +\d+ \(`)
 	besides   = regexp.MustCompile(`^(successfully built /gnu/store/.*|The following builds? (is|are) still in progress:| +/gnu/store/.*\.drv|)$`) // of builds other than the one that failed
-	builder   = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
+	builderRE = regexp.MustCompile("(?m)^(?:builder for|building of) [`']/gnu/store/[a-z0-9]+-(.*)' (failed.*|timed out.*)$")
 	otherHash = regexp.MustCompile(`^\w+ hash mismatch for /gnu/store/\S+:$`)
-	warning   = regexp.MustCompile(`^(guix [a-z-]+: |\S+:\d+:\d+: )?warning: `)
+	warningRE = regexp.MustCompile(`^(guix [a-z-]+: |\S+:\d+:\d+: )?warning: `)
 	guixWarns = regexp.MustCompile(`^guix [a-z-]+: warning: `)
 	procedure = regexp.MustCompile(`^(\S+:\d+:\d+: |[\w./-]+\.scm: |)In procedure [^ :]+:$`)
 	loadFails = regexp.MustCompile(`^failed to load .*:$`)
 	quits     = regexp.MustCompile("^(\\S+:\\d+:\\d+: |[\\w./-]+\\.scm: |)Throw to key `quit' with args ")
 	guixSays  = regexp.MustCompile(`^guix [a-z-]+: error: `)
-	place     = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
+	placeRE   = regexp.MustCompile(`(?m)^([\w.+@-][\w./+@-]*\.scm):(\d+):(\d+): `)
 	guileAt   = regexp.MustCompile(`^(ice-9|guix|gnu|srfi|system|rnrs)/\S+\.scm:\d+:\d+: `)
-	item      = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-`)
+	itemRE    = regexp.MustCompile(`/gnu/store/[a-z0-9]{32}-`)
 	locales   = "hint: Consider installing the `glibc-locales' package"
 )
 
@@ -126,7 +126,7 @@ func (o outcome) says(tree, file string) (why, also string) {
 	if i := slices.IndexFunc(lines, otherHash.MatchString); i >= 0 {
 		return hint(otherFile(lines, i), lines[i:]), ""
 	}
-	if i := slices.IndexFunc(lines, builder.MatchString); i >= 0 {
+	if i := slices.IndexFunc(lines, builderRE.MatchString); i >= 0 {
 		return buildFailure(lines, i), ""
 	}
 	at := placeInTree(lines, tree)
@@ -151,7 +151,7 @@ func (o outcome) says(tree, file string) (why, also string) {
 			whys = append(whys, said...)
 		}
 	}
-	if len(whys) > 0 && thrown != "" && !place.MatchString(strings.Join(whys, "\n")) {
+	if len(whys) > 0 && thrown != "" && !placeRE.MatchString(strings.Join(whys, "\n")) {
 		whys[0] = thrown + whys[0]
 	}
 	if len(whys) == 0 { // no more is known
@@ -191,11 +191,11 @@ func remarks(lines []string) (all []*remark) {
 		if noise.MatchString(line) || frame.MatchString(line) {
 			continue
 		}
-		isHint, warns := strings.HasPrefix(line, "hint: "), warning.MatchString(line)
+		isHint, warns := strings.HasPrefix(line, "hint: "), warningRE.MatchString(line)
 		switch {
 		case m != nil && isHint:
 			hints = true
-		case m == nil, warns, guixSays.MatchString(line), !hints && !m.awaits() && (m.warning || place.MatchString(line) || guileAt.MatchString(line)):
+		case m == nil, warns, guixSays.MatchString(line), !hints && !m.awaits() && (m.warning || placeRE.MatchString(line) || guileAt.MatchString(line)):
 			m = &remark{warning: warns}
 			hints = isHint
 			all = append(all, m)
@@ -216,7 +216,7 @@ func whyFirst(lines []string, file string) []string {
 		lines = lines[1:]
 		lines[0] = in[1] + lines[0]
 	}
-	if loads && !place.MatchString(lines[0]) && !strings.Contains(lines[0], file) {
+	if loads && !placeRE.MatchString(lines[0]) && !strings.Contains(lines[0], file) {
 		lines[0] = file + ": " + lines[0]
 	}
 	if strings.HasSuffix(lines[0], ":") && len(lines) > 1 {
@@ -228,7 +228,7 @@ func whyFirst(lines []string, file string) []string {
 
 // buildFailure is for the derivation that failed, whose builder's own last words come just before line i.
 func buildFailure(lines []string, i int) string {
-	failed := builder.FindStringSubmatch(lines[i])
+	failed := builderRE.FindStringSubmatch(lines[i])
 	var last []string
 	j := i - 1
 	for j >= 0 && besides.MatchString(lines[j]) {
@@ -237,7 +237,7 @@ func buildFailure(lines []string, i int) string {
 	for ; j >= 0 && len(last) < 6 && !noise.MatchString(lines[j]); j-- {
 		line := guileAt.ReplaceAllString(lines[j], "")
 		if strings.TrimSpace(line) != "" && !frame.MatchString(line) && line != "In procedure error:" {
-			last = append(last, shorten(item.ReplaceAllString(line, "")))
+			last = append(last, shorten(itemRE.ReplaceAllString(line, "")))
 		}
 	}
 	slices.Reverse(last)
@@ -247,7 +247,7 @@ func buildFailure(lines []string, i int) string {
 // otherFile is for a download that is another file than the commit says, as line i tells.
 func otherFile(lines []string, i int) (kept []string) {
 	for _, line := range lines[i:min(i+3, len(lines))] {
-		kept = append(kept, shorten(item.ReplaceAllString(line, "")))
+		kept = append(kept, shorten(itemRE.ReplaceAllString(line, "")))
 	}
 	return kept
 }
@@ -281,15 +281,15 @@ func placeInTree(lines []string, tree string) string {
 // inRepository names files as the user knows them.
 func inRepository(line, tree string) string {
 	if tree == "" {
-		return item.ReplaceAllString(line, "")
+		return itemRE.ReplaceAllString(line, "")
 	}
 	line = strings.NewReplacer(tree+"/", "", LinksOf(tree)+"/", "").Replace(line)
-	if at := place.FindStringSubmatch(line); at != nil { // a module is named as on the load path
+	if at := placeRE.FindStringSubmatch(line); at != nil { // a module is named as on the load path
 		if _, err := os.Lstat(filepath.Join(tree, "modules", at[1])); err == nil {
 			line = "modules/" + line
 		}
 	}
-	return item.ReplaceAllString(line, "")
+	return itemRE.ReplaceAllString(line, "")
 }
 
 // shorten keeps both ends of a line: a record with a wrong field is printed whole, and its fault comes last.

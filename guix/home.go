@@ -197,7 +197,7 @@ func (h *Home) Switch(ctx context.Context, item, tree string) (err error) {
 	}
 	h.Runner.switching.Lock()
 	defer h.Runner.switching.Unlock()
-	if err := h.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(&u) }, Watch{}); err != nil {
+	if err := h.Runner.waitForOthers(ctx, func(o Other) bool { return o.Switches(&u) }, Watch{}); err != nil {
 		return err
 	}
 	changes, seen, err := h.differs(ctx, u, item)

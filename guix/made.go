@@ -105,9 +105,9 @@ func (s *System) makeRoom() error {
 	return ledger(s.Made).renumber(item, number)
 }
 
-// Forget removes the generations that Collie made of other systems than the items, the running and the booted one, and the
+// DropGenerations removes the generations that Collie made of other systems than the items, the running and the booted one, and the
 // menus that were kept with others. It mustn't be called while this system is switched.
-func (s *System) Forget(items []string) error {
+func (s *System) DropGenerations(items []string) error {
 	made, err := ledger(s.Made).read()
 	if err != nil || len(made) == 0 && !s.keepsMenus() {
 		return err
@@ -128,9 +128,9 @@ func (s *System) Forget(items []string) error {
 	return err
 }
 
-// Forget removes the generations that Collie made of other homes than the items and the live one, and what Guile compiled
+// DropGenerations removes the generations that Collie made of other homes than the items and the live one, and what Guile compiled
 // for the user of trees in a folder that aren't there any more.
-func (h *Home) Forget(ctx context.Context, items []string, trees string) error {
+func (h *Home) DropGenerations(ctx context.Context, items []string, trees string) error {
 	u, err := h.who()
 	if missing := (*MissingUserError)(nil); errors.As(err, &missing) {
 		return nil
@@ -150,8 +150,8 @@ func (h *Home) Forget(ctx context.Context, items []string, trees string) error {
 	return u.ask(ctx, h.Helper, &done, args...)
 }
 
-// forgetAs does it with the user's rights.
-func forgetAs(home, trees, profiles string, numbers []string) error {
+// dropGenerationsAs does it with the user's rights.
+func dropGenerationsAs(home, trees, profiles string, numbers []string) error {
 	compiled, _ := filepath.Glob(filepath.Join(home, ".cache/guile/ccache/*", filepath.Clean("/"+trees), "*"))
 	var err error
 	for _, tree := range compiled {

@@ -35,7 +35,7 @@ func TestOnlyOwnGenerationsOfSystemsAreForgotten(t *testing.T) {
 	forget := func(want string, kept ...string) {
 		t.Helper()
 		before := len(m.calls())
-		if err := s.Forget(kept); err != nil {
+		if err := s.DropGenerations(kept); err != nil {
 			t.Fatal(err)
 		}
 		if got := m.links("var/guix/profiles/system-*-link"); got != want || len(m.calls()) != before {
@@ -76,7 +76,7 @@ func TestAHomesGenerationsAreForgottenByItsUser(t *testing.T) {
 	m.write(compiled+filepath.Join(trees, "gone/home.scm.go"), "")
 	m.write(compiled+filepath.Join(trees, filepath.Base(b), "home.scm.go"), "")
 	m.write(compiled+"/home/me/own.go", "")
-	if err := h.Forget(t.Context(), []string{b}, trees); err != nil {
+	if err := h.DropGenerations(t.Context(), []string{b}, trees); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.links("var/guix/profiles/per-user/me/guix-home-*-link"); got != "guix-home-2-link" {

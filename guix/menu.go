@@ -77,8 +77,8 @@ func (s *System) KeepMenu(item string) error {
 	if err != nil {
 		return nil // without one, Guix makes the next
 	}
-	entries := menuEntries(m.text)
-	if len(entries) == 0 || entries[0].system != strings.TrimPrefix(item, s.dir) && entries[0].system != item {
+	entriesRE := menuEntries(m.text)
+	if len(entriesRE) == 0 || entriesRE[0].system != strings.TrimPrefix(item, s.dir) && entriesRE[0].system != item {
 		return nil // Guix made it for a generation, with the defaults
 	}
 	if _, err := os.Stat(m.file); err != nil {

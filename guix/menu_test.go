@@ -158,7 +158,7 @@ func TestMenuComesBackWithItsSystem(t *testing.T) {
 	}
 	tidy := func(needed ...string) {
 		t.Helper()
-		if err := s.Forget(needed); err != nil {
+		if err := s.DropGenerations(needed); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.TidyMenu(map[string]string{a: "1a2b", b: "3c4d", c: "5e6f"}); err != nil {

@@ -106,7 +106,7 @@ func (f family) remains(all []status) []child {
 func (s *services) left(ctx context.Context) ([]family, error) {
 	all, err := s.shepherd.Services(ctx)
 	if err != nil {
-		return nil, passing(err)
+		return nil, asTransient(err)
 	}
 	kept, err := readStarted(s.started)
 	return kept.left(familyOf(all, s.self)), err
@@ -161,7 +161,7 @@ func (h *Home) endOrphans(ctx context.Context, u User, left []family) error {
 	var done struct{}
 	limit := shepherdGrace + orphanGrace + 2*killTime + 5*time.Second
 	if err := u.askWithin(ctx, limit, h.Helper, &done, "end", string(what)); err != nil {
-		return passing(fmt.Errorf("ending what a Shepherd that died left: %w", err))
+		return asTransient(fmt.Errorf("ending what a Shepherd that died left: %w", err))
 	}
 	return nil
 }

@@ -247,9 +247,9 @@ func bootTime(proc string) time.Time {
 	return time.Unix(seconds, 0)
 }
 
-// giveWay waits until no clashing guix runs, and reports for whom it waits. If one still runs after a while, it returns an error: two
+// waitForOthers waits until no clashing guix runs, and reports for whom it waits. If one still runs after a while, it returns an error: two
 // never run at once.
-func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool, watch Watch) error {
+func (r *Runner) waitForOthers(ctx context.Context, clashes func(Other) bool, watch Watch) error {
 	patience := time.NewTimer(or(r.Patience, DefaultPatience))
 	defer patience.Stop()
 	tick := time.NewTicker(looks)
@@ -268,7 +268,7 @@ func (r *Runner) giveWay(ctx context.Context, clashes func(Other) bool, watch Wa
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-patience.C:
-			return passing(fmt.Errorf("%s hasn't ended after %v, and two at once can hang: end it, or wait for it", all[i], or(r.Patience, DefaultPatience)))
+			return asTransient(fmt.Errorf("%s hasn't ended after %v, and two at once can hang: end it, or wait for it", all[i], or(r.Patience, DefaultPatience)))
 		case <-tick.C:
 		}
 	}

@@ -177,13 +177,13 @@ func TestGiveWay(t *testing.T) {
 	proc.add(t, 10, 10, 0, `guile \ /usr/bin/guix system reconfigure theirs.scm`)
 	r := &Runner{Logs: t.TempDir(), proc: string(proc), Patience: 300 * time.Millisecond}
 	system := func(o Other) bool { return o.Switches(nil) }
-	err := r.giveWay(t.Context(), system, Watch{})
+	err := r.waitForOthers(t.Context(), system, Watch{})
 	if passes := (*TransientError)(nil); !errors.As(err, &passes) || !strings.Contains(err.Error(), "process 10, since") {
 		t.Errorf("who doesn't end: %v, want that it passes, and the process", err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := r.giveWay(stopped, system, Watch{}); !errors.Is(err, context.Canceled) {
+	if err := r.waitForOthers(stopped, system, Watch{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a wait that was ended: %v", err)
 	}
 	r.Patience = time.Minute
@@ -198,7 +198,7 @@ func TestGiveWay(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		_ = os.RemoveAll(filepath.Join(string(proc), "10"))
 	}()
-	if err := r.giveWay(t.Context(), system, tell); err != nil {
+	if err := r.waitForOthers(t.Context(), system, tell); err != nil {
 		t.Errorf("who has ended: %v", err)
 	}
 	if p := <-told; !strings.HasPrefix(p.Item, "waiting for `guix system reconfigure theirs.scm` of root (process 10, since") {

@@ -125,7 +125,7 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 	}
 	log, err := r.newLog(ctx, a.what)
 	if err != nil {
-		return outcome{}, passing(err)
+		return outcome{}, asTransient(err)
 	}
 	defer log.Close()
 
@@ -147,16 +147,16 @@ func (r *Runner) run(ctx context.Context, a attempt) (outcome, error) {
 			out.text, _ = readClean(log.Name())
 			return out, fmt.Errorf("guix %s was ended: %w (see %s)", a.what, cause, log.Name())
 		case !errors.As(err, &exit):
-			return out, passing(err)
+			return out, asTransient(err)
 		case exit.ExitCode() < 0:
-			return out, passing(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", a.what, exit, log.Name()))
+			return out, asTransient(fmt.Errorf("guix %s was killed by someone else: %v (see %s)", a.what, exit, log.Name()))
 		case (a.command == r.Command || strings.HasSuffix(a.command, "/bin/guix")) && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's
-			return out, passing(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(last(tail(log.Name())))))
+			return out, asTransient(fmt.Errorf("%s can't be run: %s; set the agent's PATH, or say where guix is", a.command, shorten(last(tail(log.Name())))))
 		}
 		out.code = exit.ExitCode()
 	}
 	out.text, err = readClean(log.Name())
-	return out, passing(err)
+	return out, asTransient(err)
 }
 
 // watch starts guix and waits for it, ending its whole session if ctx ends. The process is noted before guix starts:
@@ -178,7 +178,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	var said *transcript // nil: it writes the log by itself
 	if a.who() != nil {
 		if said, err = newTranscript(ctx, log, !a.build); err != nil {
-			return passing(fmt.Errorf("starting guix: %w", err))
+			return asTransient(fmt.Errorf("starting guix: %w", err))
 		}
 		defer said.close()
 		cmd.Stdout, cmd.Stderr = said.into, said.into
@@ -189,7 +189,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	if said != nil {
 		said.begin(func(err error) {
 			if a.build {
-				cancel(passing(fmt.Errorf("writing its log: %w", err)))
+				cancel(asTransient(fmt.Errorf("writing its log: %w", err)))
 			}
 		})
 	}
@@ -223,7 +223,7 @@ func (r *Runner) watch(ctx context.Context, cancel context.CancelCauseFunc, a at
 	close(ended)
 	followed.Wait()
 	if full == nil && unsaid != nil {
-		full = passing(fmt.Errorf("writing its log: %w", unsaid))
+		full = asTransient(fmt.Errorf("writing its log: %w", unsaid))
 	}
 	if full != nil && (waited != nil || unsaid != nil) {
 		waited = full // it couldn't say what it did

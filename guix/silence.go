@@ -40,7 +40,7 @@ func (s *services) excuse(err error) error {
 		return err
 	}
 	if s.asked == "" || s.halted() {
-		return passing(err)
+		return asTransient(err)
 	}
 	return fmt.Errorf("since %s, Shepherd has said nothing: does the start or stop of a service never return? %w", s.asked, err)
 }

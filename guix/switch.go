@@ -22,13 +22,13 @@ func (s *services) make(ctx context.Context, live, item, note string, activate f
 	if _, unread := s.definitions(live); unread == nil || !s.theirs {
 		var err error
 		if ill, err = s.problems(ctx, live, time.Time{}); err != nil {
-			return passing(err) // nothing of item was tried yet
+			return asTransient(err) // nothing of item was tried yet
 		}
 	}
 	if activate != nil {
 		putBack := remember(note, s.started)
 		if err := s.expect(ctx, item); err != nil {
-			return passing(err)
+			return asTransient(err)
 		}
 		err := activate()
 		if idle := (*untouchedError)(nil); errors.As(err, &idle) {
@@ -54,7 +54,7 @@ func remember(files ...string) func() error {
 		var faults []error
 		for i, file := range files {
 			if texts[i] == nil {
-				faults = append(faults, forget(file))
+				faults = append(faults, dropNote(file))
 			} else {
 				faults = append(faults, statefile.Write(file, texts[i]))
 			}
@@ -147,9 +147,9 @@ func (n note) problems(item string) []Problem {
 	return found
 }
 
-func forget(file string) error {
+func dropNote(file string) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forgetting a switch: %w", err)
+		return fmt.Errorf("removing the note of a switch: %w", err)
 	}
 	return nil
 }

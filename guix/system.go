@@ -199,7 +199,7 @@ func (s *System) etc(item, live string) ([]Change, error) {
 func (s *System) Switch(ctx context.Context, item, tree string) error {
 	s.Runner.switching.Lock()
 	defer s.Runner.switching.Unlock()
-	if err := s.Runner.giveWay(ctx, func(o Other) bool { return o.Switches(nil) }, Watch{}); err != nil {
+	if err := s.Runner.waitForOthers(ctx, func(o Other) bool { return o.Switches(nil) }, Watch{}); err != nil {
 		return err
 	}
 	changes, err := s.differs(ctx, item)
@@ -414,14 +414,14 @@ func failedActivation(text, item, before string) []string {
 }
 
 var (
-	message   = regexp.MustCompile(`message: "((?:[^"\\]|\\.)*)"(?:.*irritants: \(([^()]*)\))?`)
+	messageRE = regexp.MustCompile(`message: "((?:[^"\\]|\\.)*)"(?:.*irritants: \(([^()]*)\))?`)
 	irritant  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\S+`)
 	directive = regexp.MustCompile(`~[AaSs]`)
 )
 
 // thrown finds the words in how Guile prints an exception: #<&compound-exception components: (… message: "~A" …)>.
 func thrown(exception string) string {
-	m := message.FindStringSubmatch(exception)
+	m := messageRE.FindStringSubmatch(exception)
 	if m == nil {
 		return exception
 	}

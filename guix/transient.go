@@ -11,8 +11,8 @@ type TransientError struct{ Err error }
 func (e *TransientError) Error() string { return e.Err.Error() }
 func (e *TransientError) Unwrap() error { return e.Err }
 
-// passing makes an error that isn't nil a transient one.
-func passing(err error) error {
+// asTransient makes an error that isn't nil a transient one.
+func asTransient(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -59,7 +59,7 @@ func excuse(text string) (says, line string, found bool) {
 	if mismatch.MatchString(text) { // the commit names another file than the server has
 		return "", "", false
 	}
-	built := builder.MatchString(text)
+	built := builderRE.MatchString(text)
 	if m := unmade.FindStringSubmatch(text); m != nil && strings.Contains(text, "Starting download of "+m[1]+"\n") {
 		built = false
 	}

@@ -253,7 +253,7 @@ func AsUser(ctx context.Context, args []string, in io.Reader, out io.Writer) err
 	case len(args) == 4 && args[0] == "put-back":
 		return reply(out)(putBack(args[1], args[2], args[3]))
 	case len(args) >= 4 && args[0] == "forget":
-		if err := forgetAs(args[1], args[2], args[3], args[4:]); err != nil {
+		if err := dropGenerationsAs(args[1], args[2], args[3], args[4:]); err != nil {
 			return err
 		}
 		return json.NewEncoder(out).Encode(struct{}{})

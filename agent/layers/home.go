@@ -207,7 +207,7 @@ func (l homeLayer) Prune(ctx context.Context, ts []rollout.Target) error {
 	if err != nil {
 		return err
 	}
-	return l.Forget(ctx, items, l.trees)
+	return l.DropGenerations(ctx, items, l.trees)
 }
 
 func (l homeLayer) Stored(t rollout.Target) (rollout.Stored, error) { return storedOf(t) }

@@ -147,7 +147,7 @@ func (l systemLayer) Prune(_ context.Context, ts []rollout.Target) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.Forget(items), l.TidyMenu(commitsOf(ts)))
+	return errors.Join(l.DropGenerations(items), l.TidyMenu(commitsOf(ts)))
 }
 
 func (l systemLayer) Stored(t rollout.Target) (rollout.Stored, error) { return storedOf(t) }
