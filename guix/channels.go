@@ -179,7 +179,7 @@ func readChannels(file string) (string, error) {
 func CheckChannels(text string) error {
 	var all mistake.List
 	wrong := func(line int, says, hint string) {
-		all = append(all, &mistake.Error{File: channelsFile, Line: line, Says: says, Hint: hint})
+		all = append(all, &mistake.Error{File: channelsFile, Line: line, Says: strings.TrimSpace(clean(says)), Hint: hint})
 	}
 	forms, err := readScheme(text)
 	if syntax := (*schemeError)(nil); errors.As(err, &syntax) {

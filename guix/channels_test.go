@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"example.org/collie/agent/mistake"
 )
@@ -75,9 +76,13 @@ func TestCheckChannels(t *testing.T) {
 
 func FuzzCheckChannels(f *testing.F) {
 	f.Add(channelAt(commitA))
+	f.Add("(list \x1b\u009b)")
 	f.Add("(cons* '(quote \"x\") %default-channels) ; [")
 	f.Fuzz(func(t *testing.T, text string) {
-		if CheckChannels(text) != nil {
+		if err := CheckChannels(text); err != nil {
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r != '\n' && unicode.IsControl(r) }) {
+				t.Errorf("a terminal obeys %q", err)
+			}
 			return
 		}
 		all := channelsOf(text)
