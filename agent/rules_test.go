@@ -138,9 +138,9 @@ func TestManifestsIsPure(t *testing.T) {
 	}
 }
 
-// What others use of a package fits on a page, and so does what a file holds.
+// What others use of a package fits on a page; a file and a function have an end, too.
 func TestPackagesAndFilesStaySmall(t *testing.T) {
-	const mostNames, mostLines = 35, 500
+	const mostNames, mostLines, mostInFunc = 35, 500, 80
 	large := []string{"agent/api", "guix"} // the words of the API; guix, as each cut of it was found to cost more names than it saves
 	for _, p := range packages(t) {
 		var names []string
@@ -152,6 +152,12 @@ func TestPackagesAndFilesStaySmall(t *testing.T) {
 			}
 			if lines := fset.File(f.Pos()).LineCount(); lines > mostLines {
 				t.Errorf("%s/%s has %d lines, want at most %d", p.ImportPath, name, lines, mostLines)
+			}
+			for _, d := range f.Decls {
+				fn, is := d.(*ast.FuncDecl)
+				if lines := fset.Position(d.End()).Line - fset.Position(d.Pos()).Line + 1; is && lines > mostInFunc {
+					t.Errorf("%s/%s: %s has %d lines, want at most %d", p.ImportPath, name, fn.Name.Name, lines, mostInFunc)
+				}
 			}
 			names = append(names, exported(f)...)
 		}

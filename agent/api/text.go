@@ -52,38 +52,8 @@ func (s Status) Text() string {
 			row("", "%s", name)
 		}
 	}
-	for _, l := range s.Layers {
-		switch {
-		case l.Error != "":
-			row(l.Name, "unknown: %s", l.Error)
-		case l.InSync:
-			row(l.Name, "in sync")
-		default:
-			row(l.Name, "differs from its target")
-		}
-		if l.Drift != nil {
-			row("", "%s; it is left so until the next commit, or `collie retry`", *l.Drift)
-		}
-		for _, c := range l.Changes {
-			row("", "%s", c)
-		}
-	}
-	for _, p := range s.Pods {
-		ready := "ready"
-		if !p.Ready {
-			ready = "not ready"
-		}
-		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
-		if p.Note != "" {
-			row("", "%s", p.Note)
-		}
-	}
-	for _, j := range s.Jobs {
-		row("job "+j.Name, "%s", j.Text())
-	}
-	for _, c := range s.CronJobs {
-		row("cron "+c.Name, "%s", c.Text())
-	}
+	s.layerRows(row)
+	s.podRows(row)
 	for _, w := range s.Waits {
 		row("waits", "%s", w)
 	}
@@ -105,6 +75,47 @@ func (s Status) Text() string {
 	}
 	rows.Flush() // into memory: it doesn't fail
 	return b.String()
+}
+
+// A row writes one line of a table, under a name; what goes on stays in its column.
+type row = func(name, format string, args ...any)
+
+func (s Status) layerRows(row row) {
+	for _, l := range s.Layers {
+		switch {
+		case l.Error != "":
+			row(l.Name, "unknown: %s", l.Error)
+		case l.InSync:
+			row(l.Name, "in sync")
+		default:
+			row(l.Name, "differs from its target")
+		}
+		if l.Drift != nil {
+			row("", "%s; it is left so until the next commit, or `collie retry`", *l.Drift)
+		}
+		for _, c := range l.Changes {
+			row("", "%s", c)
+		}
+	}
+}
+
+func (s Status) podRows(row row) {
+	for _, p := range s.Pods {
+		ready := "ready"
+		if !p.Ready {
+			ready = "not ready"
+		}
+		row("pod "+p.Name, "%s, %d restarts, of revision %s", ready, p.Restarts, Short(p.Revision))
+		if p.Note != "" {
+			row("", "%s", p.Note)
+		}
+	}
+	for _, j := range s.Jobs {
+		row("job "+j.Name, "%s", j.Text())
+	}
+	for _, c := range s.CronJobs {
+		row("cron "+c.Name, "%s", c.Text())
+	}
 }
 
 // lines shows what something wrote below what is said of it; a single line is said with it already.

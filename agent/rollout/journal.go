@@ -8,12 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"example.org/collie/agent/api"
 	"example.org/collie/agent/foreign"
 	"example.org/collie/agent/statefile"
 )
@@ -280,128 +278,4 @@ func readJournal(name string, most int64) ([]entry, error) {
 		}
 	}
 	return entries, nil
-}
-
-// history returns the deployments in entries, newest first. numbers are the generations there are now, by layer and item:
-// a number that was kept might name another item today, as Guix gives them again after going back.
-func history(entries []entry, numbers map[string]map[string]int, now time.Time) []api.Deployment {
-	var all []*api.Deployment
-	open := map[string]*api.Deployment{} // by revision
-	commits := map[string]entry{}        // what is known of them, by revision
-	begin := func(e entry) *api.Deployment {
-		d := open[e.Revision]
-		if d == nil {
-			commit := commits[e.Revision]
-			d = &api.Deployment{Revision: e.Revision, Author: commit.Author, Subject: commit.Subject, Started: e.At, Layers: []string{}, Outcome: "underway"}
-			open[e.Revision] = d
-			all = append(all, d)
-		}
-		return d
-	}
-	end := func(e entry, outcome string) {
-		d := begin(e)
-		d.Outcome, d.Duration = outcome, e.At.Sub(d.Started)
-		if e.Because != "" {
-			d.Reason = e.Because
-		}
-		d.Moved = e.Moved
-		d.Generations = map[string]int{}
-		for layer, item := range e.Items {
-			if number := numbers[layer][item]; number > 0 {
-				d.Generations[layer] = number
-			}
-		}
-		delete(open, e.Revision)
-	}
-	overtake := func(e entry, older func(revision string, d *api.Deployment) bool) {
-		for revision, d := range open {
-			if revision != e.Revision && older(revision, d) {
-				d.Outcome, d.Duration = "superseded", e.At.Sub(d.Started)
-				delete(open, revision)
-			}
-		}
-	}
-	beside := func(e entry) string { return "beside " + e.Layer } // no revision
-	aside := func(e entry) {                                      // what others did, and its healing, are entries of their own
-		d := &api.Deployment{Revision: e.Revision, Started: e.At, Layers: []string{e.Layer}, Outcome: string(e.Event), Reason: e.Because}
-		if e.Event == evHealing {
-			if open[beside(e)] != nil {
-				return // tried once more
-			}
-			open[beside(e)] = d
-		}
-		all = append(all, d)
-	}
-	made := map[string]bool{} // revisions that were prepared
-	deploying := ""           // the revision whose rollout is underway
-	for _, e := range entries {
-		switch e.Event {
-		case evPreparing:
-			commits[e.Revision] = e
-			overtake(e, func(revision string, _ *api.Deployment) bool { return revision != deploying && !made[revision] })
-			begin(e)
-		case evPrepared:
-			made[e.Revision] = true
-			begin(e).Images = e.Images
-		case evSwitching:
-			d := begin(e)
-			d.Because = e.Because
-			overtake(e, func(_ string, older *api.Deployment) bool { return !older.Started.After(d.Started) })
-			deploying = e.Revision
-		case evLayer:
-			if d := open[deploying]; d != nil && !slices.Contains(d.Layers, e.Layer) {
-				d.Layers = append(d.Layers, e.Layer)
-			}
-		case evFailed:
-			d := begin(e)
-			d.Reason, d.Changes = e.Because, e.Changes
-			if deploying != e.Revision { // it failed in prepare: nothing to take back
-				end(e, api.OutcomeRejected)
-			}
-		case evRollingBack:
-			if d := open[e.Revision]; d != nil && d.Reason == "" {
-				d.Reason = e.Because
-			}
-		case evLater:
-			begin(e).Reason = e.Because
-		case evAccepted:
-			commits[e.Revision] = e
-			end(e, "accepted")
-		case evGood:
-			d := begin(e)
-			d.Reason, d.Changes, d.Without = "", e.Changes, e.Without // of this try
-			end(e, "good")
-			deploying = ""
-		case evRolledBack:
-			end(e, api.OutcomeRolledBack)
-			deploying = ""
-		case evIncomplete:
-			if d := open[e.Revision]; d != nil && d.Reason != "" {
-				e.Because = d.Reason + "; " + e.Because
-			}
-			end(e, "incomplete")
-			deploying = ""
-		case evStuck:
-			end(e, "stuck")
-			deploying = ""
-		case evDrift, evHealing:
-			aside(e)
-		case evReboot:
-			e.Layer = "system"
-			aside(e)
-		case evHealed:
-			if d := open[beside(e)]; d != nil {
-				d.Outcome, d.Duration = "healed", e.At.Sub(d.Started)
-				delete(open, beside(e))
-			}
-		}
-	}
-	deployments := make([]api.Deployment, 0, len(all))
-	for _, d := range slices.Backward(all) {
-		if d.Outcome == "underway" {
-			d.Duration = now.Sub(d.Started)
-		}
-		deployments = append(deployments, *d)
-	}
-	return deployments
 }

@@ -29,37 +29,7 @@ func (c *Conductor) Status(ctx context.Context) api.Status {
 		status.Wanted = api.Wanted{Because: "the state can't be read"}
 	}
 	for _, p := range c.Parts {
-		seen, looked := snap.seen[p.Name]
-		l := api.Layer{Name: p.Name, Changes: seen.changes}
-		l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes) && !seen.owes()
-		switch {
-		case c.Closed != nil:
-			l.Error = "not known, as the state can't be read"
-		case seen.err != nil:
-			l.Error = seen.err.Error()
-			status.Problems = append(status.Problems, Problem{Layer: p.Name, Subject: p.Name, Says: l.Error})
-		case s.Current.Targets[p.Name] == "":
-			l.Error = "nothing was deployed to it yet"
-		case !looked:
-			l.Error = "not looked at yet"
-		}
-		if d, yes := s.Drift[p.Name]; yes {
-			l.Drift = &d.Drift
-		}
-		if seen.err == nil && len(seen.changes) == 0 && c.empty(p, s.Current.Targets[p.Name]) {
-			continue
-		}
-		if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" && !s.leftOut(p.Name) {
-			status.Notes = append(status.Notes, p.Name+": revision "+api.Short(s.Prepared.Revision)+" doesn't name it; it is left alone")
-		}
-		if s.Good.Revision != "" && s.Good.Revision != Baseline && s.Prepared.over(s.Current.over(s.Good)).Targets[p.Name] == "" {
-			continue // there is none, nor was one
-		}
-		if t, err := c.store.target(p.Name, s.Current.Targets[p.Name]); err == nil && c.unpinned(t) {
-			status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
-		}
-		status.Layers = append(status.Layers, l)
-		status.Problems = append(status.Problems, seen.problems...)
+		c.addLayer(&status, snap, p)
 	}
 	for _, p := range c.Parts {
 		if whom, since := c.keepers[p.Name].waits.Whom(); whom != "" {
@@ -97,6 +67,42 @@ func (c *Conductor) Status(ctx context.Context) api.Status {
 	slices.SortFunc(status.Failed, func(x, y api.Failed) int { return y.At.Compare(x.At) })
 	c.list(ctx, snap, &status)
 	return status
+}
+
+// addLayer adds what is known of a layer, unless it has nothing and nobody named it.
+func (c *Conductor) addLayer(status *api.Status, snap snapshot, p Part) {
+	s := snap.state
+	seen, looked := snap.seen[p.Name]
+	l := api.Layer{Name: p.Name, Changes: seen.changes}
+	l.InSync = looked && seen.target != "" && seen.err == nil && !differs(seen.changes) && !seen.owes()
+	switch {
+	case c.Closed != nil:
+		l.Error = "not known, as the state can't be read"
+	case seen.err != nil:
+		l.Error = seen.err.Error()
+		status.Problems = append(status.Problems, Problem{Layer: p.Name, Subject: p.Name, Says: l.Error})
+	case s.Current.Targets[p.Name] == "":
+		l.Error = "nothing was deployed to it yet"
+	case !looked:
+		l.Error = "not looked at yet"
+	}
+	if d, yes := s.Drift[p.Name]; yes {
+		l.Drift = &d.Drift
+	}
+	if seen.err == nil && len(seen.changes) == 0 && c.empty(p, s.Current.Targets[p.Name]) {
+		return
+	}
+	if s.Prepared.Revision != "" && s.bad(s.Prepared.Revision) == nil && s.Prepared.Targets[p.Name] == "" && !s.leftOut(p.Name) {
+		status.Notes = append(status.Notes, p.Name+": revision "+api.Short(s.Prepared.Revision)+" doesn't name it; it is left alone")
+	}
+	if s.Good.Revision != "" && s.Good.Revision != Baseline && s.Prepared.over(s.Current.over(s.Good)).Targets[p.Name] == "" {
+		return // there is none, nor was one
+	}
+	if t, err := c.store.target(p.Name, s.Current.Targets[p.Name]); err == nil && c.unpinned(t) {
+		status.Notes = append(status.Notes, p.Name+": unpinned: the guix on the agent's PATH built it, as neither channels.scm nor the running system names channels")
+	}
+	status.Layers = append(status.Layers, l)
+	status.Problems = append(status.Problems, seen.problems...)
 }
 
 // outcome is what became of a revision that failed.

@@ -16,18 +16,6 @@ import (
 func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	ctx, cancel := withLimit(ctx, wholeKeep)
 	defer cancel()
-	pods, secrets, alone := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	for _, r := range rs {
-		for _, pod := range r.Pods {
-			pods[pod.id()] = true
-			if pod.Options.Alone {
-				alone[pod.Name] = true
-			}
-			for _, s := range pod.Secrets {
-				secrets[s] = true
-			}
-		}
-	}
 	all, err := p.listPods(ctx)
 	if err != nil {
 		return err
@@ -36,25 +24,7 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range p.jobs.runs() {
-		if r.Pod.Options.Hook == manifests.HookFailure && !r.over() {
-			pods[r.Pod.id()] = true
-			for _, s := range r.Pod.Secrets {
-				secrets[s] = true
-			}
-		}
-	}
-	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
-		pods[run.id()] = true
-		for _, s := range run.Secrets {
-			secrets[s] = true
-		}
-	}
-	for _, i := range all {
-		if _, name, _ := strings.Cut(i.Labels[labelObject], "/"); alone[name] {
-			pods[i.Name] = true
-		}
-	}
+	pods, secrets := p.needed(rs, all)
 	if err := p.keepAdopted(ctx, rs); err != nil {
 		return err
 	}
@@ -100,6 +70,38 @@ func (p *Podman) Keep(ctx context.Context, rs []Rendered) error {
 		return err
 	}
 	return p.keepImages(ctx, rs)
+}
+
+// needed are the pods, of all that there are, and the secrets that rs, or Jobs that aren't over, need.
+func (p *Podman) needed(rs []Rendered, all []podInfo) (pods, secrets map[string]bool) {
+	pods, secrets = map[string]bool{}, map[string]bool{}
+	need := func(pod RenderedPod) {
+		pods[pod.id()] = true
+		for _, s := range pod.Secrets {
+			secrets[s] = true
+		}
+	}
+	alone := map[string]bool{}
+	for _, r := range rs {
+		for _, pod := range r.Pods {
+			need(pod)
+			alone[pod.Name] = alone[pod.Name] || pod.Options.Alone
+		}
+	}
+	for _, r := range p.jobs.runs() {
+		if r.Pod.Options.Hook == manifests.HookFailure && !r.over() {
+			need(r.Pod)
+		}
+	}
+	for _, run := range p.runsOf(rs) { // none of all was made for one that isn't known yet
+		need(run)
+	}
+	for _, i := range all {
+		if _, name, _ := strings.Cut(i.Labels[labelObject], "/"); alone[name] {
+			pods[i.Name] = true
+		}
+	}
+	return pods, secrets
 }
 
 // keepSecrets removes Collie's secrets, but for those in keep and those that the newest Prepare wants.

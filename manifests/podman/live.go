@@ -213,7 +213,11 @@ func (p *Podman) examine(ctx context.Context, want RenderedPod, l *livePod) (con
 	if len(missing) > 0 {
 		return broken, missing, nil
 	}
+	return p.examineContainers(ctx, want, l)
+}
 
+// examineContainers is examine of a pod of which all containers are there.
+func (p *Podman) examineContainers(ctx context.Context, want RenderedPod, l *livePod) (condition, []string, error) {
 	how, ill := well, []string(nil)
 	worse := func(c condition, says string) {
 		how = max(how, c)

@@ -188,6 +188,26 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 			r.Grace = &seconds
 		}
 	}
+	if err := r.label(doc, pod, revision); err != nil {
+		return rendering{}, err
+	}
+	r.nameImages(spec, pod, images)
+	items := []any{doc}
+	for _, cm := range pod.ConfigMaps {
+		items = append(items, cm.Doc.Reveal()) // for environments
+	}
+	items = append(items, r.volumes(spec, pod, images, shared)...)
+	r.Run = ""
+	r.Secrets = slices.Sorted(maps.Keys(r.secrets))
+	r.Kube, err = json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
+	if err != nil {
+		return rendering{}, fmt.Errorf("%s:%d: writing the pod down: %w", pod.File, pod.Line, err)
+	}
+	return r, nil
+}
+
+// label names the pod as Podman gets it, and labels it with what a look has to know of it.
+func (r *rendering) label(doc map[string]any, pod *manifests.Pod, revision string) error {
 	meta := tree.Child(doc, "metadata")
 	meta["name"] = r.id()
 	labels := tree.Child(meta, "labels")
@@ -212,11 +232,15 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 	if r.Forwarding != nil {
 		text, err := json.Marshal(r.Forwarding)
 		if err != nil {
-			return rendering{}, fmt.Errorf("%s: writing down how it is reached: %w", r.source(), err)
+			return fmt.Errorf("%s: writing down how it is reached: %w", r.source(), err)
 		}
 		labels[labelForward] = string(text)
 	}
+	return nil
+}
 
+// nameImages has the containers use the images that are on the machine: a tag may move until this is played.
+func (r *rendering) nameImages(spec map[string]any, pod *manifests.Pod, images map[string]localImage) {
 	for _, image := range pod.Images {
 		r.Images[image.Name] = images[image.Name].ID
 		if digest := images[image.Name].Digest; digest != "" {
@@ -225,7 +249,7 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 	}
 	for c := range tree.Objects(spec, "initContainers", "containers") {
 		if id := images[tree.Str(c, "image")].ID; id != "" {
-			c["image"] = id // a tag may move until this is played
+			c["image"] = id
 		}
 		c["imagePullPolicy"] = "Never"
 		r.secretsInEnv(c, pod)
@@ -233,11 +257,11 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 	for c := range tree.Objects(spec, "containers") {
 		r.Containers = append(r.Containers, tree.Str(c, "name"))
 	}
+}
 
-	items := []any{doc}
-	for _, cm := range pod.ConfigMaps {
-		items = append(items, cm.Doc.Reveal()) // for environments
-	}
+// volumes gives each volume a name of the pod's own, or for secrets one that all runs of a CronJob share. It returns the
+// ConfigMaps that Podman makes volumes of.
+func (r *rendering) volumes(spec map[string]any, pod *manifests.Pod, images map[string]localImage, shared string) (items []any) {
 	renamed := map[string]string{}
 	for v := range tree.Objects(spec, "volumes") {
 		own := r.id() + "-" + tree.Str(v, "name")
@@ -290,13 +314,7 @@ func render(pod *manifests.Pod, revision string, images map[string]localImage) (
 			}
 		}
 	}
-	r.Run = ""
-	r.Secrets = slices.Sorted(maps.Keys(r.secrets))
-	r.Kube, err = json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
-	if err != nil {
-		return rendering{}, fmt.Errorf("%s:%d: writing the pod down: %w", pod.File, pod.Line, err)
-	}
-	return r, nil
+	return items
 }
 
 // secretsInEnv points the environment of container c at Podman's names for its secrets.
