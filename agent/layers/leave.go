@@ -78,7 +78,7 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 	}
 	if leaves, err = l.Drops(live, item); err == nil && leaves && !cfg.Leave {
 		err = &rollout.BadError{Err: mistake.List{{File: files.at(file), Hint: fmt.Sprintf("keep %s, or say `leave: true` in %s", serviceTypes[what], RepositoryFile),
-			Says: fmt.Sprintf("the %s has no service %s any more, so nothing would follow the repository, or return from what fails", what, OwnService)}}}
+			Says: fmt.Sprintf("the %s has no service %s any more, so nothing would follow the repository, or roll back what fails", what, OwnService)}}}
 	}
 	return leaves, err
 }

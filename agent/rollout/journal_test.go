@@ -215,7 +215,7 @@ func TestHistory(t *testing.T) {
 		{"prepared, then a rejected one", tell("preparing a", "prepared a", "preparing b", "failed b: no")},
 		{"nobody's fault, rolled back and tried again", tell("preparing a", "prepared a", "switching a: newest", "layer a pods", "rolling-back a: the last good: no space left", "layer z pods", "rolled-back a",
 			"switching a: newest", "layer a pods", "soaking a", "good a")},
-		{"stuck", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "layer z system", "stuck a: revision a failed, and the return did too")},
+		{"stuck", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "layer z system", "stuck a: revision a failed, and the roll-back did too")},
 		{"stuck, then a fix", tell("preparing a", "prepared a", "switching a: newest", "layer a system", "failed a: no", "rolling-back a: the last good: no", "stuck a: home won't",
 			"preparing b", "prepared b", "switching b: newest", "layer b system", "soaking b", "good b")},
 		{"preparing", tell("preparing a")},

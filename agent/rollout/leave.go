@@ -85,7 +85,7 @@ func (c *Conductor) account() []string {
 		}
 	}
 	return append(all,
-		"nobody looks at the repository any more, restarts what changes, heals pods, or returns from what fails",
+		"nobody looks at the repository any more, restarts what changes, heals pods, or rolls back what fails",
 		"what Collie kept stays in "+c.store.dir+" until `"+c.Removal+"` removes it")
 }
 

@@ -317,13 +317,13 @@ func (c *Conductor) rollBackAgain(now time.Time) error {
 	}
 	r.Attempts++
 	if r.Attempts < rollBackAttempts || !r.Blamed {
-		c.Log.Warn("a layer didn't return; it is tried again", "reasons", whys)
+		c.Log.Warn("a layer wasn't rolled back; it is tried again", "reasons", whys)
 		r.Refused, r.Released = nil, nil
 		c.retryAt = now.Add(min(time.Duration(r.Attempts)*5*time.Second, retryMost))
 		c.wakeAt(c.retryAt)
 		return c.save()
 	}
-	why := fmt.Sprintf("revision %s failed, and the return to %s did too: %v", api.Short(r.Failed), api.Short(r.To.Revision), whys)
+	why := fmt.Sprintf("revision %s failed, and the roll-back to %s did too: %v", api.Short(r.Failed), api.Short(r.To.Revision), whys)
 	if err := c.write(entry{Event: evStuck, Revision: r.Failed, Because: why, Moved: movedAside(c.Parts)}); err != nil {
 		return err
 	}

@@ -234,7 +234,7 @@ func (g *bench) push() {
 	g.against("a changed service, home unchanged: from push to live", 1, 0, collie, hand)
 }
 
-// goBack compares the return from a bad commit with the reconfiguration of the old one by hand. It begins with the verdict.
+// goBack compares the roll-back of a commit with the reconfiguration of the old one by hand. It begins with the verdict.
 func (g *bench) goBack() {
 	const broken = `(daemon 'broken "exit 1")`
 	good := g.last
