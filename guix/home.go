@@ -187,7 +187,22 @@ func (h *Home) Resumes(does, subject string) bool {
 }
 
 // Switch makes item live, which Build made from tree, as System.Switch does.
-func (h *Home) Switch(ctx context.Context, item, tree string) (err error) {
+func (h *Home) Switch(ctx context.Context, item, tree string) error {
+	h.Runner.switching.Lock()
+	defer h.Runner.switching.Unlock()
+	return h.makeLive(ctx, item, tree)
+}
+
+// Heal is Switch, unless something else is switched just then.
+func (h *Home) Heal(ctx context.Context, item, tree string) error {
+	if !h.Runner.switching.TryLock() {
+		return errBusy()
+	}
+	defer h.Runner.switching.Unlock()
+	return h.makeLive(ctx, item, tree)
+}
+
+func (h *Home) makeLive(ctx context.Context, item, tree string) (err error) {
 	u, err := h.who()
 	if err != nil {
 		return err
@@ -195,8 +210,6 @@ func (h *Home) Switch(ctx context.Context, item, tree string) (err error) {
 	if !isDir(u.Home) {
 		return fmt.Errorf("the user %s has no home directory %s yet: the system's activation makes it", h.User, u.Home)
 	}
-	h.Runner.switching.Lock()
-	defer h.Runner.switching.Unlock()
 	if err := h.Runner.waitForOthers(ctx, func(o Other) bool { return o.Switches(&u) }, Watch{}); err != nil {
 		return err
 	}

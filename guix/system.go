@@ -199,6 +199,23 @@ func (s *System) etc(item, live string) ([]Change, error) {
 func (s *System) Switch(ctx context.Context, item, tree string) error {
 	s.Runner.switching.Lock()
 	defer s.Runner.switching.Unlock()
+	return s.makeLive(ctx, item, tree)
+}
+
+// Heal is Switch, unless something else is switched just then: that may take minutes, for which a look can't wait.
+func (s *System) Heal(ctx context.Context, item, tree string) error {
+	if !s.Runner.switching.TryLock() {
+		return errBusy()
+	}
+	defer s.Runner.switching.Unlock()
+	return s.makeLive(ctx, item, tree)
+}
+
+func errBusy() error {
+	return asTransient(errors.New("healing it waits until the switch of another layer has ended"))
+}
+
+func (s *System) makeLive(ctx context.Context, item, tree string) error {
 	if err := s.Runner.waitForOthers(ctx, func(o Other) bool { return o.Switches(nil) }, Watch{}); err != nil {
 		return err
 	}

@@ -473,3 +473,23 @@ func TestAsUserKnowsOnlyItsVerbs(t *testing.T) {
 		}
 	}
 }
+
+// A look that heals doesn't wait for the switch of another layer, which may take minutes.
+func TestHealingWaitsForNoOtherSwitch(t *testing.T) {
+	m := newMachine(t)
+	system, home := m.system(m.item("a", "system")), m.home()
+	home.Runner = system.Runner
+	for what, heal := range map[string]func(context.Context, string, string) error{"system": system.Heal, "home": home.Heal} {
+		item := m.item("b", what)
+		system.Runner.switching.Lock()
+		err := heal(t.Context(), item, m.tree(item))
+		system.Runner.switching.Unlock()
+		if passes := (*TransientError)(nil); !errors.As(err, &passes) || strings.Join(m.calls(), "") != "" {
+			t.Errorf("%s: %v, or guix ran", what, err)
+		}
+		if err := heal(t.Context(), item, m.tree(item)); err != nil {
+			t.Errorf("%s, later: %v", what, err)
+		}
+		_ = os.Remove(filepath.Join(m.bin, "calls"))
+	}
+}

@@ -163,6 +163,17 @@ func (l homeLayer) Switch(ctx context.Context, t rollout.Target) error {
 	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
+func (l homeLayer) Heal(ctx context.Context, t rollout.Target) error {
+	var item guixItem
+	if err := t.Decode(&item); err != nil {
+		return err
+	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	return forgive(inRepository(l.by(item.Guix, item.File).Heal(ctx, item.Item, treeOf(item)), item.Names))
+}
+
 // Release stops services of the home that leave it. The rest is not a home that could be kept.
 func (l homeLayer) Release(ctx context.Context, now, t rollout.Target) (rollout.Target, error) {
 	var item guixItem

@@ -106,6 +106,17 @@ func (l systemLayer) Switch(ctx context.Context, t rollout.Target) error {
 	return forgive(inRepository(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)), item.Names))
 }
 
+func (l systemLayer) Heal(ctx context.Context, t rollout.Target) error {
+	var item guixItem
+	if err := t.Decode(&item); err != nil {
+		return err
+	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	return forgive(inRepository(l.by(item.Guix).Heal(ctx, item.Item, treeOf(item)), item.Names))
+}
+
 func (l systemLayer) Revive(ctx context.Context, t rollout.Target) error {
 	var item guixItem
 	if err := t.Decode(&item); err != nil {

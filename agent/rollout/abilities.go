@@ -17,7 +17,7 @@ import (
 //	hooked       the keeper, around a switch; a return         pods
 //	displacing   the keeper, on the way back; a verdict        home
 //	reviving     a return, once all layers are back            system, home, pods
-//	healer       a look that heals                             pods
+//	healer       a look that heals                             system, home, pods
 //	repairer     a look, before it heals                       pods
 //	stopping     a look that finds changes                     home
 //	switchable   a look that finds changes                     system, home

@@ -296,7 +296,10 @@ func (k *keeper) see(ctx context.Context) report {
 	if k.target.ID == "" {
 		return r
 	}
-	defer func() { k.looked = true }()
+	defer func() { // healing that has to wait is still to be done, whoever is to blame then
+		waits := (*TransientError)(nil)
+		k.looked = k.looked || !errors.As(r.err, &waits)
+	}()
 	since := k.since
 	if since.IsZero() {
 		since = time.Now().Add(-restless)

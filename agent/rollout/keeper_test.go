@@ -214,6 +214,39 @@ func TestWhatABootStoppedIsStartedAndWhatARevisionStoppedIsNot(t *testing.T) {
 	}
 }
 
+// Healing that has to wait, as another layer is switched, is done by a later look, in a rollout too.
+func TestHealingThatWaitsIsStillDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target, err := Encode("home:ann", "home-a", "r", "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &stoppedLayer{fakeLayer: &fakeLayer{name: "home:ann"}}
+		busy := &busyOnce{stoppedLayer: l}
+		k := &keeper{mark: unmarked, Part: Part{Name: "home:ann", Layer: busy}, log: slog.New(slog.DiscardHandler), target: target, since: time.Now()}
+		if r := k.look(t.Context()); r.err == nil || r.healed || l.starts != 0 {
+			t.Errorf("while another is switched: %v, healed %v, started %d times", r.err, r.healed, l.starts)
+		}
+		time.Sleep(retryMost)
+		if r := k.look(t.Context()); r.err != nil || !r.healed || l.starts != 1 {
+			t.Errorf("later: %v, healed %v, started %d times", r.err, r.healed, l.starts)
+		}
+	})
+}
+
+type busyOnce struct {
+	*stoppedLayer
+	asked bool
+}
+
+func (l *busyOnce) Heal(ctx context.Context, t Target) error {
+	if !l.asked {
+		l.asked = true
+		return &TransientError{errors.New("another layer is switched")}
+	}
+	return l.Switch(ctx, t)
+}
+
 // A standingLayer stands on something that is broken until it is repaired.
 type standingLayer struct {
 	*fakeLayer
