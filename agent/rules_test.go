@@ -57,6 +57,7 @@ func TestImportsRunOneWay(t *testing.T) {
 	may := map[string][]string{
 		"agent":                     {"agent/api", "agent/cmdline", "agent/foreign", "agent/layers", "agent/mistake", "agent/rollout", "agent/secrets", "agent/source", "agent/statefile", "guix", "manifests/forward", "manifests/podman", "shepherd"},
 		"agent/layers":              {"agent/api", "agent/mistake", "agent/rollout", "agent/secrets", "agent/source", "agent/statefile", "guix", "manifests", "manifests/forward", "manifests/podman"},
+		"agent/layertest":           {"agent/rollout", "agent/source"},
 		"agent/rollout":             {"agent/api", "agent/crash", "agent/foreign", "agent/mistake", "agent/source", "agent/statefile", "agent/waits"},
 		"agent/api":                 {"agent/foreign"},
 		"agent/bootstrap":           {"agent/api", "agent/source", "guix"},

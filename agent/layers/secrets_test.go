@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.org/collie/agent/layertest"
 	"example.org/collie/agent/rollout"
 	"example.org/collie/agent/source"
 )
@@ -201,4 +202,23 @@ func TestTwoDeliverAtOnce(t *testing.T) {
 		})
 	}
 	both.Wait()
+}
+
+func TestSecretsKeepTheContract(t *testing.T) {
+	keys, own := machineKeys(t)
+	l := deliverer(t, keys)
+	prepare := func(id, text string) rollout.Target {
+		t.Helper()
+		files := encrypted(t, own, map[string]string{"secrets/recipients": own, "secrets/files/tls.age": text, "secrets/files/" + id + ".age": "x"})
+		got, err := l.Prepare(t.Context(), rollout.Revision{Revision: source.Revision{ID: id}, Files: viewOn(t, files)}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	nothing, err := Repository{}.Open(t.Context(), rollout.Baseline, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	layertest.Test(t, l, nothing, prepare("a", "one"), prepare("b", "two"))
 }

@@ -159,6 +159,9 @@ func (l *fakeLayer) value(t Target) string {
 }
 
 func (l *fakeLayer) Diff(_ context.Context, t Target) ([]Change, error) {
+	if err := t.Decode(new(string)); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if v := l.value(t); v != l.live {
@@ -168,6 +171,9 @@ func (l *fakeLayer) Diff(_ context.Context, t Target) ([]Change, error) {
 }
 
 func (l *fakeLayer) Switch(_ context.Context, t Target) error {
+	if err := t.Decode(new(string)); err != nil {
+		return err
+	}
 	v := l.value(t)
 	l.hook("before")
 	l.mu.Lock()

@@ -12,3 +12,18 @@ func can[A any](l Layer) bool {
 	_, is := l.(A)
 	return is
 }
+
+// NewFake is the fake that stands in for a layer, and what makes targets of it.
+func NewFake() (l Layer, target func(revision, value string) Target) {
+	fake := &fakeLayer{name: "system", live: "old"}
+	return fake, func(revision, value string) Target {
+		t, err := Encode("system", "system-"+value, revision, value)
+		if err != nil {
+			panic(err)
+		}
+		return t
+	}
+}
+
+// NoFiles are those of no revision.
+var NoFiles Files = fakeFiles{}

@@ -84,6 +84,7 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"restart":     l.restart,
 			"rebooted":    l.rebooted,
 			"stories":     l.stories,
+			"contract":    l.contract,
 			"documented":  documented,
 			"forge":       l.putForge,
 			"seal":        seal,
