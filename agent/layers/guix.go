@@ -31,6 +31,21 @@ type guixItem struct {
 	Work guix.Work `json:"work,omitzero"` // what there was to build and download for it
 }
 
+// with hands what a target holds to do.
+func with[D, R any](t rollout.Target, do func(D) (R, error)) (R, error) {
+	var d D
+	if err := t.Decode(&d); err != nil {
+		return *new(R), err
+	}
+	return do(d)
+}
+
+// holding is with where there is only an error to return.
+func holding[D any](t rollout.Target, do func(D) error) error {
+	_, err := with(t, func(d D) (struct{}, error) { return struct{}{}, do(d) })
+	return err
+}
+
 func guixTarget(layer, revision string, item guixItem) (rollout.Target, error) {
 	return rollout.Encode(layer, guixID(layer, item.Item), revision, item)
 }

@@ -128,39 +128,33 @@ func (l homeLayer) stillNone(ctx context.Context, item guixItem) bool {
 }
 
 func (l homeLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	if l.stillNone(ctx, item) {
-		return nil, nil
-	}
-	changes, err := l.Home.Diff(ctx, item.Item)
-	return guixChanges(changes), err
+	return with(t, func(item guixItem) ([]rollout.Change, error) {
+		if l.stillNone(ctx, item) {
+			return nil, nil
+		}
+		changes, err := l.Home.Diff(ctx, item.Item)
+		return guixChanges(changes), err
+	})
 }
 
 // Plan is Diff for a person, with everything that the store shows.
 func (l homeLayer) Plan(ctx context.Context, _, t rollout.Target) ([]rollout.Change, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	if l.stillNone(ctx, item) {
-		return nil, nil
-	}
-	details, err := l.Home.Plan(ctx, item.Item)
-	return guixDetails(details), err
+	return with(t, func(item guixItem) ([]rollout.Change, error) {
+		if l.stillNone(ctx, item) {
+			return nil, nil
+		}
+		details, err := l.Home.Plan(ctx, item.Item)
+		return guixDetails(details), err
+	})
 }
 
 func (l homeLayer) Switch(ctx context.Context, t rollout.Target) error {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return err
-	}
-	if err := l.settle(ctx); err != nil {
-		return err
-	}
-	return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
+	return holding(t, func(item guixItem) error {
+		if err := l.settle(ctx); err != nil {
+			return err
+		}
+		return forgive(inRepository(l.by(item.Guix, item.File).Switch(ctx, item.Item, treeOf(item)), item.Names))
+	})
 }
 
 func (l homeLayer) Heal(ctx context.Context, t rollout.Target) error {
@@ -176,15 +170,13 @@ func (l homeLayer) Heal(ctx context.Context, t rollout.Target) error {
 
 // Release stops services of the home that leave it. The rest is not a home that could be kept.
 func (l homeLayer) Release(ctx context.Context, now, t rollout.Target) (rollout.Target, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return rollout.Target{}, err
-	}
-	stopped, err := l.Home.Release(ctx, item.Item)
-	if err != nil || stopped {
-		return rollout.Target{}, forgive(err)
-	}
-	return now, nil
+	return with(t, func(item guixItem) (rollout.Target, error) {
+		stopped, err := l.Home.Release(ctx, item.Item)
+		if err != nil || stopped {
+			return rollout.Target{}, forgive(err)
+		}
+		return now, nil
+	})
 }
 
 func (l homeLayer) Revive(ctx context.Context, t rollout.Target) error {
@@ -202,15 +194,13 @@ func (l homeLayer) Stopped(changes []rollout.Change) bool {
 }
 
 func (l homeLayer) Problems(ctx context.Context, t rollout.Target, since time.Time) ([]rollout.Problem, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	if l.stillNone(ctx, item) {
-		return nil, nil
-	}
-	problems, err := l.Home.Problems(ctx, item.Item, since)
-	return guixProblems(problems), err
+	return with(t, func(item guixItem) ([]rollout.Problem, error) {
+		if l.stillNone(ctx, item) {
+			return nil, nil
+		}
+		problems, err := l.Home.Problems(ctx, item.Item, since)
+		return guixProblems(problems), err
+	})
 }
 
 func (l homeLayer) Prune(ctx context.Context, ts []rollout.Target) error {

@@ -120,12 +120,10 @@ func ofPodman(err error) error {
 }
 
 func (l podsLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change, error) {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return nil, err
-	}
-	changes, err := l.Podman.Diff(ctx, r)
-	return podChanges(changes), err
+	return with(t, func(r podman.Rendered) ([]rollout.Change, error) {
+		changes, err := l.Podman.Diff(ctx, r)
+		return podChanges(changes), err
+	})
 }
 
 // Look also has Podman's layer learn what it saw.
@@ -152,7 +150,7 @@ func podProblems(problems []podman.Problem) (all []rollout.Problem) {
 	return all
 }
 
-// Plan returns the differences of each pod. Only those that are Quiet don't concern running pods.
+// Plan returns the differences of each pod. Only those that are Harmless don't concern running pods.
 func (l podsLayer) Plan(ctx context.Context, now, t rollout.Target) ([]rollout.Change, error) {
 	var is, r podman.Rendered
 	if err := t.Decode(&r); err != nil {
@@ -218,40 +216,32 @@ func (l podsLayer) Revive(ctx context.Context, t rollout.Target) error {
 }
 
 func (l podsLayer) Before(ctx context.Context, t rollout.Target, rollout string) error {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return err
-	}
-	return forgiveSilence(l.Podman.Before(ctx, r, rollout))
+	return holding(t, func(r podman.Rendered) error {
+		return forgiveSilence(l.Podman.Before(ctx, r, rollout))
+	})
 }
 
 func (l podsLayer) After(ctx context.Context, t rollout.Target, rollout string) error {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return err
-	}
-	return forgiveSilence(l.Podman.After(ctx, r, rollout))
+	return holding(t, func(r podman.Rendered) error {
+		return forgiveSilence(l.Podman.After(ctx, r, rollout))
+	})
 }
 
 func (l podsLayer) Failed(t rollout.Target, rollout string) error {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return err
-	}
-	return l.Podman.Failed(r, rollout)
+	return holding(t, func(r podman.Rendered) error {
+		return l.Podman.Failed(r, rollout)
+	})
 }
 
 // Vacant reports whether something that is no container has a port that a switch to t needs.
 func (l podsLayer) Vacant(ctx context.Context, t rollout.Target) error {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
+	return holding(t, func(r podman.Rendered) error {
+		err := l.Podman.Vacant(ctx, r)
+		if taken := new(podman.TakenError); errors.As(err, &taken) {
+			return &rollout.TakenError{Err: taken}
+		}
 		return err
-	}
-	err := l.Podman.Vacant(ctx, r)
-	if taken := new(podman.TakenError); errors.As(err, &taken) {
-		return &rollout.TakenError{Err: taken}
-	}
-	return err
+	})
 }
 
 // forgiveSilence blames no commit where Podman didn't answer, or what forwards ports to pods, or where a program that is no
@@ -268,15 +258,13 @@ func forgiveSilence(err error) error {
 }
 
 func (l podsLayer) Problems(ctx context.Context, t rollout.Target, since time.Time) ([]rollout.Problem, error) {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return nil, err
-	}
-	problems, err := l.Podman.Problems(ctx, r, since)
-	return podProblems(problems), err
+	return with(t, func(r podman.Rendered) ([]rollout.Problem, error) {
+		problems, err := l.Podman.Problems(ctx, r, since)
+		return podProblems(problems), err
+	})
 }
 
-// Keep removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been
+// Prune removes nothing while the pods are taken as they were found, as after a loss of state: what else is there may have been
 // theirs.
 func (l podsLayer) Prune(ctx context.Context, ts []rollout.Target) error {
 	var all []podman.Rendered
@@ -314,16 +302,14 @@ func (l podsLayer) Jobs(t rollout.Target) (jobs []api.Job, crons []api.CronJob, 
 
 // Pods lists the pods of t for the status.
 func (l podsLayer) Pods(ctx context.Context, t rollout.Target) ([]api.Pod, error) {
-	var r podman.Rendered
-	if err := t.Decode(&r); err != nil {
-		return nil, err
-	}
-	list, err := l.List(ctx, r)
-	var all []api.Pod
-	for _, p := range list {
-		all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision, Note: p.Note})
-	}
-	return all, err
+	return with(t, func(r podman.Rendered) ([]api.Pod, error) {
+		list, err := l.List(ctx, r)
+		var all []api.Pod
+		for _, p := range list {
+			all = append(all, api.Pod{Name: p.Name, Ready: p.Ready, Restarts: p.Restarts, Revision: p.Revision, Note: p.Note})
+		}
+		return all, err
+	})
 }
 
 // AsUser is what `collie as-user VERB…` does, with the rights of a user.

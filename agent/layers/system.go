@@ -77,33 +77,27 @@ func (l systemLayer) by(profile string) *guix.System {
 }
 
 func (l systemLayer) Diff(ctx context.Context, t rollout.Target) ([]rollout.Change, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	changes, err := l.System.Diff(ctx, item.Item)
-	return guixChanges(changes), err
+	return with(t, func(item guixItem) ([]rollout.Change, error) {
+		changes, err := l.System.Diff(ctx, item.Item)
+		return guixChanges(changes), err
+	})
 }
 
 // Plan is Diff for a person, with everything that the store shows.
 func (l systemLayer) Plan(ctx context.Context, _, t rollout.Target) ([]rollout.Change, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	details, err := l.System.Plan(ctx, item.Item, treeOf(item))
-	return guixDetails(details), err
+	return with(t, func(item guixItem) ([]rollout.Change, error) {
+		details, err := l.System.Plan(ctx, item.Item, treeOf(item))
+		return guixDetails(details), err
+	})
 }
 
 func (l systemLayer) Switch(ctx context.Context, t rollout.Target) error {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return err
-	}
-	if err := l.settle(ctx); err != nil {
-		return err
-	}
-	return forgive(inRepository(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)), item.Names))
+	return holding(t, func(item guixItem) error {
+		if err := l.settle(ctx); err != nil {
+			return err
+		}
+		return forgive(inRepository(l.by(item.Guix).Switch(ctx, item.Item, treeOf(item)), item.Names))
+	})
 }
 
 func (l systemLayer) Heal(ctx context.Context, t rollout.Target) error {
@@ -118,20 +112,16 @@ func (l systemLayer) Heal(ctx context.Context, t rollout.Target) error {
 }
 
 func (l systemLayer) Revive(ctx context.Context, t rollout.Target) error {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return err
-	}
-	return l.System.Revive(ctx, item.Item)
+	return holding(t, func(item guixItem) error {
+		return l.System.Revive(ctx, item.Item)
+	})
 }
 
 func (l systemLayer) Problems(ctx context.Context, t rollout.Target, since time.Time) ([]rollout.Problem, error) {
-	var item guixItem
-	if err := t.Decode(&item); err != nil {
-		return nil, err
-	}
-	problems, err := l.System.Problems(ctx, item.Item, since)
-	return ofPods(guixProblems(problems), l.podUser), err
+	return with(t, func(item guixItem) ([]rollout.Problem, error) {
+		problems, err := l.System.Problems(ctx, item.Item, since)
+		return ofPods(guixProblems(problems), l.podUser), err
+	})
 }
 
 // ofPods sorts the problems of a system. The pod user can break the services that run as that user, as by a storage.conf that
