@@ -1,7 +1,7 @@
 # make build      bin/collie: one static program, as Guix's package builds it
 # make docs       write the pages in docs/ anew that come from the code
 # make demo       a guest in the lab: push, break, roll back, revert
-# make lint       what vet, staticcheck and gofmt say
+# make lint       what vet, staticcheck and gofmt say, and what is newer than Go 1.25
 # make test-unit  the tests that need no lab
 # make lab        a guest of guix/lab with bin/collie in it; needs root or sudo
 # make test       all of it; what CI runs
@@ -50,6 +50,7 @@ docs:
 lint:
 	go vet ./...
 	go tool staticcheck ./...
+	go test -count=1 -run '^TestLint' ./agent
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); [ -z "$$files" ] || { echo "gofmt would change:" $$files; exit 1; }
 
 # The race detector needs a C compiler.
@@ -58,7 +59,8 @@ gcc := command -v gcc >/dev/null || { $(sudo) apt-get update -qq && $(sudo) apt-
 
 # With one processor, since Go 1.26 crashes where two goroutines of a testing/synctest bubble meet a timer that is due: both
 # use the race detector's one context of the bubble. What races is found all the same, by who waits for whom.
-race := -race -cpu 1 -parallel 4
+# What `make lint` runs is left to it.
+race := -race -cpu 1 -parallel 4 -skip '^TestLint'
 # It lets each process sleep for a second before it ends, and there are some hundred.
 export GORACE := atexit_sleep_ms=0
 

@@ -41,9 +41,11 @@ func logged(t *testing.T) string {
 	return dir
 }
 
+// Times are written in UTC, from before anything else runs that reads which zone it is.
+func init() { time.Local = time.UTC }
+
 func TestLogsOfARevision(t *testing.T) {
 	t.Setenv("TZ", "UTC")
-	time.Local = time.UTC
 	dir := logged(t)
 	const heads = "==> system-build, 2026-07-01 12:01:00, for revision aaab22222222 <==\nb one\nb two\n" +
 		"==> home-ann-reconfigure, 2026-07-01 12:03:00, for revision aaab22222222 <==\nb three\nb four\n"
@@ -85,7 +87,6 @@ func TestLogsOfARevision(t *testing.T) {
 
 // What Guix goes on saying comes too, and the runs that follow.
 func TestLogsAreFollowed(t *testing.T) {
-	time.Local = time.UTC
 	dir := logged(t)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())

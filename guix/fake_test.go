@@ -6,28 +6,38 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.org/collie/shepherd"
 )
 
+// ownDir has what the tests build.
+var ownDir string
+
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "as-user" { // the helper of a home
-		if err := AsUser(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	os.Exit(func() int {
+		var err error
+		if ownDir, err = os.MkdirTemp("", "guix-tests-"); err != nil {
+			panic(err)
 		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
+		defer os.RemoveAll(ownDir)
+		return m.Run()
+	}())
 }
 
-// helper is this test again. The race detector lets each process sleep a second before it ends.
-func helper() []string {
-	return []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", os.Args[0], "as-user"}
-}
+// helper is the helper of a home. It is built without the race detector: the tests start it a thousand times, and a process of
+// the detector's takes four times as long to start.
+var helper = sync.OnceValue(func() []string {
+	program := filepath.Join(ownDir, "asuser")
+	if out, err := exec.Command("go", "build", "-o", program, "./testdata/asuser").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("building testdata/asuser: %v\n%s", err, out))
+	}
+	return []string{program}
+})
 
 // fakeGuix does with links what guix 1.5.0 does. A tree's file holds the item it describes; what is in the fake's own
 // folder changes its ways: `says` is printed, `code` is its exit code, `early` is run before anything, `late` before

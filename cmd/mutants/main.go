@@ -1,7 +1,7 @@
 // Command mutants measures what unit tests notice. It turns conditions of `if`s to false, at random and one at a time, and
 // runs the tests of their package. A condition that no test misses is printed as survived: what it decides is untested.
 //
-//	go run ./cmd/mutants [-n 20] [-seed 1] [-timeout 3m] [PACKAGE…]
+//	go run ./cmd/mutants [-n 20] [-seed 1] [-timeout 5m] [PACKAGE…]
 //
 // The tree isn't touched: go reads the changed file by -overlay. It fails only if it can't find out.
 package main
@@ -32,7 +32,7 @@ func run(ctx context.Context, dir string, args []string, out io.Writer) error {
 	flags.SetOutput(out)
 	n := flags.Int("n", 20, "how many conditions")
 	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()%1e6), "which: the same seed chooses the same ones of the same code")
-	limit := flags.Duration("timeout", 3*time.Minute, "how long the tests of a package may take")
+	limit := flags.Duration("timeout", 5*time.Minute, "how long the tests of a package may take")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

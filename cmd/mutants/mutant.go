@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -105,10 +106,14 @@ func (g gopher) green(ctx context.Context, chosen []condition, out io.Writer) er
 	return nil
 }
 
+var failure = regexp.MustCompile(`(?m)^(\s*--- FAIL|panic: |FAIL\t|# )`)
+
 // failures are the lines that say what failed, for a person.
 func failures(said []byte) []byte {
-	i := max(0, bytes.Index(said, []byte("--- FAIL")))
-	return said[i:min(len(said), i+4000)]
+	if at := failure.FindIndex(said); at != nil {
+		said = said[at[0]:]
+	}
+	return said[:min(len(said), 4000)]
 }
 
 // An outcome is what became of a condition that was turned off.

@@ -108,7 +108,7 @@ func TestTheSameSeedChoosesTheSame(t *testing.T) {
 // Of tests that fail anyway nothing follows, nor of code that isn't Go.
 func TestWhatCannotBeFoundOut(t *testing.T) {
 	for name, row := range map[string]struct{ code, test, want string }{
-		"the tests fail":      {code, strings.Replace(test, "!= 1 ", "!= 2 ", 1), "the tests fail as they are"},
+		"the tests fail":      {code, strings.Replace(test, "!= 1 ", "!= 2 ", 1), "the tests fail as they are: exit status 1\n--- FAIL: TestAbs"},
 		"the code is no Go":   {code + "func", test, "m.go:"},
 		"no such package":     {"", "", "go list: "},
 		"a seed is no number": {code, test, "invalid value"},

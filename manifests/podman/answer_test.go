@@ -151,17 +151,17 @@ func TestOutputsAreCut(t *testing.T) {
 // Pods that are only in a list can't be stopped: a healing gives up, and doesn't read the list for each of them at a time.
 func TestPodsThatAreOnlyListed(t *testing.T) {
 	f := newFake(t)
+	var list strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&list, `{"Id":"%064x","Names":["web-%[1]d-c"],"PodName":"web-%[1]d","State":"running","Labels":{"collie.io/owner":"collie","collie.io/object":"Pod/web-%[1]d"}},`, i)
+	}
 	var now, most, stops atomic.Int64
 	f.answers["GET /containers/json"] = func(w http.ResponseWriter, _ *http.Request) {
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 		}
 		defer now.Add(-1)
-		fmt.Fprint(w, "[")
-		for i := range 1000 {
-			fmt.Fprintf(w, `{"Id":"%064x","Names":["web-%[1]d-c"],"PodName":"web-%[1]d","State":"running","Labels":{"collie.io/owner":"collie","collie.io/object":"Pod/web-%[1]d"}},`, i)
-		}
-		fmt.Fprint(w, "{}]")
+		fmt.Fprint(w, "["+list.String()+"{}]")
 	}
 	for i := range 1000 {
 		f.answers[fmt.Sprintf("POST /containers/%064x/stop", i)] = func(w http.ResponseWriter, _ *http.Request) {

@@ -41,7 +41,7 @@ func TestTimesOfASchedule(t *testing.T) {
 		from, until := moment(t, c.zone, c.from), moment(t, c.zone, c.until)
 		j.state.Crons["x"] = &cronJob{Since: from, Pod: RenderedPod{Name: "x", Job: &manifests.Job{},
 			Cron: &manifests.Cron{Schedule: c.schedule, TimeZone: c.zone, Concurrency: "Allow", Successes: 1000, Failures: 1000}}}
-		for now := from; now.Before(until); now = now.Add(20 * time.Second) {
+		for now := from; now.Before(until); now = now.Add(50 * time.Second) {
 			if _, _, _, err := j.schedule(now); err != nil {
 				t.Fatal(err)
 			}
