@@ -92,7 +92,7 @@ func (u account) differs(live account) string {
 		add("comment", live.comment, u.comment)
 	}
 	if add("shell", storeName(live.shell), storeName(u.shell)); live.shell != u.shell && storeName(live.shell) == storeName(u.shell) {
-		says = append(says, "the shell is built anew")
+		says = append(says, "the shell is rebuilt")
 	}
 	return strings.Join(says, "; ")
 }

@@ -124,7 +124,7 @@ func privileges(was, is scripts) []Detail {
 		case old.may != next.may:
 			d.Old, d.New = old.may, next.may
 		case storeName(old.file) == storeName(next.file):
-			d.Does, d.Says = "rebuild", "a privileged copy of the same version, built anew"
+			d.Does, d.Says = "rebuild", "a privileged copy of the same version, rebuilt"
 		default:
 			d.Old, d.New, d.Says = storeName(old.file), storeName(next.file), next.may
 		}

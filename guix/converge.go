@@ -112,7 +112,7 @@ func (c *convergence) register(ctx context.Context) error {
 		}
 		paths = append(paths, f.File)
 	}
-	c.asked = "its services were defined anew"
+	c.asked = "its services were registered again"
 	err := c.shepherd.Register(ctx, paths...)
 	if refused := (*shepherd.Error)(nil); !errors.As(err, &refused) {
 		return err

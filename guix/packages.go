@@ -37,7 +37,7 @@ func (s Store) packages(live, item string) []Detail {
 		case !has:
 			d.Does = "remove"
 		case old.version == next.version:
-			d.Does, d.Says, d.Old, d.New = "rebuild", "the same version, built anew", "", ""
+			d.Does, d.Says, d.Old, d.New = "rebuild", "the same version, rebuilt", "", ""
 		}
 		all = append(all, d)
 	}

@@ -123,7 +123,7 @@ func (s *System) files(changes []Change, live, item string) ([]Detail, []Change)
 		after := filepath.Join(item, "etc", name)
 		if !all.compare(c.Subject, before, after) {
 			if c.Says == "changed" {
-				c.Says = "the same text, made anew"
+				c.Says = "the same text, rebuilt"
 			}
 			all.add(Detail{Change: Change{"update", c.Subject, c.Says}})
 		}

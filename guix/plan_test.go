@@ -70,7 +70,7 @@ update /etc/motd:
 \ No newline at end of file
 +b
 \ No newline at end of file
-rebuild package ed: the same version, built anew
+rebuild package ed: the same version, rebuilt
 update package git: 2.1 > 2.2
 add package new: 3
 remove package old: 1
@@ -110,7 +110,7 @@ func TestPlanOfTheSameText(t *testing.T) {
 		by   func(m *machine)
 		want string
 	}{
-		{"made anew", func(*machine) {}, "the same text, made anew"},
+		{"made anew", func(*machine) {}, "the same text, rebuilt"},
 		{"a copy by hand", func(m *machine) {
 			if err := os.Remove(m.path("etc/motd")); err != nil {
 				t.Fatal(err)
@@ -168,7 +168,7 @@ func TestTexts(t *testing.T) {
 		{"the same binary", store + "bin", write(store+"bin2", "a\x00b", 0o444), ""},
 		{"large", a, write(store+"large", strings.Repeat("x", textBytes+1), 0o444), fmt.Sprintf("update /f large; 6 bytes, then %d|", textBytes+1)},
 		{"not for all to read", a, write(store+"private", "secret", 0o440), "update /f not for all to read; 6 bytes, then 6|"},
-		{"outside of the store", a, link, "update /f not in the store, where it isn't looked at|"},
+		{"outside of the store", a, link, "update /f not in the store, so it isn't read|"},
 		{"missing", a, store + "missing", "remove /f |@@ -1,3 +0,0 @@\n-1\n-2\n-3\n"},
 		{"long", "", write(store+"long", many, 0o444), "add /f |@@ -0,0 +1,120 @@\n" + strings.Repeat("+line\n", textLines-1) + "… and 1 lines more\n"},
 		{"a long line", "", write(store+"wide", strings.Repeat("é", 300)+"\n", 0o444), "add /f |@@ -0,0 +1,1 @@\n+" + strings.Repeat("é", 199) + "…\n"},

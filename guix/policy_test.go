@@ -173,7 +173,7 @@ func TestRestartOnRequest(t *testing.T) {
 		{"by another name", "www", "stop web one, start web one", "", ""},
 		{"a one-shot", "once", "start once one", "", ""},
 		{"what fails", "bad", "start bad two", "", "bad: stopped"},
-		{"never", "fixed", "service fixed isn't restarted: the machine's configuration says never; only a boot starts it anew", "", ""},
+		{"never", "fixed", "service fixed isn't restarted: the machine's configuration says never; only a boot restarts it", "", ""},
 		{"below what is never restarted", "below", "service below isn't restarted: above requires it", "", ""},
 		{"what kills the machine", "user-processes", "service user-processes isn't restarted: the machine can't run without it", "", ""},
 		{"the agent", "collie", "service collie isn't restarted: Collie does that by itself", "", ""},

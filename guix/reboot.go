@@ -69,7 +69,7 @@ func (s *System) atBoot(item, live string) []Change {
 		}
 		says := fmt.Sprintf("%s → %s", storeName(old), storeName(next))
 		if storeName(old) == storeName(next) {
-			says = "built anew"
+			says = "rebuilt"
 		}
 		if pending == next {
 			says += ", since an earlier switch"

@@ -97,7 +97,7 @@ func (s *services) refuses(live shepherd.Service, all []shepherd.Service, kept s
 	case s.hangs(live):
 		return "it is " + s.how(live)
 	case p.stricterThan(Defer):
-		return why + "; only a boot starts it anew"
+		return why + "; only a boot restarts it"
 	}
 	return ""
 }

@@ -159,7 +159,7 @@ func (s *services) changed(files []ServiceFile, all []shepherd.Service, kept sta
 		subject, says := "service "+live.Name, "its definition changed"
 		switch {
 		case live.Name == s.self && live.Status == "running":
-			steps = append(steps, step{Change{OwnExit, subject, says + "; the agent ends once all is quiet, and starts anew"}, live.Name, file})
+			steps = append(steps, step{Change{OwnExit, subject, says + "; the agent ends when nothing is in progress, and is restarted"}, live.Name, file})
 		case live.OneShot && wanted(files, live) && !failed(live):
 			steps = append(steps, step{Change{"run", subject, says}, live.Name, file})
 		case live.Status != "running" || live.OneShot:

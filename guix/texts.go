@@ -77,7 +77,7 @@ func (t *texts) explain(was, is []form) (text, says string) {
 		t.lines = named.lines
 	}
 	if len(anew) > 0 {
-		says = "built anew: " + strings.Join(anew, ", ")
+		says = "rebuilt: " + strings.Join(anew, ", ")
 	}
 	return text, says
 }
@@ -164,7 +164,7 @@ func (t *texts) read(path string) (text []byte, size int64, says string) {
 	outside := (*OutsideError)(nil)
 	switch {
 	case errors.As(err, &outside):
-		return nil, -1, "not in the store, where it isn't looked at"
+		return nil, -1, "not in the store, so it isn't read"
 	case errors.Is(err, errIrregular):
 		return nil, -1, "no regular file"
 	case errors.Is(err, errPrivate), errors.Is(err, errLarge):

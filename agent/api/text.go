@@ -62,7 +62,7 @@ func (s Status) Text() string {
 		if o.Layer != "" {
 			whose = "no switch of " + o.Layer
 		}
-		row("beside", "%s of %s, process %d, for %s: %s begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second), whose)
+		row("other guix", "%s of %s, process %d, for %s: %s begins before it has ended", o.Runs, o.User, o.PID, time.Since(o.Since).Round(time.Second), whose)
 	}
 	for _, p := range s.Problems {
 		row("problem", "%s%s", p, lines(p.Details))

@@ -18,7 +18,7 @@ func (p *Podman) Run(ctx context.Context) {
 // tendForwarder sends the forwarder its table again whenever it was restarted.
 func (p *Podman) tendForwarder(ctx context.Context) {
 	p.ports.Watch(ctx, func() {
-		p.Log.Warn("what forwards ports to pods was started anew: connections through it were cut")
+		p.Log.Warn("the forwarder of ports was restarted: connections through it were cut")
 		p.woken()
 	})
 }

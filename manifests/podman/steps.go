@@ -46,7 +46,7 @@ func (s step) change() Change {
 	case s.how == absent:
 		c.Does, c.Says = "create", fmt.Sprintf("%s (%s)", s.pod.id(), s.pod.source())
 	case s.how == broken:
-		c.Does, c.Says = "create", fmt.Sprintf("%s anew: %s", s.pod.id(), strings.Join(s.ill, ", "))
+		c.Does, c.Says = "create", fmt.Sprintf("%s again: %s", s.pod.id(), strings.Join(s.ill, ", "))
 	case s.how == notOurs:
 		c.Does, c.Says = "create", fmt.Sprintf("%s can't be made: it %s", s.pod.id(), s.ill[0])
 	default:
