@@ -350,13 +350,13 @@ func (a *Agent) repository() layers.Repository {
 // dropTrees removes what was written out for Guix of revisions that no target needs.
 func (a *Agent) dropTrees(ts []rollout.Target) {
 	if err := layers.KeepTrees(filepath.Join(a.cfg.State, treesDir), ts); err != nil {
-		a.log.Warn("old trees stay for now", "err", err)
+		a.log.Warn("old trees can't be removed for now", "err", err)
 	}
 	if !a.cfg.System && len(a.cfg.Homes) == 0 {
 		return
 	}
 	if err := layers.KeepPins(guix.Roots(a.cfg.guixRoots()), ts); err != nil {
-		a.log.Warn("the guix of old revisions stays for now", "err", err)
+		a.log.Warn("the guix of old revisions can't be removed for now", "err", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func (a *Agent) status(ctx context.Context) (api.Status, error) {
 	}
 	status.Problems = append(status.Problems, a.unreadSays()...)
 	for _, file := range slices.Concat(statefile.Aside(a.cfg.State), statefile.Aside(filepath.Join(a.cfg.State, layers.KeysDir))) {
-		status.Notes = append(status.Notes, "state: "+file+" made no sense and was set aside: the disk may be at fault; remove the file once you have looked at it")
+		status.Notes = append(status.Notes, "state: "+file+" made no sense and was set aside: the disk may be at fault; inspect the file, then remove it")
 	}
 	return status, nil
 }

@@ -37,7 +37,7 @@ func (at UserFolders) Forwarder() string {
 func (cfg Config) ForUser(at UserFolders) (Config, error) {
 	me, err := user.Current()
 	if err != nil {
-		return cfg, fmt.Errorf("--scope user: who runs this: %w", err)
+		return cfg, fmt.Errorf("--scope user: looking up the user who runs this: %w", err)
 	}
 	switch {
 	case os.Geteuid() == 0:
@@ -45,7 +45,7 @@ func (cfg Config) ForUser(at UserFolders) (Config, error) {
 	case slices.ContainsFunc(cfg.Homes, func(name string) bool { return name != me.Username }):
 		return cfg, fmt.Errorf("homes: a Collie of --scope user has the home of who runs it alone, %s: leave it out", me.Username)
 	case cfg.User != "" && cfg.User != me.Username:
-		return cfg, fmt.Errorf("user: a Collie of --scope user runs pods as who runs it, %s: leave it out", me.Username)
+		return cfg, fmt.Errorf("user: with --scope user Collie runs pods as the user who runs it, %s: leave it out", me.Username)
 	}
 	cfg.System, cfg.User, cfg.alone = false, me.Username, true
 	if cfg.Homes == nil && hasGuixCommand() {

@@ -68,8 +68,8 @@ func (r Remains) Check() error {
 // Text says what is removed, and what isn't.
 func (r Remains) Text() string {
 	return fmt.Sprintf("%s: the clone, the history, logs, and the private key, without which the repository's secrets for this machine can't be read\n"+
-		"%s: what `guix gc` spares, beside what is live and Guix's own generations\n"+
-		"Pods, services, homes and volumes stay as they are. Podman can't take labels off: a Collie that comes back knows the pods as its own.\n", r.State, r.Roots)
+		"%s: what `guix gc` keeps for Collie, in addition to what is live and Guix's own generations\n"+
+		"Pods, services, homes and volumes are not changed. Podman can't remove labels: if Collie is installed again, it recognises the pods as its own.\n", r.State, r.Roots)
 }
 
 // Remove removes them. Live services and pods continue.

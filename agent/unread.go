@@ -29,7 +29,7 @@ type unread struct {
 }
 
 // errReadable ends the agent so that its next life reads the state.
-var errReadable = errors.New("the state can be read again, or was moved away: the agent ends, and its next life goes on from it")
+var errReadable = errors.New("the state can be read again, or was moved away: the agent is restarted, and continues from it")
 
 // rereads is the time between two tries to read what couldn't be read.
 const rereads = time.Second

@@ -122,7 +122,7 @@ func TestWhatOneThatDoesNotStopRequiresGoesOn(t *testing.T) {
 	g.load("B")
 	g.log = nil
 	err := g.converge(t.Context(), "B")
-	if err == nil || !strings.Contains(err.Error(), "service db goes on in its old definition: web, which requires it, doesn't stop") {
+	if err == nil || !strings.Contains(err.Error(), "service db keeps its old definition: web, which requires it, doesn't stop") {
 		t.Errorf("the switch: %v", err)
 	}
 	g.wants("what happened", g.log, "stop mail one", "stop web one", "start mail one")

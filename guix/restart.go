@@ -120,7 +120,7 @@ func (c *convergence) cycle(ctx context.Context, live shepherd.Service) error {
 		if fault = c.stop(ctx, one); fault != nil {
 			if one.Name != live.Name && c.refused(fault) {
 				fault = &shepherd.Error{Action: "restart", Service: live.Name, Says: one.Name + ", which requires it, doesn't stop"}
-				c.undone = append(c.undone, fmt.Errorf("service %s goes on in its old definition: %s, which requires it, doesn't stop", live.Name, one.Name))
+				c.undone = append(c.undone, fmt.Errorf("service %s keeps its old definition: %s, which requires it, doesn't stop", live.Name, one.Name))
 			}
 			break
 		}

@@ -36,8 +36,8 @@ const (
 )
 
 // A Runner runs the guix command. Each guix has a session of its own, so that it outlives the agent, and writes to a
-// log file, never to a pipe that would die with the agent. One that runs as a user has a pipe that doesn't (see transcript). Beside
-// the log lies a note of the process (LOG.running), from which the agent's next life knows it.
+// log file, never to a pipe that would die with the agent. One that runs as a user has a pipe that doesn't (see transcript). Next to
+// the log is a note of the process (LOG.running), by which the agent's next life knows it.
 type Runner struct {
 	Command       string        // the guix to run: "guix", or a file
 	Logs          string        // directory with a log for each attempt; the newest 50 are kept

@@ -223,8 +223,7 @@ func (c *checker) readFile(fsys fs.FS, name string, entry fs.DirEntry) ([]byte, 
 	return data, nil
 }
 
-// OfEditor reports whether a file is what an editor, or a file manager, leaves beside those that a person writes: locks,
-// copies, what isn't saved yet.
+// OfEditor reports whether a file is one that an editor, or a file manager, makes by itself: a lock, a copy, unsaved text.
 func OfEditor(name string) bool {
 	return strings.HasPrefix(name, ".#") || strings.HasSuffix(name, "~") || len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#") ||
 		slices.Contains([]string{".swp", ".swo", ".swx"}, path.Ext(name))

@@ -18,7 +18,7 @@ func (s Status) Text() string {
 	fmt.Fprintf(&b, "%s%s\n", verdict, colon(plain(why)))
 	rows := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		text := strings.ReplaceAll(plain(fmt.Sprintf(format, args...)), "\n", "\n\t") // what goes on stays in its column
+		text := strings.ReplaceAll(plain(fmt.Sprintf(format, args...)), "\n", "\n\t") // the next lines keep to their column
 		fmt.Fprintf(rows, "%s\t%s\n", plain(name), text)
 	}
 	row("host", "%s", s.Host)

@@ -15,7 +15,7 @@ type Change struct {
 	Says    string `json:"says,omitempty"`
 	Waits   bool   `json:"waits,omitempty"` // it is left for now, though the target is live
 	Boot    bool   `json:"boot,omitempty"`  // the machine is to be rebooted for it
-	Back    bool   `json:"back,omitempty"`  // it leads a channel to an earlier commit, or to one beside it
+	Back    bool   `json:"back,omitempty"`  // it leads a channel to an earlier commit, or to one on another line of history
 	// In a plan:
 	Cost string `json:"cost,omitempty"` // what becomes of what runs: CostRunning, CostBoot; nothing: it isn't touched
 	Old  string `json:"old,omitempty"`  // what there is: a version, a shell

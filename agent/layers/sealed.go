@@ -63,7 +63,7 @@ func (v view) sealed() (files []string, mistakes mistake.List) {
 				size += info.Size()
 			}
 		case path.Ext(name) == ".age":
-			wrong("isn't looked at: name it NAME.yaml.age, if it holds Secrets of pods")
+			wrong("isn't read: name it NAME.yaml.age, if it has Secrets of pods")
 		default:
 			wrong("isn't encrypted, and whoever sees the repository has read it: change what is secret in it, then see `collie secret encrypt`")
 		}
@@ -251,7 +251,7 @@ func sealedNotes(files view, all *manifests.Manifests) (notes []string) {
 	names, _ := files.sealed()
 	services, _ := files.secretFiles()
 	for _, name := range slices.Concat(names, slices.Sorted(maps.Values(services))) {
-		notes = append(notes, name+": is encrypted, so what is in it isn't looked at here")
+		notes = append(notes, name+": is encrypted, so its content isn't checked here")
 	}
 	if r, err := files.recipients(); err == nil && len(r.Keys) == 1 {
 		notes = append(notes, files.at(recipientsFile)+": there is one key: who loses it loses all that is encrypted; add an operator's")

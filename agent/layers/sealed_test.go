@@ -187,7 +187,7 @@ func TestValidateTellsOfSecrets(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"encrypted": {map[string]string{"pods/web.yaml": pod, "secrets/recipients": one, "secrets/db.yaml.age": someSecret}, "secrets/db.yaml.age: is encrypted, so what is in it isn't looked at here"},
+		"encrypted": {map[string]string{"pods/web.yaml": pod, "secrets/recipients": one, "secrets/db.yaml.age": someSecret}, "secrets/db.yaml.age: is encrypted, so its content isn't checked here"},
 		"one key":   {map[string]string{"pods/web.yaml": pod, "secrets/recipients": one, "secrets/db.yaml.age": someSecret}, "secrets/recipients: there is one key: who loses it loses all that is encrypted; add an operator's"},
 		"plain":     {map[string]string{"pods/web.yaml": pod, "pods/db.yaml": someSecret}, "pods/db.yaml:1: this Secret can be read by all who see the repository; `collie secret encrypt` makes a file of it that not all can read"},
 	} {

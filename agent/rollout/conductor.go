@@ -214,7 +214,7 @@ func (c *Conductor) drain(keepers *sync.WaitGroup) {
 		select {
 		case r := <-c.reports:
 			if err := c.try(func() error { return c.note(r) }); err != nil {
-				c.Log.Error("the last switch isn't written down; it is looked at again", "err", err)
+				c.Log.Error("the last switch isn't recorded; it is checked again", "err", err)
 			}
 		case <-c.preparer.results:
 		case <-gone:

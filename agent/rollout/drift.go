@@ -206,7 +206,7 @@ func (c *Conductor) tooLong(set Set, now time.Time) (layer, why string) {
 		to, named := set.Targets[p.Name]
 		stays := id != "" && (!named || to == id)
 		if since := c.unseen[p.Name]; seen.err != nil && (stays || seen.hangs) && c.outwaited(p.Name, since, now) {
-			return p.Name, fmt.Sprintf("it can't be looked at since %s: %v", since.UTC().Format(time.RFC3339), seen.err)
+			return p.Name, fmt.Sprintf("it can't be checked since %s: %v", since.UTC().Format(time.RFC3339), seen.err)
 		}
 		l := c.state.Later
 		if l != nil && l.Revision == set.Revision && !stays && !l.Layers[p.Name].IsZero() && now.Sub(l.Layers[p.Name]) > c.patience() {
@@ -235,7 +235,7 @@ func (c *Conductor) unseenBeside(set Set) string {
 func (c *Conductor) awaitSight(set Set, layer string, now time.Time) error {
 	if since := c.unseen[layer]; now.Sub(since) > c.patience() {
 		c.asked = time.Time{}
-		return c.putOff(set.Revision, fmt.Sprintf("%s can't be looked at since %s, and nothing is switched meanwhile: %v",
+		return c.putOff(set.Revision, fmt.Sprintf("%s can't be checked since %s, and nothing is switched meanwhile: %v",
 			layer, since.UTC().Format(time.RFC3339), c.seen[layer].err))
 	}
 	if next := c.asked.Add(besideLook); now.Before(next) {

@@ -103,7 +103,7 @@ func (k *keeper) holdOut(ctx context.Context, h *hang, target, about string) (la
 	for {
 		select {
 		case <-h.ended:
-			k.log.Info("the work on a layer goes on", "layer", k.Name, "after", time.Since(h.since))
+			k.log.Info("the work on a layer continues", "layer", k.Name, "after", time.Since(h.since))
 			return last
 		case <-ctx.Done():
 			return last

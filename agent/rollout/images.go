@@ -130,11 +130,11 @@ func (c *Conductor) takeAgain(p prepared) error {
 	tried := c.newestTried()
 	bad := c.state.bad(tried)
 	if p.err != nil && p.evaluate {
-		c.Log.Error("the newest revision can't be evaluated again; it stays as it was made before", "revision", tried, "err", p.err)
+		c.Log.Error("the newest revision can't be evaluated again; its former result is kept", "revision", tried, "err", p.err)
 		return nil
 	}
 	if p.err != nil {
-		c.Log.Info("asked again in vain", "revision", tried, "err", p.err)
+		c.Log.Info("checking again failed", "revision", tried, "err", p.err)
 		return c.stillBad(tried, p.err)
 	}
 	set, err := c.saveTargets(p)

@@ -47,7 +47,7 @@ func (c *Conductor) Pushed(ctx context.Context, ref, commit, followed string, sy
 	case !known:
 		return api.Pushed{Done: true}, nil // it moved on meanwhile
 	}
-	says := "Revision " + api.Short(commit) + " is seen: `collie sync --wait` tells what becomes of it.\n"
+	says := "Revision " + api.Short(commit) + " was received: `collie sync --wait` shows the result.\n"
 	if s := c.look().state.Suspended; s != nil {
 		says = "Revision " + api.Short(commit) + " is seen, and waits: suspended" + colon(s.Why) + ".\n"
 	}

@@ -21,7 +21,7 @@ func TestWhatAPushShows(t *testing.T) {
 				t.Errorf("%s: %+v (%v), want done %v, and %q", name, got, err, done, says)
 			}
 		}
-		shows("the branch that is followed", "refs/heads/main", "a", true, "Revision a is seen: `collie sync --wait` tells")
+		shows("the branch that is followed", "refs/heads/main", "a", true, "Revision a was received: `collie sync --wait` shows")
 		if err := a.Suspend(t.Context(), "disks"); err != nil {
 			t.Fatal(err)
 		}

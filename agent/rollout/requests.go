@@ -211,13 +211,13 @@ func (k *keeper) ask(ctx context.Context, gone <-chan struct{}, f func(context.C
 	case <-gone:
 		return api.ErrStopping
 	case <-ctx.Done():
-		return fmt.Errorf("a switch or a look is underway and takes long: %w", ctx.Err())
+		return fmt.Errorf("a switch or a look is in progress and takes long: %w", ctx.Err())
 	}
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("it takes long, and goes on: see `collie status`: %w", ctx.Err())
+		return fmt.Errorf("it takes long, and continues: see `collie status`: %w", ctx.Err())
 	}
 }
 

@@ -96,10 +96,10 @@ func (c *Conductor) unwell(watched time.Time) (ill []Problem, waits bool) {
 		switch seen := c.seen[p.Name]; {
 		case seen.target != id || !seen.revival.Equal(c.revival.round) || seen.at.Before(watched):
 			waits = true
-			ill = append(ill, Problem{Layer: p.Name, Subject: p.Name, Says: "was not looked at since"})
+			ill = append(ill, Problem{Layer: p.Name, Subject: p.Name, Says: "was not checked since"})
 		case seen.err != nil:
 			waits = true
-			ill = append(ill, Problem{Layer: p.Name, Subject: p.Name, Says: fmt.Sprintf("can't be looked at: %v", seen.err)})
+			ill = append(ill, Problem{Layer: p.Name, Subject: p.Name, Says: fmt.Sprintf("can't be checked: %v", seen.err)})
 		default:
 			for _, problem := range seen.problems {
 				if problem.Unrelated || r.illBefore(problem) {

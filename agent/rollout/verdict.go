@@ -79,9 +79,9 @@ func (c *Conductor) verdict(now time.Time) error {
 			since := c.unseen[p.Name]
 			switch waited := now.Sub(since) > c.patience(); {
 			case waited && (ofUser(p.Name) || seen.hangs) && id == c.state.Good.Targets[p.Name] && CommitOf(r.To.Revision) == CommitOf(c.state.Prepared.Revision):
-				return c.leaveOut(p.Name, fmt.Sprintf("it can't be looked at since %s: %v", since.UTC().Format(time.RFC3339), seen.err), now)
+				return c.leaveOut(p.Name, fmt.Sprintf("it can't be checked since %s: %v", since.UTC().Format(time.RFC3339), seen.err), now)
 			case waited:
-				err := fmt.Errorf("%s could not be looked at for %v: %w", p.Name, now.Sub(since).Round(time.Second), seen.err)
+				err := fmt.Errorf("%s could not be checked for %v: %w", p.Name, now.Sub(since).Round(time.Second), seen.err)
 				return c.failFor(p.Name, err.Error(), &TransientError{err})
 			}
 			unseen = true

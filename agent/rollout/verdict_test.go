@@ -129,7 +129,7 @@ func TestSoakOfALayerThatCannotBeLookedAt(t *testing.T) {
 				if b, bad := w.state().Bad["b"]; bad {
 					t.Errorf("bad, though nobody saw anything: %+v", b)
 				}
-				if l := w.state().Later; l == nil || l.Revision != "b" || !strings.Contains(l.Why, "system could not be looked at for ") || !strings.HasSuffix(l.Why, ": Shepherd doesn't answer") {
+				if l := w.state().Later; l == nil || l.Revision != "b" || !strings.Contains(l.Why, "system could not be checked for ") || !strings.HasSuffix(l.Why, ": Shepherd doesn't answer") {
 					t.Errorf("later: %+v", l)
 				}
 			})
@@ -366,7 +366,7 @@ func TestNothingIsSwitchedBesideALayerThatCannotBeLookedAt(t *testing.T) {
 				if _, bad := s.Bad["b"]; bad {
 					t.Errorf("bad: %+v", s.Bad["b"])
 				}
-				if row.waits && (s.Rollout != nil || s.Later == nil || s.Later.Revision != "b" || !strings.HasPrefix(s.Later.Why, "system can't be looked at since ") || !strings.HasSuffix(s.Later.Why, "Shepherd doesn't answer")) {
+				if row.waits && (s.Rollout != nil || s.Later == nil || s.Later.Revision != "b" || !strings.HasPrefix(s.Later.Why, "system can't be checked since ") || !strings.HasSuffix(s.Later.Why, "Shepherd doesn't answer")) {
 					t.Errorf("later: %+v, %+v", s.Later, s.Rollout)
 				}
 				if row.waits {

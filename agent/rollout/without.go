@@ -353,7 +353,7 @@ func (c *Conductor) rejoin(now time.Time) error {
 // hindered says why a layer that was left out can't follow yet.
 func (c *Conductor) hindered(layer string) string {
 	if err := c.seen[layer].err; err != nil {
-		return fmt.Sprintf("it can't be looked at: %v", err)
+		return fmt.Sprintf("it can't be checked: %v", err)
 	}
 	if c.state.Good.Targets[layer] == "" {
 		return "how it was isn't known yet"

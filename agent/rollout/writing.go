@@ -65,7 +65,7 @@ func (c *Conductor) work(ctx context.Context, now time.Time) error {
 // try does f wholly or not at all: where state or journal couldn't be written, both are as they were.
 func (c *Conductor) try(f func() error) error {
 	if err := c.journal.shorten(); err != nil {
-		c.Log.Warn("the journal stays longer than it should", "err", err)
+		c.Log.Warn("the journal can't be shortened", "err", err)
 	}
 	state, journal := c.state.clone(), c.journal.size()
 	err := f()

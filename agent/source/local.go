@@ -33,7 +33,7 @@ type account struct {
 
 func newLocal(r Repository, cfg Config, path string) (*local, error) {
 	if r.Owner != "" && r.Owner == cfg.PodUser {
-		return nil, fmt.Errorf("source.owner is %s, who runs the pods: whoever writes the repository is root here, so a pod that breaks out would be; give it an account of its own", r.Owner)
+		return nil, fmt.Errorf("source.owner is %s, the user who runs the pods. Whoever writes the repository is root here, so a pod that breaks out would be root; give the repository an account of its own", r.Owner)
 	}
 	return &local{path: path, branch: cfg.Branch, owner: r.Owner, podUser: cfg.PodUser}, nil
 }

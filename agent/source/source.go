@@ -174,8 +174,8 @@ func (s *Source) Describe(id string) (Revision, error) {
 	return s.clone.revision(plumbing.NewHash(id))
 }
 
-// Poll polls the repository once, and returns the newest accepted revision if the branch is there. A Run
-// beside it tells of what it accepts.
+// Poll polls the repository once, and returns the newest accepted revision if the branch points to it. A Run
+// in parallel reports what it accepts.
 func (s *Source) Poll(ctx context.Context) (Revision, error) {
 	before := s.changes()
 	rev, isNew, err := s.look(ctx, s.inOrder) // a person asks, who may just have mended one
@@ -351,7 +351,7 @@ func (s *Source) follow(rev Revision) {
 // compact is a matter of speed and space only: failing at it is no reason not to follow.
 func (s *Source) compact(tip plumbing.Hash) {
 	if err := s.clone.compact(append([]plumbing.Hash{tip}, s.planTips()...)); err != nil {
-		s.log.Warn("the clone stays larger than it should", "dir", s.clone.dir, "error", err)
+		s.log.Warn("the clone can't be compacted", "dir", s.clone.dir, "error", err)
 	}
 }
 

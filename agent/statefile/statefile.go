@@ -113,7 +113,7 @@ const temporary = ".new-*"
 // Write replaces a file, for its owner alone. It makes the folder if there is none.
 func Write(file string, text []byte) error {
 	if len(text) > Limit {
-		return fmt.Errorf("writing %s: it would have %d bytes, and of more than %d MiB nothing is read back; the file stays as it was", file, len(text), Limit>>20)
+		return fmt.Errorf("writing %s: it would have %d bytes, and more than %d MiB aren't read back; the file isn't changed", file, len(text), Limit>>20)
 	}
 	dir := filepath.Dir(file)
 	tmp, err := os.CreateTemp(dir, temporary) // of mode 0600

@@ -136,7 +136,7 @@ func secretKeygenCmd(c *cli) *cobra.Command {
 			}
 			f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%s is there already, and stays: what is encrypted for it is lost without it", file)
+				return fmt.Errorf("%s exists already and is kept: without it, everything that is encrypted for it is lost", file)
 			}
 			if err != nil {
 				return err

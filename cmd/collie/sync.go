@@ -21,9 +21,9 @@ func syncCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Poll the repository now; with --wait, wait for the verdict on its newest revision",
-		Long: "Poll the repository now. With --wait it follows the newest revision, and exits with 0 if that is good, with 4 if it was\n" +
-			"rejected or rolled back, and with 5 if there is no verdict yet: it waits for something, the time is up, or the machine is\n" +
-			"stuck. After a fault of the network or the machine, Collie tries the revision again until the time is up.\n\n" +
+		Long: "Poll the repository now. With --wait it follows the newest revision. The exit code is 0 if that is good, and 4 if it was\n" +
+			"rejected or rolled back. It is 5 if there is no verdict yet: the revision waits for something, the time is up, or the machine\n" +
+			"is stuck. After a fault of the network or the machine, Collie tries the revision again until the time is up.\n\n" +
 			"With --wait --json, the answer has the outcome, in every case: good, rejected, rolled back, stuck, waiting or underway.",
 		Example: "  collie sync --wait --timeout 30m\n  collie sync --accept 5d700ef276cf7b1bc6d2b0e0f6a9c4b1d3e8f7a0 --wait\n" +
 			"  collie sync --build\n  collie sync --now --wait\n  collie sync --evaluate --wait\n  collie sync --only system --wait\n  collie sync --wait --json",
@@ -86,7 +86,7 @@ type verdict struct {
 	Without    []api.Without `json:"without,omitempty"`    // layers that it isn't about
 }
 
-// The outcomes of a verdict, beside those of a revision that failed.
+// The outcomes of a verdict, other than those of a revision that failed.
 const (
 	outcomeGood     = "good"
 	outcomeStuck    = "stuck"

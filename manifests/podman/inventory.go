@@ -151,7 +151,7 @@ func (p *Podman) stock(ctx context.Context) (inventoryState, error) {
 		case mounted[volume.Name]:
 			state.Claims = append(state.Claims, volume.Name)
 		default:
-			p.Log.Info("which commit had a claim isn't known any more; its volume stays", "claim", volume.Name)
+			p.Log.Info("it isn't known any more which commit had a claim; its volume is kept", "claim", volume.Name)
 		}
 	}
 	return state, nil

@@ -191,7 +191,7 @@ func vacant(m *manifests.Manifests, all []container, live map[string]*livePod, r
 			for _, port := range pod.HostPorts {
 				for _, held := range left.HostPorts {
 					if held.Port == port.Port && held.Protocol == port.Protocol {
-						return fmt.Errorf("%s:%d: %s: %d is taken by pod %s, which left the repository and stays, as its collie.io/prune is disabled", pod.File, port.Line, port.Field, port.Port, left.Name)
+						return fmt.Errorf("%s:%d: %s: %d is taken by pod %s, which left the repository and still runs, because its collie.io/prune is disabled", pod.File, port.Line, port.Field, port.Port, left.Name)
 					}
 				}
 			}

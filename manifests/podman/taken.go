@@ -286,8 +286,8 @@ func (h *holders) foreign(port manifests.HostPort, sockets []socket) (holder, so
 	return h.whose(rivals[0]), rivals[0], true
 }
 
-// beside reports whether a socket doesn't keep another from the port, as it doesn't keep one of own from it, which is at the
-// same address, or at one of IPv4 where the socket is at all of IPv6.
+// beside reports whether a socket allows another one on the port. It does if it allows one of own, which is at the same address, or
+// at an address of IPv4 while the socket is at all of IPv6.
 func beside(port manifests.HostPort, own []socket, s socket) bool {
 	wanted := addressOf(port)
 	return slices.ContainsFunc(own, func(o socket) bool {
