@@ -228,7 +228,7 @@ func (l podsLayer) private(ctx context.Context, files view) (p manifests.Private
 func howToOpen(err error, identity *secrets.Identity, recipients secrets.Recipients) string {
 	switch others := new(secrets.ForOthersError); {
 	case !errors.As(err, &others):
-		return "take it from an older commit, or encrypt it anew with `collie secret encrypt`"
+		return "take it from an older commit, or encrypt it again with `collie secret encrypt`"
 	case recipients.Has(identity.Public):
 		return "this machine is in " + recipientsFile + ", so the file is older than that: run `collie secret rekey`, and commit what it writes"
 	default:

@@ -164,7 +164,7 @@ func TestWhatIsBesideSecrets(t *testing.T) {
 		"a broken list": {map[string]string{"secrets/recipients": "hunter2"}, []string{"secrets/recipients:1: isn't a public key"}},
 		"in plain":      {map[string]string{"secrets/db.yaml": someSecret}, []string{"secrets/db.yaml: isn't encrypted, and whoever sees the repository has read it"}},
 		"for services":  {map[string]string{"secrets/files/tls.age": "x"}, []string{"secrets/recipients: is missing"}},
-		"another name":  {map[string]string{"secrets/recipients": one, "secrets/db.age": "x"}, []string{"secrets/db.age: isn't looked at: name it NAME.yaml.age"}},
+		"another name":  {map[string]string{"secrets/recipients": one, "secrets/db.age": "x"}, []string{"secrets/db.age: isn't read: name it NAME.yaml.age"}},
 		"a folder":      {map[string]string{"hosts/web/secrets/more/db.yaml.age": "x"}, []string{"hosts/web/secrets/more: is a folder"}},
 	} {
 		got := checkSealed(viewOn(t, encrypted(t, one, row.files)))

@@ -211,7 +211,7 @@ func (k *keeper) obey(life context.Context, o order) (done []report) {
 	k.since, k.settled, k.every, k.heals, k.about = o.since, o.settled, o.every, o.heal, o.about
 	if o.only != nil {
 		if err := k.unlessPreparing(o.epoch, func() error { return k.Layer.Prune(ctx, o.only) }); err != nil {
-			k.log.Warn("what isn't needed any more stays for now", "layer", k.Name, "err", err)
+			k.log.Warn("what isn't needed any more can't be removed for now", "layer", k.Name, "err", err)
 		}
 		done = append(done, report{layer: k.Name, tidied: true})
 	}

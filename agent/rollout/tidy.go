@@ -29,7 +29,7 @@ func (c *Conductor) tidy() error {
 	sets = append(sets, slices.DeleteFunc(slices.Clone(c.state.Failed), c.store.lacks)...)
 	only, all, known := c.needed(sets)
 	if err := c.store.dropTargets(sets...); err != nil {
-		c.Log.Warn("old targets stay for now", "err", err)
+		c.Log.Warn("old targets can't be removed for now", "err", err)
 	}
 	if known {
 		c.Drop(all)

@@ -327,7 +327,7 @@ func (c *Conductor) rollBackAgain(now time.Time) error {
 	if err := c.write(entry{Event: evStuck, Revision: r.Failed, Because: why, Moved: movedAside(c.Parts)}); err != nil {
 		return err
 	}
-	c.Log.Error("stuck: push a commit that mends it, or mend it by hand and run `collie retry`", "why", why)
+	c.Log.Error("stuck: push a commit that repairs it, or repair it by hand and run `collie retry`", "why", why)
 	c.state.Stuck = &deadEnd{Prepared: c.state.Prepared.Revision, Why: why, At: now}
 	c.state.Rollout = nil
 	return c.save()

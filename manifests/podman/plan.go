@@ -48,7 +48,7 @@ func claimChanges(was, is []string) []Change {
 		case !had:
 			changes = append(changes, Change{Does: "create", Subject: "claim " + name, Says: "a volume, unless it is there already", Harmless: true})
 		case !has:
-			changes = append(changes, Change{Does: "leave", Subject: "claim " + name, Says: "the volume stays, with what is in it", Harmless: true})
+			changes = append(changes, Change{Does: "leave", Subject: "claim " + name, Says: "the volume is kept, with its content", Harmless: true})
 		}
 	}
 	return changes

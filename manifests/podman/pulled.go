@@ -23,7 +23,7 @@ type pulledImages struct {
 var recordLock sync.Mutex
 
 func (p *Podman) readRecord() (pulledImages, error) {
-	r, err := statefile.Load[pulledImages](p.Rules.Record) // of one that makes no sense, the images stay
+	r, err := statefile.Load[pulledImages](p.Rules.Record) // if it makes no sense, the images are kept
 	if err != nil {
 		return r, fmt.Errorf("record of images: %w", err)
 	}
