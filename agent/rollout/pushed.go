@@ -49,7 +49,7 @@ func (c *Conductor) Pushed(ctx context.Context, ref, commit, followed string, sy
 	}
 	says := "Revision " + api.Short(commit) + " was received: `collie sync --wait` shows the result.\n"
 	if s := c.look().state.Suspended; s != nil {
-		says = "Revision " + api.Short(commit) + " is seen, and waits: suspended" + colon(s.Why) + ".\n"
+		says = "Revision " + api.Short(commit) + " was received, and waits: suspended" + colon(s.Why) + ".\n"
 	}
 	return api.Pushed{Says: says, Done: true}, nil
 }

@@ -25,7 +25,7 @@ func TestWhatAPushShows(t *testing.T) {
 		if err := a.Suspend(t.Context(), "disks"); err != nil {
 			t.Fatal(err)
 		}
-		shows("while suspended", "refs/heads/main", "a", true, "Revision a is seen, and waits: suspended: disks.\n")
+		shows("while suspended", "refs/heads/main", "a", true, "Revision a was received, and waits: suspended: disks.\n")
 		shows("a repository that can't be read", "refs/heads/main", "b", true, "collie: repository ")
 		for _, ref := range []string{"refs/tags/plan/try", "main", ""} {
 			shows("what is nothing to us: "+ref, ref, "a", true, "")
