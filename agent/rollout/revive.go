@@ -137,7 +137,7 @@ func (c *Conductor) completes() error {
 			}
 		}
 	}
-	c.Log.Info("what was ill after the roll-back is well", "revision", i.Good)
+	c.Log.Info("the problems after the roll-back are gone", "revision", i.Good)
 	c.state.Incomplete = nil
 	return c.save()
 }

@@ -84,7 +84,7 @@ func (c *Conductor) addLayer(status *api.Status, snap snapshot, p Part) {
 	case s.Current.Targets[p.Name] == "":
 		l.Error = "nothing was deployed to it yet"
 	case !looked:
-		l.Error = "not looked at yet"
+		l.Error = "not checked yet"
 	}
 	if d, yes := s.Drift[p.Name]; yes {
 		l.Drift = &d.Drift
