@@ -202,7 +202,7 @@ var (
 		"make-channel-introduction", "openpgp-fingerprint"}
 )
 
-// unpinned reports what in f keeps its channels from being known. seen counts them.
+// unpinned reports the parts of f that keep its channels from being known. seen counts them.
 func (f form) unpinned(seen *int, wrong func(line int, says string)) {
 	head := f.head()
 	switch {

@@ -78,7 +78,7 @@ func (t *transcript) startRelay(ctx context.Context) error {
 	return limits.Run(cmd) // the shell ends at once, and leaves the relay to PID 1
 }
 
-// begin copies until finish, once guix has its end of the pipe. failed is told at once if the log can't be written.
+// begin copies until finish, once guix has its end of the pipe. failed gets the error at once if the log can't be written.
 func (t *transcript) begin(failed func(error)) {
 	t.into.Close()
 	t.copied.Go(func() {

@@ -14,7 +14,7 @@ import (
 // Drift is that someone else switched a system or a home: a person at three in the morning, a `guix deploy`.
 //
 //	what comes next                              what happens to it
-//	nothing; the agent is restarted or replaced  it is told, and left
+//	nothing; the agent is restarted or replaced  it is shown, and left
 //	an older commit is tried again by itself     that waits
 //	a commit that leaves the layer alone         it is left
 //	a commit that changes the layer              that wins; plan, log and journal say what it takes back

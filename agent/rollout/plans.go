@@ -18,8 +18,8 @@ import (
 // A proposal is the newest commit of a branch plan/NAME. It is prepared as any revision is, so that its plan can be looked
 // at, and is never switched to:
 //
-//	offered ──► prepared          what it would change is told
-//	   │  └───► bad               its mistake is told; the followed branch may still bring the same commit
+//	offered ──► prepared          its plan is shown
+//	   │  └───► bad               its mistake is shown; the followed branch may still bring the same commit
 //	   │  └───► later             tried again
 //	   └──────► refused           by the source, which doesn't read it
 //

@@ -182,7 +182,7 @@ func copyFile(from, dir string, most int64) (path string, err error) {
 	return out.Name(), nil
 }
 
-// checkIndex reports what go-git would take on trust: that an index is as large as its number of objects says, belongs to
+// checkIndex checks what go-git would trust: that an index is as large as its number of objects says, belongs to
 // the pack, and names no object that is larger than any that is read.
 //
 // The format is that of gitformat-pack(5), version 2: a head of 8 bytes, 256 counts, N names of 20 bytes, N checksums, N

@@ -124,7 +124,7 @@ func (p *Podman) observe(ctx context.Context) (map[string]*livePod, error) {
 }
 
 // look observes, and takes over what it saw: whom to ask whether it is ready, what ends again and again, whose end is to be
-// noticed, and what of the network that pods share is missing.
+// noticed, and the missing parts of the network that pods share.
 func (p *Podman) look(ctx context.Context) (map[string]*livePod, error) {
 	all, err := p.listContainers(ctx)
 	if err != nil {

@@ -52,7 +52,7 @@ type Podman struct {
 	blind   error                // why its files aren't watched
 	pids    []int                // of our containers, as the last look saw them
 	bridged bool                 // whether one ran in the network that pods share, then
-	missed  []ailment            // what of that network was gone then
+	missed  []ailment            // the parts of that network that were gone then
 	minded  map[int]int          // pidfds of what the network needs, by pid
 	publish string               // which containers had host ports when these were looked for
 	half    map[int]bool         // host ports that are accepted, and lead nowhere

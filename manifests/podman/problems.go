@@ -28,7 +28,7 @@ type PodStatus struct {
 
 const tooManyRestarts = 3
 
-// Problems says what of r, to which was switched, isn't well now, and which containers Podman keeps restarting since then.
+// Problems returns what isn't well now in r, the target of the last switch, and which containers Podman keeps restarting since then.
 // What the network and probes lack is what the last look saw.
 func (p *Podman) Problems(ctx context.Context, r Rendered, since time.Time) ([]Problem, error) {
 	ctx, cancel := withLimit(ctx, wholeLook)
