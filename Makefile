@@ -109,7 +109,7 @@ vm:
 demo: lab
 	guix/lab/demo
 
-# BENCH selects parts: push, evaluations, validate, return, pods, gaps, deaths, probes, fleet, hostile, polls, packs.
+# BENCH selects parts: push, evaluations, validate, return, pods, gaps, deaths, errors, probes, fleet, hostile, polls, packs.
 BENCH ?= .
 bench: lab
 	@CGO_ENABLED=0 go test -count=1 -run '^$$' -bench '^BenchmarkGuest$$/^($(BENCH))' -benchtime 1x -timeout 30m ./guix/lab | \

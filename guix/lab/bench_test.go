@@ -42,7 +42,7 @@ func BenchmarkGuest(b *testing.B) {
 	parts := []struct {
 		name    string
 		measure func()
-	}{{"push", g.push}, {"evaluations", g.evaluations}, {"validate", g.validate}, {"return", g.goBack}, {"pods", g.pods}, {"gaps", g.gaps}, {"deaths", g.deaths}, {"probes", g.probes}, {"fleet", g.fleet}, {"hostile", g.hostile}, {"polls", g.polls}, {"packs", g.packs}}
+	}{{"push", g.push}, {"evaluations", g.evaluations}, {"validate", g.validate}, {"return", g.goBack}, {"pods", g.pods}, {"gaps", g.gaps}, {"deaths", g.deaths}, {"errors", g.errors}, {"probes", g.probes}, {"fleet", g.fleet}, {"hostile", g.hostile}, {"polls", g.polls}, {"packs", g.packs}}
 	for _, part := range parts {
 		b.Run(part.name, func(b *testing.B) {
 			g.B = b
