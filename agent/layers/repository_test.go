@@ -65,3 +65,11 @@ func message(err error) string {
 	}
 	return err.Error()
 }
+
+// A collie.yaml that can't be read is a mistake, too, and not as good as none.
+func TestACollieYAMLThatCannotBeRead(t *testing.T) {
+	got := unsupported(view{repository: fstest.MapFS{"system.scm": {}, "collie.yaml/x": {}}})
+	if len(got) != 1 || got[0].File != RepositoryFile || !strings.Contains(got[0].Says, RepositoryFile) {
+		t.Errorf("got %v, want one mistake of %s", got, RepositoryFile)
+	}
+}
