@@ -131,6 +131,9 @@ func (g gopher) without(ctx context.Context, c condition) (outcome, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(text) < c.end || string(text[c.start:c.end]) != c.text {
+		return "", errors.New("the file was changed meanwhile")
+	}
 	tmp, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return "", err

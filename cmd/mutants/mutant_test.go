@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // folder makes a module of these files, and goes there.
@@ -127,5 +128,27 @@ func TestWhatCannotBeFoundOut(t *testing.T) {
 				t.Errorf("%v, want %q", err, row.want)
 			}
 		})
+	}
+}
+
+// What was changed since the conditions were found would be cut in the wrong place.
+func TestAFileThatWasChangedMeanwhile(t *testing.T) {
+	dir := folder(t, map[string]string{"m.go": code, "m_test.go": test})
+	g := gopher{dir, time.Minute}
+	all, err := g.list(t.Context(), []string{"."})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := all[0].conditions()
+	if err != nil || len(found) != 3 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	for _, text := range []string{"// more\n" + code, "package m\n"} {
+		if err := os.WriteFile("m.go", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.without(t.Context(), found[0]); err == nil || err.Error() != "the file was changed meanwhile" {
+			t.Errorf("got %v", err)
+		}
 	}
 }
