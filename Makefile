@@ -11,12 +11,13 @@
 # make vm         such a guest in QEMU; needs Guix
 # make bench      what Collie takes, beside the same done by hand; a missed count fails
 # make vm-test    the guest as a virtual machine: push, reboot, power cut, WireGuard; in QEMU, with KVM=1 if /dev/kvm works
+# make former     the state that the agent of the commit FORMER left is taken over by this one; needs the history
 # make torture    commits, some flawed, and what else happens to a machine, at random for TORTURE (10m); SEED repeats one, MISCHIEF chooses some
 # make fuzz       each fuzz target for FUZZTIME (5s); `make test` does so for 2s
 # make mutants    turn N (20) conditions of the code off, one at a time, and print those that no unit test misses; SEED repeats a run, PKG chooses packages
 # make clean      remove bin/
 .DEFAULT_GOAL := help
-.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test torture fuzz mutants clean
+.PHONY: help build docs demo lint test-unit lab test dist channel image vm bench vm-test former torture fuzz mutants clean
 SHELL := /bin/bash
 .SHELLFLAGS := -o errexit -o pipefail -c
 
@@ -118,6 +119,14 @@ bench: lab
 vm-test: lab
 	guix/lab/vm build
 	COLLIE_VM=1 go test -v -count=1 -timeout 3h -parallel 1 -run '^TestVM$$' ./guix/lab
+
+# It needs the repository's history, with a commit whose libraries can still be had.
+FORMER ?= 7f9f543
+former: lab
+	rm -rf bin/former && mkdir -p bin/former/src
+	git archive $(FORMER) | tar x -C bin/former/src
+	cd bin/former/src && CGO_ENABLED=0 go build -o ../collie ./cmd/collie
+	COLLIE_FORMER=$(CURDIR)/bin/former/collie go test -v -count=1 -timeout 30m -run '^TestFormer$$' ./guix/lab
 
 torture: lab
 	COLLIE_TORTURE=$(TORTURE) go test -v -count=1 -timeout 24h -run '^TestTorture$$' ./guix/lab

@@ -52,6 +52,23 @@ func TestVM(t *testing.T) {
 	l.test(t, "testdata/vm")
 }
 
+// TestFormer has today's agent take over what the agent of a former commit left.
+func TestFormer(t *testing.T) {
+	if os.Getenv("COLLIE_FORMER") == "" {
+		t.Skip("COLLIE_FORMER isn't set: `make former` does, to the program of a former commit, which it builds from the repository's history")
+	}
+	l, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.test(t, "testdata/former")
+}
+
+// former: put the program of a former commit into the guest, as /former.
+func (l *lab) former(ts *testscript.TestScript, _ bool, _ []string) {
+	l.copyIn(ts, os.Getenv("COLLIE_FORMER"), "/former")
+}
+
 // test runs the scripts of a folder, each in a guest of its own.
 func (l *lab) test(t *testing.T, scripts string) {
 	files, err := longestFirst(scripts)
@@ -85,6 +102,7 @@ func (l *lab) test(t *testing.T, scripts string) {
 			"rebooted":    l.rebooted,
 			"stories":     l.stories,
 			"contract":    l.contract,
+			"former":      l.former,
 			"documented":  documented,
 			"forge":       l.putForge,
 			"seal":        seal,

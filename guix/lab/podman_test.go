@@ -31,7 +31,12 @@ func (l *lab) testsOf(ts *testscript.TestScript, pkg string) string {
 		ts.Fatalf("go test -c: %v\n%s", err, out)
 	}
 	inGuest := "/" + filepath.Base(program)
+	l.copyIn(ts, program, inGuest)
+	return inGuest
+}
+
+// copyIn puts a program into the guest.
+func (l *lab) copyIn(ts *testscript.TestScript, program, inGuest string) {
 	pid, _, _ := strings.Cut(ts.ReadFile(l.file(guestOf(ts), "pid")), " ")
 	ts.Check(exec.Command("cp", program, "/proc/"+pid+"/root"+inGuest).Run())
-	return inGuest
 }
