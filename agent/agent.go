@@ -133,6 +133,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	service, ended := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	followed := make(chan error, 1)
+	if len(a.unread) == 0 {
+		a.conductor.Begin()
+	}
 	go func() { served <- api.Serve(service, listeners, a.answers(), a.log) }()
 	var pushes sync.WaitGroup
 	pushes.Go(func() { a.servePushes(service) })

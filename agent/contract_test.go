@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // Each layer of a machine keeps the contract, between what is live there and what is prepared. The lab runs it in a guest whose
 // agent is stopped: over the real Guix, Shepherd and Podman.
-func TestTheLayersOfAMachineKeepTheContract(t *testing.T) {
+func TestMachineKeepsTheContract(t *testing.T) {
 	file := os.Getenv("COLLIE_TEST_MACHINE")
 	if file == "" {
 		t.Skip("it switches the layers of a whole machine: the lab's script contract.txt has one")

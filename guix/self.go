@@ -45,59 +45,37 @@ func (s *services) runsSelf(item string) (bool, error) {
 	}), err
 }
 
-// Own says what is due for the agent's own service; the zero Change if nothing is. It goes by the files of the system
-// that is live, however that came to be. The agent is to leave only if item, the system that is wanted, is the live one.
-func (s *System) Own(ctx context.Context, item string) (Change, error) {
-	return s.services().own(ctx, item)
+// Note keeps on disk from which files the services of the system run, as nobody could know that after somebody else's reconfigure,
+// and says what is due for the agent's own service; the zero Change if nothing is. That goes by the files of the system that is
+// live, however that came to be. The agent is to leave only if item, the system that is wanted, is the live one.
+func (s *System) Note(ctx context.Context, item string) (Change, error) {
+	return s.services().note(ctx, item)
 }
 
-// Own says what is due for the agent's own service, as that of a system does, where the user's Shepherd runs it.
-func (h *Home) Own(ctx context.Context, item string) (Change, error) {
+// Note is that of a home: the agent's own service counts where the user's Shepherd runs it. It also keeps which processes are
+// that Shepherd's: once it is dead nobody could know.
+func (h *Home) Note(ctx context.Context, item string) (Change, error) {
 	u, err := h.who()
 	if err != nil {
 		return Change{}, err
 	}
-	own, err := h.services(u).own(ctx, item)
+	own, err := h.services(u).note(ctx, item)
 	if unreachable(err) {
 		return Change{}, nil // then the agent isn't Shepherd's
 	}
 	return own, err
 }
 
-// Note keeps on disk from which files the services of the system run: after somebody else's reconfigure nobody could know.
-func (s *System) Note(ctx context.Context) error { return s.services().note(ctx) }
-
-// Note keeps so of a home, and which processes are the user's Shepherd's: once it is dead nobody could know.
-func (h *Home) Note(ctx context.Context) error {
-	u, err := h.who()
-	if err != nil {
-		return err
-	}
-	if err := h.services(u).note(ctx); !unreachable(err) {
-		return err
-	}
-	return nil
-}
-
-func (s *services) note(ctx context.Context) error {
-	live, err := s.live()
-	if err != nil || live == "" {
-		return err
-	}
-	_, _, kept, err := s.survey(ctx, live)
-	if err != nil || kept.Coming != "" {
-		return err
-	}
-	return s.saveIfNew(kept)
-}
-
-func (s *services) own(ctx context.Context, item string) (Change, error) {
+func (s *services) note(ctx context.Context, item string) (Change, error) {
 	live, err := s.live()
 	if err != nil || live == "" {
 		return Change{}, err
 	}
 	files, all, kept, err := s.survey(ctx, live)
 	if err != nil || kept.Coming != "" {
+		return Change{}, err
+	}
+	if err := s.saveIfNew(kept); err != nil {
 		return Change{}, err
 	}
 	i := slices.IndexFunc(all, func(one shepherd.Service) bool { return one.Name == s.self })

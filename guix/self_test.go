@@ -5,10 +5,7 @@ import "testing"
 func (g *guest) wantsOwn(what, item, does string) {
 	g.t.Helper()
 	g.clock++
-	if err := g.note(g.t.Context()); err != nil {
-		g.t.Fatal(err)
-	}
-	own, err := g.own(g.t.Context(), item)
+	own, err := g.note(g.t.Context(), item)
 	if err != nil {
 		g.t.Fatal(err)
 	}

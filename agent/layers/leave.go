@@ -48,7 +48,7 @@ type selfOwner interface {
 	Live(ctx context.Context) (item string, err error)
 	Runs(item string) (bool, error)
 	Drops(live, item string) (bool, error)
-	Own(ctx context.Context, item string) (guix.Change, error)
+	Note(ctx context.Context, item string) (guix.Change, error)
 	Leave(ctx context.Context) error
 }
 
@@ -83,23 +83,23 @@ func mayLeave(ctx context.Context, l selfOwner, files view, item, what, file str
 	return leaves, err
 }
 
-func (l systemLayer) SelfUpdate(ctx context.Context, t rollout.Target) (rollout.Change, error) {
-	return selfUpdateOf(ctx, l.System, t)
+func (l systemLayer) Note(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return noteOf(ctx, l.System, t)
 }
 
-func (l homeLayer) SelfUpdate(ctx context.Context, t rollout.Target) (rollout.Change, error) {
-	return selfUpdateOf(ctx, l.Home, t)
+func (l homeLayer) Note(ctx context.Context, t rollout.Target) (rollout.Change, error) {
+	return noteOf(ctx, l.Home, t)
 }
 
-// ownOf is what is due for the agent's own service, where t is wanted.
-func selfUpdateOf(ctx context.Context, l selfOwner, t rollout.Target) (rollout.Change, error) {
+// noteOf is what is due for the agent's own service, where t is wanted.
+func noteOf(ctx context.Context, l selfOwner, t rollout.Target) (rollout.Change, error) {
 	var item guixItem
 	if t.ID != "" {
 		if err := t.Decode(&item); err != nil {
 			return rollout.Change{}, err
 		}
 	}
-	own, err := l.Own(ctx, item.Item)
+	own, err := l.Note(ctx, item.Item)
 	does := own.Does
 	if does == guix.Leaves {
 		does = rollout.Leaves

@@ -134,11 +134,10 @@ type busyLayer interface {
 	Sees() error // why not all that happens to it wakes; nil: it does
 }
 
-// A selfUpdater is the layer that has the agent's own service. Own says what is due for it, where t is wanted; nothing if
-// Does is empty.
+// A selfUpdater is the layer that has the agent's own service. Note keeps on disk from which files services run, as nobody could
+// know that after somebody else's reconfigure, and says what is due for the own one where t is wanted; nothing if Does is empty.
 type selfUpdater interface {
-	Note(ctx context.Context) error // from which files services run: after somebody else's reconfigure nobody could know
-	SelfUpdate(ctx context.Context, t Target) (Change, error)
+	Note(ctx context.Context, t Target) (Change, error)
 }
 
 // A stored layer's targets are items of Guix's store.

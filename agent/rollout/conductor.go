@@ -79,6 +79,9 @@ type Conductor struct {
 	recordAt time.Time         // when it is tried again to take the machine as it is
 	asksAt   time.Time         // when it is asked next whether a tag has moved
 
+	begun   time.Time     // of this life
+	sighted chan struct{} // closed once each layer that something was deployed to was checked
+
 	planning hangs // layers whose plan doesn't end
 
 	revival revival              // returning, and all layers did: of what should run
@@ -123,7 +126,7 @@ func New(cfg Config, state State) *Conductor {
 func newConductor(cfg Config, st store, j *journal, state State) *Conductor {
 	c := &Conductor{
 		Config: cfg, store: st, journal: j, state: state, asksAt: time.Now().Add(cfg.Images),
-		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}),
+		source: make(chan source.Revision, 1), reports: make(chan report), calls: make(chan func()), gone: make(chan struct{}), sighted: make(chan struct{}),
 		keepers: map[string]*keeper{}, seen: map[string]report{}, unseen: map[string]time.Time{}, ill: map[string][]Problem{}, held: map[string]Target{}, absent: map[string]bool{}, unrecorded: map[string]time.Time{}, aside: map[string]bool{},
 		preparer: &preparer{
 			parts: cfg.Parts, host: state.Host, open: cfg.Open, advise: cfg.Advise, results: make(chan prepared), mayBuild: state.MayBuild,
@@ -143,7 +146,10 @@ func newConductor(cfg Config, st store, j *journal, state State) *Conductor {
 // close ends the journal, after run.
 func (c *Conductor) Close() error { return c.journal.close() }
 
-// host is the name under which the machine is known.
+// Begin is called before Run, and before anybody can ask: whoever asks for the status from then on waits for the first looks.
+func (c *Conductor) Begin() { c.begun = time.Now() }
+
+// Host is the name under which the machine is known.
 func (c *Conductor) Host() string { return c.preparer.host }
 
 // run decides and delegates until ctx ends. A lost or doubled wake costs one look: the step follows from the state, not from the wake.

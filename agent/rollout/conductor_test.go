@@ -257,6 +257,7 @@ type world struct {
 	images  time.Duration // between two questions for tags
 	windows []Window
 	reboots bool
+	begins  bool         // whoever asks at once waits for the first looks
 	silent  error        // of Podman, which is asked for the pods in a status
 	full    func() error // what a write to the disk of the state says; nil: it succeeds
 	rests   atomic.Int32 // how often memory was given back
@@ -322,6 +323,9 @@ func (w *world) start() {
 // conductor is one that only counts how often it gives memory back: to do so is slow, as the race detector maps much of it.
 func (w *world) conductor(parts []Part, st store, j *journal, state State) *Conductor {
 	c := newConductor(w.config(parts), st, j, state)
+	if w.begins {
+		c.Begin()
+	}
 	c.giveBack = func() error { w.rests.Add(1); return nil }
 	return c
 }

@@ -285,11 +285,8 @@ func (k *keeper) see(ctx context.Context) report {
 	defer cancel()
 	r := report{layer: k.Name, target: k.target.ID, at: time.Now(), since: k.since, revival: k.revival, about: k.about.ID}
 	if l, has := k.Layer.(selfUpdater); has {
-		unseen := l.Note(ctx)
-		if unseen == nil {
-			r.selfUpdate, unseen = l.SelfUpdate(ctx, k.target)
-		}
-		if unseen != nil {
+		var unseen error
+		if r.selfUpdate, unseen = l.Note(ctx, k.target); unseen != nil {
 			k.log.Debug("whether the agent's own service changed isn't known", "err", unseen)
 		}
 	}

@@ -65,8 +65,7 @@ func (l selfLayer) Stored(t Target) (Stored, error) {
 
 func (l selfLayer) Describe(Target) string { return "generation 7 stays" }
 
-func (l selfLayer) Note(context.Context) error { return nil }
-func (l selfLayer) SelfUpdate(_ context.Context, t Target) (Change, error) {
+func (l selfLayer) Note(_ context.Context, t Target) (Change, error) {
 	if does := l.own(t); does != "" {
 		return Change{Does: does, Subject: "service collie", Says: "its definition changed"}, nil
 	}

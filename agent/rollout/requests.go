@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"example.org/collie/agent/api"
@@ -18,6 +19,38 @@ func (c *Conductor) publish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.snapshot = s
+	if c.begun.IsZero() || c.unsighted() {
+		return
+	}
+	select {
+	case <-c.sighted:
+	default:
+		close(c.sighted)
+	}
+}
+
+// unsighted reports whether a layer that something was deployed to wasn't checked yet in this life.
+func (c *Conductor) unsighted() bool {
+	return slices.ContainsFunc(c.Parts, func(p Part) bool {
+		return c.state.Current.Targets[p.Name] != "" && c.seen[p.Name].at.IsZero()
+	})
+}
+
+// sightLimit is how long who asks a new life for the status waits for its first looks.
+const sightLimit = 5 * time.Second
+
+// sight waits for the first looks of a life that has just begun: an agent that replaced itself after a commit would else know
+// nothing of the layers when somebody asks what became of it.
+func (c *Conductor) sight(ctx context.Context) {
+	left := sightLimit - time.Since(c.begun)
+	if c.begun.IsZero() || left <= 0 {
+		return
+	}
+	select {
+	case <-c.sighted:
+	case <-time.After(left):
+	case <-ctx.Done():
+	}
 }
 
 // ask runs f on the conductor's own goroutine, and returns once the status shows its effect.

@@ -11,6 +11,7 @@ import (
 
 // status is what the conductor last knew. It asks Podman for the pods, and nobody else.
 func (c *Conductor) Status(ctx context.Context) api.Status {
+	c.sight(ctx)
 	snap := c.look()
 	s := snap.state
 	status := api.Status{

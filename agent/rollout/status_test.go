@@ -438,3 +438,52 @@ func TestTheNewestIsPreparedUntilItIsKnownHowItEnded(t *testing.T) {
 		}
 	}
 }
+
+// An agent that replaced itself says how its layers are, and not that it doesn't know yet.
+func TestANewLifeIsAskedAtOnce(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		takes  time.Duration // the first look
+		inSync bool
+	}{
+		{"a look of two seconds", 2 * time.Second, true},
+		{"one without an end", time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.start()
+				w.push("a", "system=1", "home=1", "pods=1")
+				pass(time.Minute)
+				w.stop()
+				w.begins, w.pods = true, func(l *fakeLayer) Layer { return tardyLayer{l, row.takes} }
+				w.start()
+				defer w.stop()
+				begun := time.Now()
+				s := w.c.Status(t.Context())
+				if pods := s.Layers[2]; pods.InSync != row.inSync || time.Since(begun) > sightLimit {
+					t.Errorf("after %v: %+v", time.Since(begun), pods)
+				}
+				begun = time.Now()
+				if s := w.c.Status(t.Context()); s.Layers[2].InSync != row.inSync || time.Since(begun) > 0 {
+					t.Errorf("asked again, after %v: %+v", time.Since(begun), s.Layers[2])
+				}
+			})
+		})
+	}
+}
+
+// A tardyLayer takes its time for each comparison.
+type tardyLayer struct {
+	*fakeLayer
+	takes time.Duration
+}
+
+func (l tardyLayer) Diff(ctx context.Context, t Target) ([]Change, error) {
+	select {
+	case <-time.After(l.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return l.fakeLayer.Diff(ctx, t)
+}

@@ -19,7 +19,7 @@ func (l *lab) stories(ts *testscript.TestScript, _ bool, args []string) {
 // contract: hold the layers of the guest, whose agent is stopped, to what each layer has to keep.
 func (l *lab) contract(ts *testscript.TestScript, _ bool, _ []string) {
 	program := l.testsOf(ts, "agent")
-	l.guest(ts, false, []string{"env", "COLLIE_TEST_MACHINE=/etc/collie.yaml", program, "-test.v", "-test.run", "TestTheLayersOfAMachineKeepTheContract"})
+	l.guest(ts, false, []string{"env", "COLLIE_TEST_MACHINE=/etc/collie.yaml", program, "-test.v", "-test.run", "TestMachineKeepsTheContract"})
 }
 
 // testsOf puts the tests of a package into the guest, where each user can run them.
