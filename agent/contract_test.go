@@ -65,7 +65,9 @@ func TestMachineKeepsTheContract(t *testing.T) {
 			continue // the commits differ in nothing of it
 		}
 		held = append(held, p.Name)
-		t.Run(p.Name, func(t *testing.T) { layertest.Test(t, p.Layer, nothing, target(live), target(prepared)) })
+		t.Run(p.Name, func(t *testing.T) {
+			layertest.Test(t, p.Layer, nothing, target(live), target(prepared), "service "+layers.OwnService) // which is stopped
+		})
 	}
 	if want := []string{"system", "home:podman", "pods"}; !slices.Equal(held, want) {
 		t.Errorf("held to the contract: %q, want %q", held, want)
