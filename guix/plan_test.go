@@ -103,14 +103,14 @@ update program sudo: sudo-1/bin/sudo > sudo-2/bin/sudo set-uid root
 	}
 }
 
-// A file of /etc whose text stays is told apart from one that was put there by hand.
+// A file of /etc whose text stays is distinguished from one that was put there by hand.
 func TestPlanOfTheSameText(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		by   func(m *machine)
 		want string
 	}{
-		{"made anew", func(*machine) {}, "the same text, rebuilt"},
+		{"rebuilt", func(*machine) {}, "the same text, rebuilt"},
 		{"a copy by hand", func(m *machine) {
 			if err := os.Remove(m.path("etc/motd")); err != nil {
 				t.Fatal(err)

@@ -397,7 +397,7 @@ func TestPodsAtFaultAndPodmanAway(t *testing.T) {
 	if _, err := l.Prepare(t.Context(), files(slices.Repeat([]string{"kind: Podd\n"}, 26)...), quiet); !errors.As(err, &bad) || !strings.HasSuffix(err.Error(), " more") {
 		t.Errorf("many mistakes: %v, want a few, and how many more", err)
 	} else if got := strings.Count(err.Error(), "\npods/"); got != 19 {
-		t.Errorf("%d mistakes are told, want %d", got+1, 20)
+		t.Errorf("%d mistakes are reported, want %d", got+1, 20)
 	}
 	for name, rev := range map[string]rollout.Revision{"a good pod": files(goodPod), "the baseline": {Revision: source.Revision{ID: rollout.Baseline}}} {
 		if _, err := l.Prepare(t.Context(), rev, quiet); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), "Podman") {

@@ -76,7 +76,7 @@ func (l homeLayer) Run(ctx context.Context) { l.Vigil.Run(ctx) }
 // Woken signals that the user's Shepherd has died.
 func (l homeLayer) Woken() <-chan struct{} { return l.Vigil.Woken() }
 
-var errOnlyShepherd = errors.New("of a home, only the end of the user's Shepherd is told")
+var errOnlyShepherd = errors.New("only the end of the user's Shepherd is noticed at once")
 
 // Sees reports that looks mustn't be rarer because of what wakes the keeper.
 func (l homeLayer) Sees() error { return errOnlyShepherd }

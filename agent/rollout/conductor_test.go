@@ -29,7 +29,7 @@ type fakeFiles struct{ fstest.MapFS }
 
 func (f fakeFiles) has(name string) bool { return f.MapFS[name] != nil }
 
-// Check refuses what the file wrong says, and takes down what notes does.
+// Check refuses what the file wrong says, and notes what the file notes says.
 func (f fakeFiles) Check() (notes []string, mistakes error) {
 	if n := f.MapFS["notes"]; n != nil {
 		notes = strings.Split(string(n.Data), ",")

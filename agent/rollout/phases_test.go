@@ -66,7 +66,7 @@ func TestThePhasesAreAsTheyAreDrawn(t *testing.T) {
 
 	rows := regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(below, -1)
 	if len(rows) < 5 {
-		t.Errorf("%d methods are told below the drawing", len(rows))
+		t.Errorf("%d methods stand in the table below the drawing", len(rows))
 	}
 	for _, row := range rows {
 		for name := range strings.SplitSeq(row[1], ", ") {

@@ -30,7 +30,7 @@ func TestOffered(t *testing.T) {
 		"bad":     {Revision: source.Revision{ID: "b"}, Since: before, Bad: "system.scm:1: no"},
 		"refused": {Revision: source.Revision{ID: "c"}, Since: before, Refused: "aside"},
 	}
-	anew := func(id, refused string) planBranch {
+	fresh := func(id, refused string) planBranch {
 		return planBranch{Revision: source.Revision{ID: id}, Since: now, Refused: refused}
 	}
 	for _, row := range []struct {
@@ -40,10 +40,10 @@ func TestOffered(t *testing.T) {
 	}{
 		{"as they were", []source.Plan{plan("made", "a", ""), plan("bad", "b", ""), plan("refused", "c", "aside")}, known},
 		{"gone, all", nil, map[string]planBranch{}},
-		{"a new one", []source.Plan{plan("new", "d", "")}, map[string]planBranch{"new": anew("d", "")}},
-		{"another commit", []source.Plan{plan("made", "d", ""), plan("bad", "d", "")}, map[string]planBranch{"made": anew("d", ""), "bad": anew("d", "")}},
-		{"the branch went on", []source.Plan{plan("made", "a", "aside")}, map[string]planBranch{"made": anew("a", "aside")}},
-		{"not refused any more", []source.Plan{plan("refused", "c", "")}, map[string]planBranch{"refused": anew("c", "")}},
+		{"a new one", []source.Plan{plan("new", "d", "")}, map[string]planBranch{"new": fresh("d", "")}},
+		{"another commit", []source.Plan{plan("made", "d", ""), plan("bad", "d", "")}, map[string]planBranch{"made": fresh("d", ""), "bad": fresh("d", "")}},
+		{"the branch went on", []source.Plan{plan("made", "a", "aside")}, map[string]planBranch{"made": fresh("a", "aside")}},
+		{"not refused any more", []source.Plan{plan("refused", "c", "")}, map[string]planBranch{"refused": fresh("c", "")}},
 	} {
 		if got := offered(known, row.plans, now); !reflect.DeepEqual(got, row.want) {
 			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
